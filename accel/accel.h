@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the rest of the machine asks of an accelerator (kvm, qtest). Devices include this and no
+ * accelerator's own header. Every call exists for every accelerator: an operation that it lacks
+ * answers so by its return value.
+ */
+#ifndef ACCEL_ACCEL_H
+#define ACCEL_ACCEL_H
+
+#include "core/vm.h"
+
+typedef enum IrqchipMode { IRQCHIP_ON, IRQCHIP_SPLIT, IRQCHIP_OFF } IrqchipMode;
+
+typedef struct MsiMessage {
+    uint64_t address;
+    uint32_t data;
+} MsiMessage;
+
+/* State of the in-kernel chips, in the kernel's layout (struct kvm_irqchip, kvm_pit_state2). */
+typedef enum IrqchipId { IRQCHIP_PIC_MASTER, IRQCHIP_PIC_SLAVE, IRQCHIP_IOAPIC, IRQCHIP_PIT } IrqchipId;
+
+struct AccelOps {
+    const char *name;        /* "kvm" */
+    /* ---- life; VM lock ---- */
+    /* Options are set as properties on the accel object before. Opens /dev/kvm, makes the VM fd. */
+    bool (*init)(Accel *accel, GError **err);
+    /* All memory, ports and devices exist: installs slots, ioeventfds, irqchip, routes, vCPUs, in the
+     * order that the kernel likes. CPUs are made but do not run. */
+    bool (*machine_done)(Accel *accel, GError **err);
+    void (*shutdown)(Accel *accel);
+    /* vCPUs run / have come to rest (waited for; the lock is dropped meanwhile). */
+    void (*cpus_start)(Accel *accel);
+    void (*cpus_stop)(Accel *accel);
+    /* vCPUs are stopped: to power-on state. */
+    void (*cpus_reset)(Accel *accel);
+    /* Ends the KVM_RUN of a CPU (any thread); it looks at its requests. */
+    void (*cpu_kick)(Cpu *cpu);
+    /* ---- registers of a stopped CPU, with the kernel's copy ---- */
+    bool (*cpu_get_state)(Cpu *cpu, GError **err);
+    bool (*cpu_put_state)(Cpu *cpu, GError **err);
+    /* ---- interrupts; any thread ---- */
+    void (*set_gsi)(Accel *accel, unsigned gsi, int level);       /* IRQCHIP_ON */
+    bool (*send_msi)(Accel *accel, MsiMessage msi);
+    /* The output of the user-space 8259 (split, off): CPU 0's INTR pin. */
+    void (*set_intr)(Accel *accel, int level);
+    void (*inject_nmi)(Accel *accel, Cpu *cpu);                   /* cpu NULL: all */
+    /* A route for a message, to be used with irqfds. -1 with *err. */
+    int (*msi_route_add)(Accel *accel, MsiMessage msi, GError **err);
+    bool (*msi_route_update)(Accel *accel, int route, MsiMessage msi);
+    void (*msi_route_del)(Accel *accel, int route);
+    bool (*irqfd_add)(Accel *accel, int route, int fd, int resample_fd, GError **err);
+    void (*irqfd_del)(Accel *accel, int route, int fd);
+    /* ---- in-kernel chips; false: there are none ---- */
+    bool (*irqchip_get)(Accel *accel, IrqchipId chip, void *state, size_t size);
+    bool (*irqchip_set)(Accel *accel, IrqchipId chip, const void *state, size_t size);
+    bool (*has_smm)(Accel *accel);
+    /* Highest vCPU count the host can run. */
+    unsigned (*max_cpus)(Accel *accel);
+    uint64_t (*clock_get)(Accel *accel, bool *reliable);  /* kvmclock, ns */
+    void (*clock_set)(Accel *accel, uint64_t ns);
+};
+
+struct Accel {
+    Object obj;
+    const AccelOps *ops;
+    Vm *vm;
+    int irqchip;             /* IrqchipMode; property "kernel-irqchip" */
+    /* The user-space 8259 pair: the vector to inject when INTR is taken (split, off). Set by the
+     * board. Called by vCPU 0's thread under the VM lock. */
+    int (*pic_ack)(void *opaque);
+    void *pic_opaque;
+    /* Split and off: EOI of a vector reached the LAPIC, for level-triggered pins of the IOAPIC. VM lock. */
+    void (*ioapic_eoi)(void *opaque, uint8_t vector);
+    /* Split: the IOAPIC's pins as MSI messages, to keep routes of pins 0..23. */
+    void *ioapic_opaque;
+};
+
+/* Makes the accelerator named ("kvm", "qtest"), sets its options, opens it and puts it in vm->accel. */
+bool accel_create(Vm *vm, const char *name, const char *const *options /* k, v, ..., NULL */, GError **err);
+
+static inline IrqchipMode accel_irqchip(const Vm *vm) { return (IrqchipMode)vm->accel->irqchip; }
+
+/* Split mode: tells the accelerator what pin n of the IOAPIC now sends (so the kernel knows which
+ * vectors are level-triggered and need an EOI exit). masked: no message. VM lock. */
+void accel_ioapic_route(Vm *vm, unsigned pin, MsiMessage msi, bool masked);
+
+/* ---- CPUs --------------------------------------------------------------------------- */
+
+/*
+ * A vCPU: accel/x86/cpu.h has the registers. Types are "<model>-x86_64-cpu" with -cpu's features as
+ * properties. Made by the board, run by the accelerator.
+ */
+/* Resolves -cpu's text (NULL: the machine's default) for all CPUs to be made. Once, before cpu_new. */
+bool cpu_model_parse(Vm *vm, const char *text, GError **err);
+/* The CPU with this index, APIC id and topology ids, realized and in the tree. */
+Cpu *cpu_new(Vm *vm, unsigned index, uint32_t apic_id, GError **err);
+Cpu *cpu_current(void); /* of this thread, NULL outside vCPU threads */
+unsigned cpu_index(const Cpu *cpu);
+uint32_t cpu_apic_id(const Cpu *cpu);
+/* Prints what -cpu help prints. */
+void cpu_model_help(void);
+
+#endif

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Vm: the one context that is passed down. It owns the object tree, the clocks, the address spaces
+ * and the VM lock. Two of them can live in one process.
+ *
+ * The VM lock: configuration, QMP, the main loop's callbacks and devices run under it. vCPU threads
+ * take it for accesses to regions that are not lockless. Nobody waits for another thread while
+ * holding it, except vm_stop, which drops it while vCPUs come to rest.
+ */
+#ifndef CORE_VM_H
+#define CORE_VM_H
+
+#include <pthread.h>
+
+#include "core/clock.h"
+#include "core/device.h"
+#include "core/object.h"
+#include "core/region.h"
+#include "core/runstate.h"
+#include "util/loop.h"
+
+typedef struct AccelOps AccelOps;
+typedef struct Accel Accel;
+typedef struct Cpu Cpu;
+typedef struct Machine Machine;
+typedef struct VmClocks VmClocks;
+typedef struct VmRun VmRun;
+typedef struct VmStates VmStates;
+
+/* -global driver.property=value, and machine compatibility defaults. */
+typedef struct GlobalProp {
+    const char *driver, *property, *value;
+    bool from_user; /* a refused one is an error; compatibility values are ours */
+    bool used;
+} GlobalProp;
+
+struct Vm {
+    Object *root;            /* "/" */
+    Loop *loop;              /* the main loop */
+    pthread_mutex_t lock;
+    VmClocks *clocks;        /* core/clock.c */
+    VmRun *run;              /* core/runstate.c */
+    VmStates *states;        /* core/state.c */
+    unsigned region_depth;   /* core/region.c: open region_begin pairs */
+    bool region_changed;
+    GSList *address_spaces;
+    GArray *globals;         /* GlobalProp, strings owned by the command line; later wins */
+    GPtrArray *devices;      /* realized Device *, in order */
+
+    AddressSpace memory;     /* what CPUs see (SMM aside) */
+    AddressSpace io;         /* ports */
+    Region system_memory;    /* root of memory */
+    Region system_io;        /* root of io, 64 KiB */
+    uint64_t ram_size;
+
+    Accel *accel;            /* accel/: set before the machine is made */
+    Machine *machine;        /* hw/i386/: set by machine creation */
+    GPtrArray *cpus;         /* Cpu *, by index; accel/ */
+    struct BlockState *block;     /* block/: NULL until the first back end */
+    struct CharState *chardevs;   /* chardev/: NULL until the first */
+
+    /* Options that many look at. */
+    char *name;              /* -name; NULL: none */
+    uint8_t uuid[16];
+    bool has_uuid;
+    bool no_reboot, no_shutdown, no_hpet, no_acpi;
+    bool autostart;          /* no -S */
+    bool qtest;              /* the accelerator is qtest */
+};
+
+/* A VM with its loop, clocks and empty address spaces. Held lock: yes (the caller has the VM lock). */
+Vm *vm_new(GError **err);
+/* Unrealizes, frees everything. Called with the lock held. */
+void vm_free(Vm *vm);
+
+void vm_lock(Vm *vm);
+void vm_unlock(Vm *vm);
+/* Does this thread hold it? */
+bool vm_locked(const Vm *vm);
+
+/* ---- reading guest state in the main thread ---------------------------------------------- */
+
+/* Runs the main loop until a request ends the process; returns the exit status. Lock held on entry
+ * and return, dropped while waiting. */
+int vm_main_loop(Vm *vm);
+
+#endif

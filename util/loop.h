@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The event loop: epoll for descriptors, a heap for timers (CLOCK_MONOTONIC, in ns), and a queue of
+ * calls posted by other threads. The main thread has one and each iothread has one.
+ *
+ * A loop may have a guard, taken around each batch of callbacks and dropped while it waits: the main
+ * loop's guard is the VM lock. Only loop_post, loop_kick and loop_quit may be called by threads that
+ * neither run the loop nor hold its guard.
+ */
+#ifndef UTIL_LOOP_H
+#define UTIL_LOOP_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct Loop Loop;
+typedef struct LoopFd LoopFd;
+typedef struct LoopTimer LoopTimer;
+
+typedef void LoopFn(void *opaque);
+/* events: EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP bits that are set. */
+typedef void LoopFdFn(void *opaque, uint32_t events);
+
+typedef struct LoopGuard {
+    void (*lock)(void *opaque);
+    void (*unlock)(void *opaque);
+    void *opaque;
+} LoopGuard;
+
+Loop *loop_new(const char *name, GError **err);
+/* The guard's functions are called by the thread that runs the loop. */
+void loop_set_guard(Loop *loop, LoopGuard guard);
+/* Sources that are still registered are dropped; posted calls that have not run are not run. */
+void loop_free(Loop *loop);
+
+/* Runs until loop_quit. */
+void loop_run(Loop *loop);
+/* One wait (at most timeout_ns; -1 without limit) and what it brought. True if anything ran. */
+bool loop_run_once(Loop *loop, int64_t timeout_ns);
+/* Any thread. */
+void loop_quit(Loop *loop);
+/* Any thread: fn(opaque) runs once in the loop's thread, in the order of posting. */
+void loop_post(Loop *loop, LoopFn *fn, void *opaque);
+/* Any thread: ends a wait, so that deadlines are looked at again. */
+void loop_kick(Loop *loop);
+/* True in the thread that runs the loop. */
+bool loop_is_current(const Loop *loop);
+
+/* events may be 0 (errors and hang-up are still reported). The fd stays the caller's. Never fails
+ * for a valid, pollable fd; a regular file is refused with NULL (errno EPERM). */
+LoopFd *loop_fd_add(Loop *loop, int fd, uint32_t events, LoopFdFn *fn, void *opaque);
+void loop_fd_set_events(LoopFd *source, uint32_t events);
+/* The callback will not be called again, not even for what this wait already brought. NULL is fine. */
+void loop_fd_remove(LoopFd *source);
+
+/* A timer is disarmed when made and when it fires. deadline: monotonic ns. */
+LoopTimer *loop_timer_new(Loop *loop, LoopFn *fn, void *opaque);
+void loop_timer_arm(LoopTimer *timer, int64_t deadline_ns);
+void loop_timer_cancel(LoopTimer *timer);
+bool loop_timer_pending(const LoopTimer *timer);
+/* NULL is fine. */
+void loop_timer_free(LoopTimer *timer);
+
+/* CLOCK_MONOTONIC and CLOCK_REALTIME in ns. */
+int64_t clock_monotonic_ns(void);
+int64_t clock_realtime_ns(void);
+
+#endif
