@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Firmware images: where they are searched and how the BIOS is mapped.
+ *
+ * The image lies directly below 4 GiB (region "pc.bios"); its last 128 KiB (or all of a smaller one)
+ * also appear below 1 MiB (alias "isa-bios"), where the PAM registers of the chipset may hide it.
+ */
+#ifndef HW_I386_FIRMWARE_H
+#define HW_I386_FIRMWARE_H
+
+#include "core/vm.h"
+
+#define FIRMWARE_DEFAULT "bios-256k.bin"
+#define FIRMWARE_ALIGN 0x10000u       /* an image is a multiple of this ... */
+#define FIRMWARE_MAX (16u << 20)      /* ... and not larger */
+
+/* The regions of the loaded BIOS; the board keeps it. */
+typedef struct PcFirmware {
+    Region bios;                      /* "pc.bios", ROM */
+    Region isa_bios;                  /* "isa-bios", alias of its end */
+    char *path;
+} PcFirmware;
+
+/*
+ * A file named NAME: the name itself when such a file exists, else in the -L directories
+ * (vm->data_dirs), in Kiln's data directory and where the distribution puts firmware (/usr/share/kiln,
+ * /usr/share/seabios, /usr/share/qemu). NULL when there is none; the caller frees.
+ */
+char *find_firmware(const Vm *vm, const char *name);
+/* The directories that find_firmware searches, in order; ends with NULL, g_strfreev frees. -L help. */
+char **firmware_dirs(const Vm *vm);
+
+/*
+ * Loads -bios NAME (NULL: the default) and maps it into memory (the board's system memory) below
+ * 4 GiB and below 1 MiB. isa_parent: container for the low alias (usually the same memory).
+ */
+bool firmware_load(PcFirmware *fw, Vm *vm, const char *name, Region *memory, GError **err);
+void firmware_unload(PcFirmware *fw);
+
+#endif
