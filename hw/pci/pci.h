@@ -14,8 +14,11 @@
 #define PCI_NUM_BARS 6
 #define PCI_ROM_SLOT 6
 #define PCI_CONFIG_SIZE 256
+#define PCI_SUBVENDOR_QUMRANET 0x1af4 /* what QEMU's devices carry unless they say otherwise */
+#define PCI_SUBDEVICE_QEMU 0x1100
 
 typedef struct PciBus PciBus;
+typedef struct Msix Msix; /* hw/pci/msix.c */
 typedef struct PciDevice PciDevice;
 
 /* A device type's Type.ops. Identity is what the guest reads; 0 subsystem ids mean QEMU's 1af4:1100. */
@@ -44,19 +47,26 @@ typedef struct PciBar {
 /* Type "pci-device" (properties addr, multifunction, romfile, rombar, ...). Bus type "PCI". */
 struct PciDevice {
     Device dev;
+    const PciInfo *info;             /* of its type; set by realize */
     int32_t devfn;                   /* slot * 8 + function; -1: to be assigned (property "addr") */
+    int32_t state_version;           /* wire only */
     bool multifunction;
     uint8_t config[PCI_CONFIG_SIZE];
     uint8_t wmask[PCI_CONFIG_SIZE];  /* bits the guest may write */
     uint8_t w1cmask[PCI_CONFIG_SIZE]; /* bits the guest clears by writing 1 */
+    uint8_t cmask[PCI_CONFIG_SIZE];  /* bits that must be equal when a state is loaded */
+    uint8_t used[PCI_CONFIG_SIZE / 8]; /* bytes that capabilities hold, a bit each */
     PciBar bars[PCI_NUM_BARS + 1];
     uint8_t irq_state;               /* bit n: INTx pin n asserted */
-    uint8_t cap_next;                /* first free byte for capabilities */
-    char *romfile;
-    uint32_t rombar;
-    uint32_t cap_msi, cap_msix;      /* offsets; 0: none */
+    uint8_t cap_msi, cap_msix;       /* offsets; 0: none */
+    Msix *msix;                      /* NULL: none */
+    char *romfile;                   /* property; NULL: the type's default; "": none */
+    char *failover_pair_id;
+    uint32_t rombar, romsize;
+    uint32_t express_flags;          /* x-pcie-*: kept for express devices */
     uint32_t acpi_index;
-    Region bus_master;               /* enabled by PCI_COMMAND_MASTER (dev.dma_off mirrors it) */
+    Region rom;
+    char *rom_name;
 };
 
 /* Config space was set up (ids, header, command/status masks) before the leaf's realize runs. */
@@ -73,6 +83,8 @@ static inline PciBus *pci_bus_of(const PciDevice *pci) { return (PciBus *)(void 
 /* ---- configuration, as a host bridge or a test sees it ------------------------------------ */
 uint32_t pci_config_read(PciDevice *pci, uint32_t addr, unsigned size);
 void pci_config_write(PciDevice *pci, uint32_t addr, uint32_t value, unsigned size);
+/* BARs move to where config space says now. For what changes config bytes behind the guest's back. */
+void pci_update_mappings(PciDevice *pci);
 /* Device at bus number/devfn below root, or NULL. */
 PciDevice *pci_find(PciBus *root, unsigned bus_num, unsigned devfn);
 
@@ -92,13 +104,25 @@ struct PciBus {
     int32_t nirq;
     int32_t irq_count[8];            /* devices asserting each line */
     uint8_t devfn_min;
-    uint8_t slot_reserved[32];
+    uint32_t slot_reserved;          /* bit n: slot n is never assigned */
+    unsigned bridge_count;           /* bridges among its devices */
+    int32_t acpi_bsel;               /* its number in ACPI's PCI hot-plug; -1: none */
 };
 
 PciBus *pci_root_bus_new(Vm *vm, Device *owner, const char *name, Region *memory, Region *io, uint8_t devfn_min);
 void pci_bus_set_irqs(PciBus *bus, PciSetIrq *set_irq, PciMapIrq *map_irq, void *opaque, unsigned nirq);
+/* Takes part of the making of each bus: state, slots. For bridges that embed their bus. */
+void pci_bus_init_embedded(PciBus *bus, Vm *vm, Device *owner, const char *name);
+/* Undoes it: state section out, bus out of the tree. */
+void pci_bus_cleanup(PciBus *bus);
+/* The number the guest gave to the bus: 0 for a root, a bridge's secondary bus number. */
+unsigned pci_bus_number(const PciBus *bus);
 /* "pci.0". NULL when the machine has none. */
 PciBus *pci_root_bus(Vm *vm);
+/* Is one of the devices asserting line n? */
+static inline bool pci_bus_irq_level(const PciBus *bus, unsigned line) { return bus->irq_count[line] != 0; }
+/* How a PCI-to-PCI bridge passes pins on (bridge specification, table 9-1): (pin + slot) mod 4. */
+unsigned pci_swizzle_irq(PciDevice *pci, unsigned pin);
 /* Makes, addresses (devfn -1: next free slot) and realizes a device of the board. */
 PciDevice *pci_create(PciBus *bus, int devfn, bool multifunction, const char *type, GError **err);
 
@@ -112,7 +136,18 @@ typedef struct PciHost {
 /* conf and data regions with their operations; the board maps them. */
 void pci_host_init_regions(PciHost *host);
 
-/* State of PCIDevice (QEMU's "PCIDevice" version 2), for STATE_STRUCT(X, parent, &pci_device_state). */
+/* State of PCIDevice (QEMU's "PCIDevice" version 2), for STATE_PCI_DEVICE(X, pci, .name = "parent_obj"). */
 extern const StateDesc pci_device_state;
+#define STATE_PCI_DEVICE(st, f, ...) STATE_STRUCT(st, f, &pci_device_state, ##__VA_ARGS__)
+
+/* ---- for the files of hw/pci ------------------------------------------------------------------ */
+
+/* pci_rom.c: the option ROM's BAR, when romfile names one. */
+bool pci_rom_init(PciDevice *pci, GError **err);
+void pci_rom_cleanup(PciDevice *pci);
+/* pci_bridge.c: windows follow config space. Called after each config write of a bridge. */
+void pci_bridge_config_written(PciDevice *pci, uint32_t addr, unsigned size);
+/* The bus behind a bridge (info->is_bridge). */
+PciBus *pci_bridge_secondary(PciDevice *bridge);
 
 #endif
