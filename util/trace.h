@@ -15,6 +15,7 @@
 #include <stdbool.h>
 
 #ifdef CONFIG_SDT
+#define SDT_USE_VARIADIC 1
 #include <sys/sdt.h>
 #define TRACE_PROBE(event, ...) STAP_PROBEV(kiln, event, ##__VA_ARGS__)
 #else
