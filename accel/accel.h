@@ -19,6 +19,23 @@ typedef struct MsiMessage {
 /* State of the in-kernel chips, in the kernel's layout (struct kvm_irqchip, kvm_pit_state2). */
 typedef enum IrqchipId { IRQCHIP_PIC_MASTER, IRQCHIP_PIC_SLAVE, IRQCHIP_IOAPIC, IRQCHIP_PIT } IrqchipId;
 
+/*
+ * kernel-irqchip=off: what the accelerator asks of the user-space APICs. VM lock for all of it. The
+ * APIC calls ops->cpu_kick when a CPU has something new to take, ops->cpu_init and cpu_sipi for IPIs.
+ */
+typedef struct ApicOps {
+    /* Takes the interrupt that is to be delivered now (above the TPR), as INTA does; -1: none. */
+    int (*take)(Cpu *cpu);
+    /* Would take() give one? (The 8259's line aside.) */
+    bool (*pending)(Cpu *cpu);
+    /* The 8259's INTR reaches this CPU: LINT0 is ExtINT and not masked, or the APIC is off. */
+    bool (*accepts_pic)(Cpu *cpu);
+    /* CR8: bits 7..4 of the TPR. */
+    uint8_t (*get_cr8)(Cpu *cpu);
+    void (*set_cr8)(Cpu *cpu, uint8_t cr8);
+    bool (*send_msi)(Accel *accel, MsiMessage msi);
+} ApicOps;
+
 struct AccelOps {
     const char *name;        /* "kvm" */
     /* ---- life; VM lock ---- */
@@ -44,6 +61,12 @@ struct AccelOps {
     /* The output of the user-space 8259 (split, off): CPU 0's INTR pin. */
     void (*set_intr)(Accel *accel, int level);
     void (*inject_nmi)(Accel *accel, Cpu *cpu);                   /* cpu NULL: all */
+    void (*inject_smi)(Accel *accel, Cpu *cpu);                   /* cpu NULL: CPU 0; needs has_smm */
+    /* INIT and start-up IPIs of user-space APICs (off). VM lock. */
+    void (*cpu_init)(Cpu *cpu);
+    void (*cpu_sipi)(Cpu *cpu, uint8_t vector);
+    /* As accel_ioapic_route. NULL: not needed. */
+    void (*ioapic_route)(Accel *accel, unsigned pin, MsiMessage msi, bool masked);
     /* A route for a message, to be used with irqfds. -1 with *err. */
     int (*msi_route_add)(Accel *accel, MsiMessage msi, GError **err);
     bool (*msi_route_update)(Accel *accel, int route, MsiMessage msi);
@@ -53,7 +76,12 @@ struct AccelOps {
     /* ---- in-kernel chips; false: there are none ---- */
     bool (*irqchip_get)(Accel *accel, IrqchipId chip, void *state, size_t size);
     bool (*irqchip_set)(Accel *accel, IrqchipId chip, const void *state, size_t size);
+    /* The machine wants the kernel's PIT (call before machine_done); reinject: ticks that were missed are
+     * made up for (lost_tick_policy=delay), else discarded. False with *err: there is none. */
+    bool (*pit_enable)(Accel *accel, bool reinject, GError **err);
     bool (*has_smm)(Accel *accel);
+    /* Brings the pages that CPUs wrote since the last call into RamBlock.dirty. VM lock. */
+    void (*dirty_sync)(Accel *accel);
     /* Highest vCPU count the host can run. */
     unsigned (*max_cpus)(Accel *accel);
     uint64_t (*clock_get)(Accel *accel, bool *reliable);  /* kvmclock, ns */
@@ -71,8 +99,10 @@ struct Accel {
     void *pic_opaque;
     /* Split and off: EOI of a vector reached the LAPIC, for level-triggered pins of the IOAPIC. VM lock. */
     void (*ioapic_eoi)(void *opaque, uint8_t vector);
-    /* Split: the IOAPIC's pins as MSI messages, to keep routes of pins 0..23. */
     void *ioapic_opaque;
+    const ApicOps *apic;     /* off: set by accel/x86 before machine_done; NULL: there are none */
+    /* What a CPU in system management mode sees; set by the board before machine_done; NULL: as others. */
+    AddressSpace *smm_space;
 };
 
 /* Makes the accelerator named ("kvm", "qtest"), sets its options, opens it and puts it in vm->accel. */
