@@ -22,7 +22,6 @@ struct Device {
     bool realized;
     bool hotplugged;
     bool dma_off;        /* DMA helpers refuse (PCI bus master disabled) */
-    bool in_access;      /* a register access is running: DMA into its own registers is refused */
     AddressSpace *dma_as; /* where its DMA goes; vm->memory unless its bus says otherwise */
     Irq *irq_in;         /* unnamed input pins; NULL when it has none */
     unsigned n_irq_in;

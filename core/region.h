@@ -12,8 +12,9 @@
  * lockless are dispatched under the VM lock.
  *
  * RegionOps declare what accesses a device takes. Core checks address + size <= region size,
- * alignment and sizes, and splits or widens accesses to what the device implements; a refused
- * read returns all ones.
+ * alignment and sizes, and splits or widens accesses to what the device implements: accesses larger
+ * than valid.max_size, or unaligned where that is not declared, become several; smaller ones than
+ * valid.min_size are refused, and read as an address where nothing is.
  */
 #ifndef CORE_REGION_H
 #define CORE_REGION_H
@@ -187,7 +188,8 @@ const FlatRange *flat_view_find(const FlatView *view, uint64_t addr);
 
 /*
  * One access of 1, 2, 4 or 8 bytes as a CPU makes it: what a KVM exit, qtest and tests use. RAM, ROM
- * and devices. A load of nothing gives all ones. False when nothing (or a refusing device) was there.
+ * and devices. A load of nothing gives all ones from ports and 0 from memory, as QEMU's PC does. False when
+ * nothing (or a refusing device) was there.
  */
 bool address_space_load(AddressSpace *as, uint64_t addr, unsigned size, uint64_t *value);
 bool address_space_store(AddressSpace *as, uint64_t addr, unsigned size, uint64_t value);

@@ -62,6 +62,8 @@ void vm_request_powerdown(Vm *vm);
 /* ACPI S3: the machine sleeps until vm_request_wakeup. */
 void vm_request_suspend(Vm *vm);
 void vm_request_wakeup(Vm *vm);
+/* The guest said that it panicked (pvpanic, crash exits): what -action panic= says happens. */
+void vm_request_panic(Vm *vm);
 /* Stops the VM in this state at the next turn of the main loop (internal-error, io-error, ...). */
 void vm_request_stop(Vm *vm, RunState state);
 
@@ -73,6 +75,26 @@ void vm_stop(Vm *vm, RunState state);
 bool vm_start(Vm *vm, GError **err);
 /* Resets all devices, then the CPUs, with vCPUs paused meanwhile. */
 void vm_reset(Vm *vm, ShutdownCause cause);
+
+/* How run state reaches the CPUs; set by the accelerator. stop waits until all have come to rest. */
+typedef struct CpuControl {
+    void (*start)(void *opaque);
+    void (*stop)(void *opaque);
+    void (*reset)(void *opaque);
+    void *opaque;
+} CpuControl;
+void vm_set_cpu_control(Vm *vm, CpuControl control);
+
+/* -action: what the VM does on these events. */
+typedef enum RebootAction { REBOOT_RESET, REBOOT_SHUTDOWN } RebootAction;
+typedef enum ShutdownAction { SHUTDOWN_POWEROFF, SHUTDOWN_PAUSE } ShutdownAction;
+typedef enum PanicAction { PANIC_PAUSE, PANIC_SHUTDOWN, PANIC_EXIT_FAILURE, PANIC_NONE } PanicAction;
+typedef struct VmActions {
+    RebootAction reboot;
+    ShutdownAction shutdown;
+    PanicAction panic;
+} VmActions;
+VmActions *vm_actions(Vm *vm);
 
 typedef void RunStateFn(void *opaque, bool running, RunState state);
 /* Called on each change between running and not. Starting: in order of adding; stopping: reverse. */

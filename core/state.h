@@ -3,9 +3,9 @@
  * State tables: what a device saves, in QEMU 7.2's names, order, types and sizes (big-endian on the
  * wire). One table is read by saving, loading, --print-state and the tests that compare with QEMU.
  *
- * Loading fills a scratch copy of each field in range first: a value outside [min, max] or an
- * index that does not fit refuses the whole section and names the field. .post_load validates
- * what ranges cannot say, and only then acts.
+ * Loading is all or nothing: a value outside [min, max], an index that does not fit, bytes missing or
+ * left over, or a post_load that refuses, puts the section's fields back as they were and names
+ * the field. .post_load validates what ranges cannot say, and only then acts.
  */
 #ifndef CORE_STATE_H
 #define CORE_STATE_H
@@ -17,6 +17,7 @@
 typedef struct StateDesc StateDesc;
 typedef struct StateField StateField;
 typedef struct StateKind StateKind;
+typedef struct StateJournal StateJournal;
 
 /* Bytes being written, or read with bounds. */
 typedef struct StateBuf {
@@ -24,6 +25,7 @@ typedef struct StateBuf {
     const uint8_t *in;       /* loading */
     size_t in_len, in_pos;
     bool failed;             /* a read went past the end */
+    StateJournal *journal;   /* core's: what to put back when loading fails */
 } StateBuf;
 
 void state_put(StateBuf *buf, const void *data, size_t len);
@@ -37,7 +39,8 @@ struct StateKind {
     const char *type;        /* as in QEMU's description: "uint8", "buffer", "timer" */
     bool is_signed;
     void (*put)(StateBuf *buf, const StateField *field, const void *elem, size_t size);
-    /* False with *err for a value that is not allowed. Writes elem. */
+    /* False with *err for a value that is not allowed. Writes elem, and only [elem, elem + stride): core
+     * puts those bytes back when the section is refused. */
     bool (*get)(StateBuf *buf, const StateField *field, void *elem, size_t size, GError **err);
 };
 
@@ -132,6 +135,8 @@ typedef struct Vm Vm;
  */
 int state_register(Vm *vm, const char *name, int instance, const StateDesc *desc, void *obj);
 void state_unregister(Vm *vm, const void *obj);
+/* What the stream's configuration section calls the machine ("pc-i440fx-7.2"). */
+void state_set_machine_name(Vm *vm, const char *name);
 
 /* One section's fields (no header), appended to out. */
 void state_save_fields(const StateDesc *desc, void *obj, GByteArray *out);

@@ -63,7 +63,7 @@ struct Vm {
     char *name;              /* -name; NULL: none */
     uint8_t uuid[16];
     bool has_uuid;
-    bool no_reboot, no_shutdown, no_hpet, no_acpi;
+    bool no_hpet, no_acpi;
     GPtrArray *data_dirs;    /* -L, char *, in order; NULL: none given */
     bool autostart;          /* no -S */
     bool qtest;              /* the accelerator is qtest */

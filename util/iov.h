@@ -6,6 +6,7 @@
 #ifndef UTIL_IOV_H
 #define UTIL_IOV_H
 
+#include <glib.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -14,7 +15,8 @@
 typedef struct IoVec {
     struct iovec *iov;
     unsigned count, capacity;
-    size_t size; /* bytes in all */
+    size_t size;            /* bytes in all */
+    GPtrArray *pins;        /* what keeps the memory there (dma_map); NULL: nothing */
 } IoVec;
 
 void iov_vec_add(IoVec *vec, void *base, size_t len);

@@ -34,9 +34,10 @@ void loop_set_guard(Loop *loop, LoopGuard guard);
 /* Sources that are still registered are dropped; posted calls that have not run are not run. */
 void loop_free(Loop *loop);
 
-/* Runs until loop_quit. */
+/* Runs until loop_quit. Takes the guard, which the caller does not hold. */
 void loop_run(Loop *loop);
-/* One wait (at most timeout_ns; -1 without limit) and what it brought. True if anything ran. */
+/* One wait (at most timeout_ns; -1 without limit) and what it brought. True if anything ran. The guard is
+ * held by the caller, and dropped while waiting. May be nested in a callback. */
 bool loop_run_once(Loop *loop, int64_t timeout_ns);
 /* Any thread. */
 void loop_quit(Loop *loop);

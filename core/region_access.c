@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Accesses through an address space: the hot path of every exit. A lookup is the range that this
+ * thread hit last, then a binary search. Devices run under the VM lock unless their region is
+ * lockless; a thread that had to wait for the lock looks the address up again, because the map may
+ * have changed meanwhile.
+ */
+#define _LGPL_SOURCE
+#include <urcu-bp.h>
+
+#include "core/region.h"
+#include "core/vm.h"
+#include "util/trace.h"
+
+/* ---- lookup ----------------------------------------------------------------------------- */
+
+static inline bool holds(const FlatRange *range, uint64_t addr)
+{
+    return addr >= range->start && addr < range->end;
+}
+
+const FlatRange *flat_view_find(const FlatView *view, uint64_t addr)
+{
+    static __thread unsigned last;
+    unsigned lo = 0, hi = view->count;
+
+    if (last < view->count && holds(&view->ranges[last], addr)) {
+        return &view->ranges[last];
+    }
+    while (lo < hi) {
+        unsigned mid = lo + (hi - lo) / 2;
+
+        if (view->ranges[mid].end <= addr) {
+            lo = mid + 1;
+        } else {
+            hi = mid;
+        }
+    }
+    if (lo < view->count && holds(&view->ranges[lo], addr)) {
+        last = lo;
+        return &view->ranges[lo];
+    }
+    return NULL;
+}
+
+const FlatView *address_space_view(AddressSpace *as) { return rcu_dereference(as->view); }
+
+static inline bool is_memory(const FlatRange *range)
+{
+    return range->region->ram && (range->region->kind != REGION_ROM_DEVICE || range->romd);
+}
+
+static inline uint8_t *host_of(const FlatRange *range, uint64_t addr)
+{
+    return range->region->ram->host + range->offset + (addr - range->start);
+}
+
+/* ---- one access to a device ------------------------------------------------------------------ */
+
+static inline uint64_t swap(const RegionOps *ops, uint64_t value, unsigned size)
+{
+    return ops->big_endian ? GUINT64_SWAP_LE_BE(value) >> (64 - 8 * size) : value;
+}
+
+static inline unsigned max_or_4(unsigned max) { return max ? max : 4; }
+static inline unsigned min_or_1(unsigned min) { return min ? min : 1; }
+
+static inline bool accepts(const Region *region, uint64_t offset, unsigned size, bool is_write)
+{
+    const RegionOps *ops = region->ops;
+
+    return size >= min_or_1(ops->valid.min_size) &&
+           (!ops->valid.accepts || ops->valid.accepts(region->opaque, offset, size, is_write));
+}
+
+/* size is within valid; impl may want it in other pieces. */
+static uint64_t device_read(const Region *region, uint64_t offset, unsigned size)
+{
+    const RegionOps *ops = region->ops;
+    unsigned piece = MIN(size, max_or_4(ops->impl.max_size));
+    uint64_t value = 0;
+
+    if (!ops->read) {
+        return all_ones(size);
+    }
+    if (size < min_or_1(ops->impl.min_size)) { /* read the whole register, take a part */
+        unsigned whole = ops->impl.min_size;
+        uint64_t start = align_down(offset, whole);
+
+        value = swap(ops, ops->read(region->opaque, start, whole), whole);
+        return value >> (8 * (offset - start)) & all_ones(size);
+    }
+    for (unsigned done = 0; done < size; done += piece) {
+        uint64_t part = swap(ops, ops->read(region->opaque, offset + done, piece) & all_ones(piece), piece);
+
+        value |= part << (8 * done);
+    }
+    return value;
+}
+
+static void device_write(const Region *region, uint64_t offset, unsigned size, uint64_t value)
+{
+    const RegionOps *ops = region->ops;
+    unsigned piece = MIN(size, max_or_4(ops->impl.max_size));
+
+    if (!ops->write) {
+        return;
+    }
+    if (size < min_or_1(ops->impl.min_size)) { /* the other bytes of the register are written as 0 */
+        unsigned whole = ops->impl.min_size;
+        uint64_t start = align_down(offset, whole);
+
+        ops->write(region->opaque, start, swap(ops, value << (8 * (offset - start)), whole), whole);
+        return;
+    }
+    for (unsigned done = 0; done < size; done += piece) {
+        uint64_t part = value >> (8 * done) & all_ones(piece);
+
+        ops->write(region->opaque, offset + done, swap(ops, part, piece), piece);
+    }
+}
+
+/* How much of [addr, addr + size) one access may cover in this range. */
+static inline unsigned piece_size(const FlatRange *range, uint64_t addr, unsigned size)
+{
+    uint64_t room = range->end - addr;
+    unsigned n = size;
+
+    if (n > room) {
+        n = (unsigned)room;
+    }
+    if (!is_memory(range)) {
+        const RegionOps *ops = range->region->ops;
+        unsigned max = max_or_4(ops->valid.max_size);
+
+        n = MIN(n, max);
+        if (!ops->valid.unaligned && (addr & (n - 1))) {
+            n = MIN(n, 1u << __builtin_ctzll(addr));
+        }
+    }
+    while (n & (n - 1)) { /* 3, 5, 6, 7: down to a power of two */
+        n &= n - 1;
+    }
+    return n;
+}
+
+/* ---- any access ------------------------------------------------------------------------------ */
+
+typedef enum AccessResult { ACCESS_OK, ACCESS_FAILED, ACCESS_NEEDS_LOCK } AccessResult;
+
+static AccessResult access_piece(AddressSpace *as, const FlatRange *range, uint64_t addr, unsigned n,
+                                 uint64_t *value, bool is_write)
+{
+    const Region *region = range->region;
+    uint64_t offset = range->offset + (addr - range->start);
+
+    if (is_memory(range) && !(is_write && region->kind == REGION_ROM_DEVICE)) {
+        if (!is_write) {
+            *value = load_le(host_of(range, addr), n);
+        } else if (!range->readonly) {
+            store_le(host_of(range, addr), *value, n);
+            ram_block_set_dirty(region->ram, offset, n);
+        }
+        return ACCESS_OK;
+    }
+    if (!region->ops->lockless && !vm_locked(as->vm)) {
+        return ACCESS_NEEDS_LOCK;
+    }
+    if (!accepts(region, offset, n, is_write)) {
+        trace(region_refused, "%s offset 0x%" PRIx64 " size %u write %d", region->name, offset, n, is_write);
+        return ACCESS_FAILED;
+    }
+    if (is_write) {
+        device_write(region, offset, n, *value);
+    } else {
+        *value = device_read(region, offset, n);
+    }
+    return ACCESS_OK;
+}
+
+static bool access_slow(AddressSpace *as, uint64_t addr, unsigned size, uint64_t *value, bool is_write);
+
+/* One access of up to 8 bytes. Reads what is not there as the bus does. */
+static inline bool access_once(AddressSpace *as, uint64_t addr, unsigned size, uint64_t *value, bool is_write)
+{
+    AccessResult result = ACCESS_FAILED;
+
+    rcu_read_lock();
+    const FlatRange *range = flat_view_find(rcu_dereference(as->view), addr);
+    if (range && piece_size(range, addr, size) == size) {
+        result = access_piece(as, range, addr, size, value, is_write);
+    } else if (range) {
+        rcu_read_unlock();
+        return access_slow(as, addr, size, value, is_write);
+    }
+    rcu_read_unlock();
+    if (result == ACCESS_NEEDS_LOCK) {
+        vm_lock(as->vm);
+        bool ok = access_once(as, addr, size, value, is_write);
+        vm_unlock(as->vm);
+        return ok;
+    }
+    if (result == ACCESS_FAILED && !is_write) {
+        *value = as->is_io ? all_ones(size) : 0;
+    }
+    return result == ACCESS_OK;
+}
+
+/* In pieces: across ranges, or larger or less aligned than the device takes. */
+static bool access_slow(AddressSpace *as, uint64_t addr, unsigned size, uint64_t *value, bool is_write)
+{
+    uint64_t total = 0;
+    bool ok = true;
+
+    for (unsigned done = 0; done < size;) {
+        rcu_read_lock();
+        const FlatRange *range = flat_view_find(rcu_dereference(as->view), addr + done);
+        unsigned n = range ? piece_size(range, addr + done, size - done) : 1;
+        rcu_read_unlock();
+        uint64_t part = is_write ? *value >> (8 * done) & all_ones(n) : 0;
+
+        ok &= access_once(as, addr + done, n, &part, is_write);
+        total |= (part & all_ones(n)) << (8 * done);
+        done += n;
+    }
+    if (!is_write) {
+        *value = total;
+    }
+    return ok;
+}
+
+bool address_space_load(AddressSpace *as, uint64_t addr, unsigned size, uint64_t *value)
+{
+    return access_once(as, addr, size, value, false);
+}
+
+bool address_space_store(AddressSpace *as, uint64_t addr, unsigned size, uint64_t value)
+{
+    return access_once(as, addr, size, &value, true);
+}
+
+/* ---- any length --------------------------------------------------------------------------------- */
+
+typedef enum CopyKind { COPY_READ, COPY_WRITE, COPY_WRITE_ROM } CopyKind;
+
+/* Copies what of [addr, addr + len) is memory in the range at addr; 0 when it is no memory. */
+static uint64_t copy_memory(AddressSpace *as, uint64_t addr, void *buf, uint64_t len, CopyKind kind)
+{
+    uint64_t n = 0;
+
+    rcu_read_lock();
+    const FlatRange *range = flat_view_find(rcu_dereference(as->view), addr);
+    if (range && is_memory(range) && !(kind == COPY_WRITE && range->region->kind == REGION_ROM_DEVICE)) {
+        n = MIN(len, range->end - addr);
+        if (kind == COPY_READ) {
+            memcpy(buf, host_of(range, addr), n);
+        } else if (kind == COPY_WRITE_ROM || !range->readonly) {
+            memcpy(host_of(range, addr), buf, n);
+            ram_block_set_dirty(range->region->ram, range->offset + (addr - range->start), n);
+        }
+    }
+    rcu_read_unlock();
+    return n;
+}
+
+static bool copy(AddressSpace *as, uint64_t addr, void *buf, uint64_t len, CopyKind kind)
+{
+    uint8_t *at = buf;
+    bool ok = true;
+
+    while (len) {
+        uint64_t n = copy_memory(as, addr, at, len, kind);
+
+        if (!n && kind == COPY_WRITE_ROM) {
+            return false;
+        }
+        if (!n) {
+            unsigned size = (unsigned)MIN(len, 8);
+
+            while (size & (size - 1)) {
+                size &= size - 1;
+            }
+            if (addr & (size - 1)) {
+                size = 1u << __builtin_ctzll(addr);
+            }
+            uint64_t value = kind == COPY_WRITE ? load_le(at, size) : 0;
+            ok &= access_once(as, addr, size, &value, kind == COPY_WRITE);
+            if (kind == COPY_READ) {
+                store_le(at, value, size);
+            }
+            n = size;
+        }
+        addr += n;
+        at += n;
+        len -= n;
+    }
+    return ok;
+}
+
+bool address_space_read(AddressSpace *as, uint64_t addr, void *buf, uint64_t len)
+{
+    return copy(as, addr, buf, len, COPY_READ);
+}
+
+bool address_space_write(AddressSpace *as, uint64_t addr, const void *buf, uint64_t len)
+{
+    return copy(as, addr, (void *)(uintptr_t)buf, len, COPY_WRITE);
+}
+
+bool address_space_write_rom(AddressSpace *as, uint64_t addr, const void *buf, uint64_t len)
+{
+    return copy(as, addr, (void *)(uintptr_t)buf, len, COPY_WRITE_ROM);
+}
+
+void ram_block_set_dirty(RamBlock *block, uint64_t offset, uint64_t len)
+{
+    unsigned long *dirty = block->dirty;
+
+    if (dirty && len) {
+        for (uint64_t page = offset >> 12; page <= (offset + len - 1) >> 12; page++) {
+            __atomic_fetch_or(&dirty[page / 64], 1ul << (page % 64), __ATOMIC_RELAXED);
+        }
+    }
+}

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Run state and the requests that change it. Requests are set by any thread and taken in the main
+ * loop in a fixed order: an end of the process, then suspend, reset, wakeup, power button, stop.
+ */
+#include "core/runstate.h"
+
+#include <stdatomic.h>
+
+#include "core/vm.h"
+#include "core/vm_internal.h"
+#include "util/log.h"
+#include "util/trace.h"
+
+typedef struct Hook {
+    void (*fn)(void *opaque);
+    RunStateFn *state_fn;
+    void *opaque;
+} Hook;
+
+enum { HOOK_POWERDOWN, HOOK_SUSPEND, HOOK_WAKEUP, HOOK_EXIT, HOOK_RESET, HOOK_STATE, HOOK_KINDS };
+
+#define NO_STOP_REQUEST (-1)
+
+struct VmRun {
+    RunState state;
+    bool needs_reset;               /* cont is refused until a reset (internal-error, shutdown) */
+    GArray *hooks[HOOK_KINDS];      /* Hook */
+    CpuControl cpus;
+    VmActions actions;
+    /* Requests; any thread. */
+    _Atomic int exit_status;        /* -1: none */
+    _Atomic int shutdown, reset;    /* ShutdownCause */
+    _Atomic int stop;               /* RunState or NO_STOP_REQUEST */
+    atomic_bool powerdown, suspend, wakeup, panic;
+};
+
+static const char *const state_names[] = {
+    [RUN_STATE_DEBUG] = "debug",
+    [RUN_STATE_INMIGRATE] = "inmigrate",
+    [RUN_STATE_INTERNAL_ERROR] = "internal-error",
+    [RUN_STATE_IO_ERROR] = "io-error",
+    [RUN_STATE_PAUSED] = "paused",
+    [RUN_STATE_POSTMIGRATE] = "postmigrate",
+    [RUN_STATE_PRELAUNCH] = "prelaunch",
+    [RUN_STATE_FINISH_MIGRATE] = "finish-migrate",
+    [RUN_STATE_RESTORE_VM] = "restore-vm",
+    [RUN_STATE_RUNNING] = "running",
+    [RUN_STATE_SAVE_VM] = "save-vm",
+    [RUN_STATE_SHUTDOWN] = "shutdown",
+    [RUN_STATE_SUSPENDED] = "suspended",
+    [RUN_STATE_WATCHDOG] = "watchdog",
+    [RUN_STATE_GUEST_PANICKED] = "guest-panicked",
+    [RUN_STATE_COLO] = "colo",
+};
+const char *run_state_name(RunState state) { return state_names[state]; }
+
+static const char *const cause_names[] = {
+    [SHUTDOWN_CAUSE_NONE] = "none",
+    [SHUTDOWN_CAUSE_HOST_ERROR] = "host-error",
+    [SHUTDOWN_CAUSE_HOST_QMP_QUIT] = "host-qmp-quit",
+    [SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET] = "host-qmp-system-reset",
+    [SHUTDOWN_CAUSE_HOST_SIGNAL] = "host-signal",
+    [SHUTDOWN_CAUSE_HOST_UI] = "host-ui",
+    [SHUTDOWN_CAUSE_GUEST_SHUTDOWN] = "guest-shutdown",
+    [SHUTDOWN_CAUSE_GUEST_RESET] = "guest-reset",
+    [SHUTDOWN_CAUSE_GUEST_PANIC] = "guest-panic",
+    [SHUTDOWN_CAUSE_SUBSYSTEM_RESET] = "subsystem-reset",
+};
+const char *shutdown_cause_name(ShutdownCause cause) { return cause_names[cause]; }
+
+RunState vm_run_state(const Vm *vm) { return vm->run->state; }
+VmActions *vm_actions(Vm *vm) { return &vm->run->actions; }
+void vm_set_cpu_control(Vm *vm, CpuControl control) { vm->run->cpus = control; }
+
+/* ---- hooks ------------------------------------------------------------------------------- */
+
+static void add_hook(Vm *vm, int kind, Hook hook) { g_array_append_val(vm->run->hooks[kind], hook); }
+
+static void run_hooks(Vm *vm, int kind)
+{
+    GArray *hooks = vm->run->hooks[kind];
+
+    for (unsigned i = 0; i < hooks->len; i++) {
+        Hook hook = g_array_index(hooks, Hook, i);
+        hook.fn(hook.opaque);
+    }
+}
+
+#define DEFINE_ON(name, kind)                                                                      \
+    void name(Vm *vm, void (*fn)(void *opaque), void *opaque)                                      \
+    {                                                                                              \
+        add_hook(vm, kind, (Hook){.fn = fn, .opaque = opaque});                                    \
+    }
+DEFINE_ON(vm_on_powerdown, HOOK_POWERDOWN)
+DEFINE_ON(vm_on_suspend, HOOK_SUSPEND)
+DEFINE_ON(vm_on_wakeup, HOOK_WAKEUP)
+DEFINE_ON(vm_on_exit, HOOK_EXIT)
+DEFINE_ON(vm_on_reset, HOOK_RESET)
+
+void vm_on_run_state(Vm *vm, RunStateFn *fn, void *opaque)
+{
+    add_hook(vm, HOOK_STATE, (Hook){.state_fn = fn, .opaque = opaque});
+}
+
+void vm_off_run_state(Vm *vm, RunStateFn *fn, void *opaque)
+{
+    GArray *hooks = vm->run->hooks[HOOK_STATE];
+
+    for (unsigned i = 0; i < hooks->len; i++) {
+        Hook *hook = &g_array_index(hooks, Hook, i);
+
+        if (hook->state_fn == fn && hook->opaque == opaque) {
+            g_array_remove_index(hooks, i);
+            return;
+        }
+    }
+}
+
+static void tell_state(Vm *vm, bool running, RunState state)
+{
+    GArray *hooks = vm->run->hooks[HOOK_STATE];
+
+    for (unsigned i = 0; i < hooks->len; i++) {
+        Hook hook = g_array_index(hooks, Hook, running ? i : hooks->len - 1 - i);
+        hook.state_fn(hook.opaque, running, state);
+    }
+}
+
+/* ---- changes --------------------------------------------------------------------------------- */
+
+static void set_state(Vm *vm, RunState state)
+{
+    trace(runstate_set, "%s -> %s", run_state_name(vm->run->state), run_state_name(state));
+    vm->run->state = state;
+}
+
+void vm_stop(Vm *vm, RunState state)
+{
+    VmRun *run = vm->run;
+
+    if (state == RUN_STATE_INTERNAL_ERROR || state == RUN_STATE_SHUTDOWN || state == RUN_STATE_GUEST_PANICKED) {
+        run->needs_reset = state != RUN_STATE_GUEST_PANICKED;
+    }
+    if (!run_state_is_running(run->state)) {
+        set_state(vm, state);
+        return;
+    }
+    if (run->cpus.stop) {
+        run->cpus.stop(run->cpus.opaque);
+    }
+    clock_virtual_enable(vm, false);
+    set_state(vm, state);
+    tell_state(vm, false, state);
+}
+
+bool vm_start(Vm *vm, GError **err)
+{
+    VmRun *run = vm->run;
+
+    if (run_state_is_running(run->state)) {
+        return true;
+    }
+    if (run->needs_reset) {
+        return error_set(err, "Resetting the Virtual Machine is required");
+    }
+    set_state(vm, RUN_STATE_RUNNING);
+    clock_virtual_enable(vm, true);
+    tell_state(vm, true, RUN_STATE_RUNNING);
+    if (run->cpus.start) {
+        run->cpus.start(run->cpus.opaque);
+    }
+    return true;
+}
+
+void vm_reset(Vm *vm, ShutdownCause cause)
+{
+    VmRun *run = vm->run;
+    bool was_running = run_state_is_running(run->state);
+
+    trace(vm_reset, "cause %s", shutdown_cause_name(cause));
+    if (was_running && run->cpus.stop) {
+        run->cpus.stop(run->cpus.opaque);
+    }
+    region_begin(vm);
+    for (unsigned i = 0; i < vm->devices->len; i++) {
+        device_reset(g_ptr_array_index(vm->devices, i));
+    }
+    run_hooks(vm, HOOK_RESET);
+    region_commit(vm);
+    if (run->cpus.reset) {
+        run->cpus.reset(run->cpus.opaque);
+    }
+    run->needs_reset = false;
+    if (was_running && run->cpus.start) {
+        run->cpus.start(run->cpus.opaque);
+    } else if (run->state == RUN_STATE_INTERNAL_ERROR || run->state == RUN_STATE_SHUTDOWN ||
+               run->state == RUN_STATE_GUEST_PANICKED) {
+        set_state(vm, RUN_STATE_PAUSED);
+    }
+}
+
+/* ---- requests --------------------------------------------------------------------------------- */
+
+void vm_request_exit(Vm *vm, int status)
+{
+    int none = -1;
+
+    atomic_compare_exchange_strong(&vm->run->exit_status, &none, status & 0xff);
+    loop_kick(vm->loop);
+}
+
+static void request_cause(Vm *vm, _Atomic int *slot, ShutdownCause cause)
+{
+    int none = SHUTDOWN_CAUSE_NONE;
+
+    atomic_compare_exchange_strong(slot, &none, (int)cause);
+    loop_kick(vm->loop);
+}
+
+void vm_request_shutdown(Vm *vm, ShutdownCause cause) { request_cause(vm, &vm->run->shutdown, cause); }
+
+void vm_request_reset(Vm *vm, ShutdownCause cause)
+{
+    if (vm->run->actions.reboot == REBOOT_SHUTDOWN && cause != SHUTDOWN_CAUSE_SUBSYSTEM_RESET) {
+        vm_request_shutdown(vm, cause);
+    } else {
+        request_cause(vm, &vm->run->reset, cause);
+    }
+}
+
+#define DEFINE_REQUEST(name, field)                                                                \
+    void name(Vm *vm)                                                                              \
+    {                                                                                              \
+        atomic_store(&vm->run->field, true);                                                       \
+        loop_kick(vm->loop);                                                                       \
+    }
+DEFINE_REQUEST(vm_request_powerdown, powerdown)
+DEFINE_REQUEST(vm_request_suspend, suspend)
+DEFINE_REQUEST(vm_request_wakeup, wakeup)
+DEFINE_REQUEST(vm_request_panic, panic)
+
+void vm_request_stop(Vm *vm, RunState state)
+{
+    atomic_store(&vm->run->stop, (int)state);
+    loop_kick(vm->loop);
+}
+
+static void take_panic(Vm *vm)
+{
+    switch (vm->run->actions.panic) {
+    case PANIC_PAUSE:
+        vm_stop(vm, RUN_STATE_GUEST_PANICKED);
+        break;
+    case PANIC_SHUTDOWN:
+        vm_request_shutdown(vm, SHUTDOWN_CAUSE_GUEST_PANIC);
+        break;
+    case PANIC_EXIT_FAILURE:
+        vm_request_exit(vm, 1);
+        break;
+    case PANIC_NONE:
+        break;
+    }
+}
+
+/* True when the process is to end, with *status. */
+static bool take_shutdown(Vm *vm, int *status)
+{
+    VmRun *run = vm->run;
+    int exit_status = run->exit_status;
+
+    if (exit_status >= 0) {
+        *status = exit_status;
+        return true;
+    }
+    ShutdownCause cause = (ShutdownCause)atomic_exchange(&run->shutdown, SHUTDOWN_CAUSE_NONE);
+    if (cause == SHUTDOWN_CAUSE_NONE) {
+        return false;
+    }
+    trace(vm_shutdown, "cause %s", shutdown_cause_name(cause));
+    bool from_guest = cause >= SHUTDOWN_CAUSE_GUEST_SHUTDOWN;
+    if (from_guest && run->actions.shutdown == SHUTDOWN_PAUSE) {
+        vm_stop(vm, RUN_STATE_SHUTDOWN);
+        return false;
+    }
+    *status = cause == SHUTDOWN_CAUSE_HOST_ERROR;
+    return true;
+}
+
+static bool take_requests(Vm *vm, int *status)
+{
+    VmRun *run = vm->run;
+
+    if (atomic_exchange(&run->panic, false)) {
+        take_panic(vm);
+    }
+    if (take_shutdown(vm, status)) {
+        return true;
+    }
+    if (atomic_exchange(&run->suspend, false)) {
+        vm_stop(vm, RUN_STATE_SUSPENDED);
+        run_hooks(vm, HOOK_SUSPEND);
+    }
+    ShutdownCause cause = (ShutdownCause)atomic_exchange(&run->reset, SHUTDOWN_CAUSE_NONE);
+    if (cause != SHUTDOWN_CAUSE_NONE) {
+        vm_reset(vm, cause);
+    }
+    if (atomic_exchange(&run->wakeup, false) && run->state == RUN_STATE_SUSPENDED) {
+        vm_reset(vm, SHUTDOWN_CAUSE_SUBSYSTEM_RESET);
+        run_hooks(vm, HOOK_WAKEUP);
+        vm_start(vm, NULL);
+    }
+    if (atomic_exchange(&run->powerdown, false)) {
+        run_hooks(vm, HOOK_POWERDOWN);
+    }
+    int stop = atomic_exchange(&run->stop, NO_STOP_REQUEST);
+    if (stop != NO_STOP_REQUEST) {
+        vm_stop(vm, (RunState)stop);
+    }
+    return false;
+}
+
+int vm_main_loop(Vm *vm)
+{
+    int status = 0;
+
+    while (!take_requests(vm, &status)) {
+        loop_run_once(vm->loop, -1);
+    }
+    vm_stop(vm, vm->run->state == RUN_STATE_RUNNING ? RUN_STATE_SHUTDOWN : vm->run->state);
+    run_hooks(vm, HOOK_EXIT);
+    return status;
+}
+
+/* ---- life ------------------------------------------------------------------------------------- */
+
+void vm_run_init(Vm *vm)
+{
+    VmRun *run = vm->run = g_new0(VmRun, 1);
+
+    run->state = RUN_STATE_PRELAUNCH;
+    run->exit_status = -1;
+    run->stop = NO_STOP_REQUEST;
+    run->actions.panic = PANIC_SHUTDOWN;
+    for (int i = 0; i < HOOK_KINDS; i++) {
+        run->hooks[i] = g_array_new(false, false, sizeof(Hook));
+    }
+}
+
+void vm_run_free(Vm *vm)
+{
+    for (int i = 0; i < HOOK_KINDS; i++) {
+        g_array_free(vm->run->hooks[i], true);
+    }
+    g_free(vm->run);
+}
