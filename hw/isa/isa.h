@@ -23,6 +23,8 @@ typedef struct IsaBus {
 /* Type "isa-device": first member of each ISA device's struct. Bus type "ISA". */
 typedef struct IsaDevice {
     Device dev;
+    bool has_ports;      /* isa_map_ports was called */
+    uint16_t first_port; /* base of the first call: the device's address in OpenFirmware paths */
 } IsaDevice;
 
 IsaBus *isa_bus_new(Vm *vm, Device *owner, Region *memory, Region *io);
