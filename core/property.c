@@ -6,6 +6,7 @@
 
 #include "core/object.h"
 #include "core/vm.h"
+#include "util/keyval.h"
 
 /* ---- numbers --------------------------------------------------------------------------- */
 
@@ -83,43 +84,11 @@ DEFINE_NUMBER(64, i, "int64", set_signed, new_i64, int64_t)
 
 /* ---- sizes with suffixes ------------------------------------------------------------------ */
 
-static bool parse_size(const char *text, uint64_t *out)
-{
-    static const char suffixes[] = "BKMGTPE";
-    char *end;
-
-    errno = 0;
-    double whole = 0;
-    uint64_t v = strtoull(text, &end, 0);
-    bool fraction = *end == '.';
-    if (fraction) {
-        whole = strtod(text, &end);
-    }
-    if (errno || end == text || *text == '-') {
-        return false;
-    }
-    unsigned shift = 0;
-    if (*end) {
-        const char *at = strchr(suffixes, g_ascii_toupper(*end));
-
-        if (!at || end[1]) {
-            return false;
-        }
-        shift = 10 * (unsigned)(at - suffixes);
-    }
-    if (fraction) {
-        *out = (uint64_t)(whole * (double)(UINT64_C(1) << shift));
-        return true;
-    }
-    *out = v << shift;
-    return *out >> shift == v;
-}
-
 static bool set_size_bytes(const Property *p, void *f, unsigned size, const char *text, GError **err)
 {
     uint64_t v, max = p->max ? p->max : all_ones(size);
 
-    if (!parse_size(text, &v)) {
+    if (!parse_size(text, 1, &v)) {
         return bad_value(p, text, "a size: a number with K, M, G, T or nothing for bytes", err);
     }
     if (v < p->min || v > max) {
