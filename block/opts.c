@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Options of nodes: -drive's and -blockdev's text, and JSON, become one flat set of dotted keys
+ * ("file.driver", "cache.direct"), from which drivers take what they know. What remains is refused,
+ * so a typo is never ignored.
+ */
+#include <json-c/json.h>
+
+#include "block/block_int.h"
+
+struct BlockOpts {
+    GHashTable *table; /* char * to char * */
+};
+
+BlockOpts *block_opts_new(void)
+{
+    BlockOpts *opts = g_new0(BlockOpts, 1);
+
+    opts->table = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    return opts;
+}
+
+void block_opts_free(BlockOpts *opts)
+{
+    if (opts) {
+        g_hash_table_destroy(opts->table);
+        g_free(opts);
+    }
+}
+
+void block_opts_set(BlockOpts *opts, const char *key, const char *value)
+{
+    g_hash_table_replace(opts->table, g_strdup(key), g_strdup(value));
+}
+
+const char *block_opts_peek(const BlockOpts *opts, const char *key)
+{
+    return g_hash_table_lookup(opts->table, key);
+}
+
+char *block_opts_take(BlockOpts *opts, const char *key)
+{
+    gpointer stored_key = NULL, value = NULL;
+
+    if (!g_hash_table_steal_extended(opts->table, key, &stored_key, &value)) {
+        return NULL;
+    }
+    g_free(stored_key);
+    return value;
+}
+
+static bool key_has_prefix(const char *key, const char *prefix)
+{
+    size_t n = strlen(prefix);
+
+    return strncmp(key, prefix, n) == 0 && key[n] == '.';
+}
+
+bool block_opts_has_prefix(const BlockOpts *opts, const char *prefix)
+{
+    GHashTableIter iter;
+    gpointer key;
+
+    g_hash_table_iter_init(&iter, opts->table);
+    while (g_hash_table_iter_next(&iter, &key, NULL)) {
+        if (key_has_prefix(key, prefix)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+BlockOpts *block_opts_take_prefix(BlockOpts *opts, const char *prefix)
+{
+    BlockOpts *sub = block_opts_new();
+    GHashTableIter iter;
+    gpointer key, value;
+
+    g_hash_table_iter_init(&iter, opts->table);
+    while (g_hash_table_iter_next(&iter, &key, &value)) {
+        if (key_has_prefix(key, prefix)) {
+            block_opts_set(sub, (char *)key + strlen(prefix) + 1, value);
+            g_hash_table_iter_remove(&iter);
+        }
+    }
+    return sub;
+}
+
+const char *block_opts_left(const BlockOpts *opts)
+{
+    const char *first = NULL;
+    GHashTableIter iter;
+    gpointer key;
+
+    g_hash_table_iter_init(&iter, opts->table);
+    while (g_hash_table_iter_next(&iter, &key, NULL)) {
+        if (!first || strcmp(key, first) < 0) {
+            first = key; /* the same one in each run */
+        }
+    }
+    return first;
+}
+
+/* ---- values ------------------------------------------------------------------------------------ */
+
+bool block_opts_take_bool(BlockOpts *opts, const char *key, bool *value, GError **err)
+{
+    g_autofree char *text = block_opts_take(opts, key);
+
+    if (!text) {
+        return true;
+    }
+    if (!strcmp(text, "on") || !strcmp(text, "yes") || !strcmp(text, "true") || !strcmp(text, "y")) {
+        *value = true;
+    } else if (!strcmp(text, "off") || !strcmp(text, "no") || !strcmp(text, "false") || !strcmp(text, "n")) {
+        *value = false;
+    } else {
+        return error_set(err, "Parameter '%s' expects 'on' or 'off', not '%s'", key, text);
+    }
+    return true;
+}
+
+bool block_opts_take_size(BlockOpts *opts, const char *key, uint64_t *value, bool *present, GError **err)
+{
+    g_autofree char *text = block_opts_take(opts, key);
+    static const char suffixes[] = "bkmgtpe";
+    char *end = NULL;
+    uint64_t number;
+    unsigned shift = 0;
+
+    if (present) {
+        *present = text != NULL;
+    }
+    if (!text) {
+        return true;
+    }
+    errno = 0;
+    number = g_ascii_strtoull(text, &end, 0);
+    if (end != text && *end) {
+        const char *s = strchr(suffixes, g_ascii_tolower(*end));
+
+        shift = s ? 10 * (unsigned)(s - suffixes) : 0;
+        end += s != NULL;
+    }
+    if (end == text || *end || errno || *text == '-' || number > (UINT64_C(0x7fffffffffffffff) >> shift)) {
+        return error_set(err, "Parameter '%s' expects a size (a number, with k, M, G or T), not '%s'", key, text);
+    }
+    *value = number << shift;
+    return true;
+}
+
+bool block_opts_take_enum(BlockOpts *opts, const char *key, const char *const *values, int *value, GError **err)
+{
+    g_autofree char *text = block_opts_take(opts, key);
+    g_autofree char *all = NULL;
+
+    if (!text) {
+        return true;
+    }
+    for (int i = 0; values[i]; i++) {
+        if (!strcmp(values[i], text)) {
+            *value = i;
+            return true;
+        }
+    }
+    all = g_strjoinv(", ", (char **)values);
+    return error_set(err, "Parameter '%s' does not accept value '%s' (possible values: %s)", key, text, all);
+}
+
+/* ---- text -------------------------------------------------------------------------------------- */
+
+/* The next part up to a single comma, with ",," made ",". Moves *text past it. */
+static char *next_part(const char **text)
+{
+    GString *part = g_string_new(NULL);
+    const char *p = *text;
+
+    for (; *p; p++) {
+        if (*p == ',') {
+            if (p[1] != ',') {
+                break;
+            }
+            p++;
+        }
+        g_string_append_c(part, *p);
+    }
+    *text = *p ? p + 1 : p;
+    return g_string_free(part, FALSE);
+}
+
+BlockOpts *block_opts_parse(const char *text, const char *implied_key, GError **err)
+{
+    BlockOpts *opts = block_opts_new();
+    bool first = true;
+
+    while (*text) {
+        g_autofree char *part = next_part(&text);
+        char *eq = strchr(part, '=');
+
+        if (!eq && first && implied_key) {
+            block_opts_set(opts, implied_key, part);
+        } else if (!eq) {
+            /* QEMU's short form of a boolean: "readonly" and "noreadonly". */
+            block_opts_set(opts, part, "on");
+        } else if (eq == part) {
+            error_set(err, "Expected parameter before '='");
+            block_opts_free(opts);
+            return NULL;
+        } else {
+            *eq = 0;
+            block_opts_set(opts, part, eq + 1);
+        }
+        first = false;
+    }
+    return opts;
+}
+
+static bool flatten(BlockOpts *opts, const char *prefix, json_object *value, unsigned depth, GError **err)
+{
+    if (depth > 16) {
+        return error_set(err, "Parameter '%s' is nested too deeply", prefix);
+    }
+    switch (json_object_get_type(value)) {
+    case json_type_object:
+        json_object_object_foreach(value, key, member) {
+            g_autofree char *full = *prefix ? g_strdup_printf("%s.%s", prefix, key) : g_strdup(key);
+
+            if (!flatten(opts, full, member, depth + 1, err)) {
+                return false;
+            }
+        }
+        return true;
+    case json_type_boolean:
+        block_opts_set(opts, prefix, json_object_get_boolean(value) ? "on" : "off");
+        return true;
+    case json_type_string:
+    case json_type_int:
+        block_opts_set(opts, prefix, json_object_get_string(value));
+        return true;
+    default:
+        return error_set(err, "Parameter '%s' expects a string, a number, a boolean or an object", prefix);
+    }
+}
+
+BlockOpts *block_opts_parse_json(const char *text, GError **err)
+{
+    enum json_tokener_error why = json_tokener_success;
+    json_object *root = json_tokener_parse_verbose(text, &why);
+    BlockOpts *opts = NULL;
+
+    if (!root || !json_object_is_type(root, json_type_object)) {
+        error_set(err, "JSON parse error: %s", root ? "an object is expected" : json_tokener_error_desc(why));
+    } else {
+        opts = block_opts_new();
+        if (!flatten(opts, "", root, 0, err)) {
+            block_opts_free(opts);
+            opts = NULL;
+        }
+    }
+    json_object_put(root);
+    return opts;
+}
