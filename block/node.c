@@ -198,6 +198,7 @@ static bool node_set_name(BlockNode *node, BlockOpts *opts, GError **err)
 
     if (!name) {
         node->name = g_strdup_printf("#block%03u", s->next_node++);
+        g_ptr_array_add(s->nodes, node);
         return true;
     }
     if (!name_is_well_formed(name)) {
@@ -209,6 +210,7 @@ static bool node_set_name(BlockNode *node, BlockOpts *opts, GError **err)
     }
     node->name = g_steal_pointer(&name);
     node->user_named = true;
+    g_ptr_array_add(s->nodes, node);
     return true;
 }
 
@@ -305,13 +307,13 @@ static bool node_open(BlockNode *node, BlockOpts *opts, GError **err)
 
 BlockNode *block_node_open(Vm *vm, BlockOpts *opts, const BlockNode *parent, GError **err)
 {
-    BlockState *s = block_state(vm);
     const BlockDriver *drv = take_driver(opts, err);
     BlockNode *node;
 
     if (!drv) {
         return NULL;
     }
+    block_state(vm);
     node = g_new0(BlockNode, 1);
     node->vm = vm;
     node->drv = drv;
@@ -324,12 +326,8 @@ BlockNode *block_node_open(Vm *vm, BlockOpts *opts, const BlockNode *parent, GEr
         node->no_flush = parent->no_flush;
         node->discard_unmap = parent->discard_unmap;
     }
-    g_ptr_array_add(s->nodes, node);
     if (!node_open(node, opts, err)) {
         block_node_unref(node->child);
-        if (!node->name) {
-            node->name = g_strdup("");
-        }
         node_free(node);
         return NULL;
     }
