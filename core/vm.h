@@ -56,6 +56,7 @@ struct Vm {
     Accel *accel;            /* accel/: set before the machine is made */
     Machine *machine;        /* hw/i386/: set by machine creation */
     GPtrArray *cpus;         /* Cpu *, by index; accel/ */
+    struct CpuConfig *cpu_config; /* accel/x86: -cpu, topology, host CPUID; NULL until asked */
     struct BlockState *block;     /* block/: NULL until the first back end */
     struct CharState *chardevs;   /* chardev/: NULL until the first */
 
