@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What all accelerators share: making one by name, and the joints to core (run state) and to the
+ * user-space I/O APIC. A type "NAME-accel" has parent "accel" and ops = AccelOps.
+ */
+#include "accel/accel.h"
+
+/* ---- core asks the vCPUs ------------------------------------------------------------------- */
+
+static void start_cpus(void *opaque) { ((Accel *)opaque)->ops->cpus_start(opaque); }
+static void stop_cpus(void *opaque) { ((Accel *)opaque)->ops->cpus_stop(opaque); }
+static void reset_cpus(void *opaque) { ((Accel *)opaque)->ops->cpus_reset(opaque); }
+
+/* ---- making one ------------------------------------------------------------------------------ */
+
+static void collect_name(const Type *type, void *opaque)
+{
+    if (!type->abstract) {
+        char *name = g_strndup(type->name, strlen(type->name) - strlen("-accel"));
+
+        g_ptr_array_add(opaque, name);
+    }
+}
+
+static bool unknown_accel(const char *name, GError **err)
+{
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+    g_autofree char *list = NULL;
+
+    type_foreach("accel", collect_name, names);
+    g_ptr_array_add(names, NULL);
+    list = g_strjoinv(", ", (char **)names->pdata);
+    return error_set(err, "-accel %s: invalid accelerator %s (there are: %s)", name, name, list);
+}
+
+bool accel_create(Vm *vm, const char *name, const char *const *options, GError **err)
+{
+    g_autofree char *type_name = g_strconcat(name, "-accel", NULL);
+    const Type *type = type_find(type_name);
+    Object *obj;
+    Accel *accel;
+
+    if (!type || type->abstract || !type_is_a(type, "accel")) {
+        return unknown_accel(name, err);
+    }
+    obj = object_new(vm, type, err);
+    if (!obj) {
+        return false;
+    }
+    accel = container_of(obj, Accel, obj);
+    accel->ops = type_ops(type);
+    accel->vm = vm;
+    for (; options && options[0]; options += 2) {
+        if (!object_set(obj, options[0], options[1], err)) {
+            g_prefix_error(err, "-accel %s: ", name);
+            object_unref(obj);
+            return false;
+        }
+    }
+    vm->accel = accel;
+    if (!accel->ops->init(accel, err)) {
+        vm->accel = NULL;
+        object_unref(obj);
+        return false;
+    }
+    vm_set_cpu_control(vm, (CpuControl){
+                               .start = start_cpus,
+                               .stop = stop_cpus,
+                               .reset = reset_cpus,
+                               .opaque = accel,
+                           });
+    return true;
+}
+
+void accel_ioapic_route(Vm *vm, unsigned pin, MsiMessage msi, bool masked)
+{
+    if (vm->accel->ops->ioapic_route) {
+        vm->accel->ops->ioapic_route(vm->accel, pin, msi, masked);
+    }
+}
+
+KILN_TYPE(accel) = {
+    .name = "accel",
+    .parent = "object",
+    .desc = "accelerator",
+    .abstract = true,
+    .size = sizeof(Accel),
+};
