@@ -224,7 +224,7 @@ static void paint(Painter *p, const Region *region, uint64_t base, uint64_t star
     uint64_t limit = region->size == UINT64_MAX ? UINT64_MAX : base + region->size;
     /* An alias's target that begins below the window has a base that wrapped: everything from 0 on is
      * in it. A region that passes the top wraps too, and its base is then the high end. */
-    bool wrapped = region->size != UINT64_MAX && limit && limit < base;
+    bool wrapped = region->size == UINT64_MAX ? base != 0 : limit && limit < base;
 
     if (!region->enabled || !region->size) {
         return;

@@ -5,7 +5,9 @@
  * lockless; a thread that had to wait for the lock looks the address up again, because the map may
  * have changed meanwhile.
  */
+#ifndef __SANITIZE_ADDRESS__ /* the inlined reader's static storage is under-aligned, which UBSan minds */
 #define _LGPL_SOURCE
+#endif
 #include <urcu-bp.h>
 
 #include "core/region.h"
