@@ -14,7 +14,7 @@
 enum {
     STATUS_TIMEOUT = 0x01, STATUS_ERROR = 0x08, STATUS_ONLINE = 0x10, STATUS_ACK = 0x40, STATUS_NOT_BUSY = 0x80,
     CONTROL_STROBE = 0x01, CONTROL_INIT = 0x04, CONTROL_SELECT = 0x08, CONTROL_INTEN = 0x10, CONTROL_INPUT = 0x20,
-    CONTROL_UNUSED = 0xc0, /* reads as ones after a reset */
+    CONTROL_UNUSED = 0xc0, /* read as ones */
 };
 
 #define STATUS_IDLE (STATUS_NOT_BUSY | STATUS_ACK | STATUS_ONLINE | STATUS_ERROR)
@@ -55,7 +55,7 @@ static void write_control(IsaParallel *p, uint8_t value)
         p->irq_pending = p->irq_pending || (p->control & CONTROL_INTEN);
     }
     update_irq(p);
-    p->control = value;
+    p->control = value | CONTROL_UNUSED;
 }
 
 static void parallel_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
