@@ -31,8 +31,8 @@ char *find_firmware(const Vm *vm, const char *name);
 char **firmware_dirs(const Vm *vm);
 
 /*
- * Loads -bios NAME (NULL: the default) and maps it into memory (the board's system memory) below
- * 4 GiB and below 1 MiB. isa_parent: container for the low alias (usually the same memory).
+ * Loads -bios NAME (NULL: the default) and maps it into memory below
+ * 4 GiB and below 1 MiB. memory: where the chipset decodes ROM, for pc the PCI address space.
  */
 bool firmware_load(PcFirmware *fw, Vm *vm, const char *name, Region *memory, GError **err);
 void firmware_unload(PcFirmware *fw);

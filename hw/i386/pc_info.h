@@ -45,6 +45,7 @@ typedef struct PcInfo {
     PcCpuSlot *cpus;             /* max_cpus of them */
     uint32_t apic_id_limit;      /* highest APIC id + 1 */
     uint32_t cpuid_1_eax, cpuid_1_edx; /* SMBIOS type 4 processor id */
+    uint64_t feature_control;    /* IA32_FEATURE_CONTROL that firmware sets (VMX: 5); 0: none */
     bool smm;                    /* SMM available: FADT names the SMI port */
 
     /* NUMA. */
@@ -70,6 +71,7 @@ typedef struct PcInfo {
     GPtrArray *option_roms;      /* names of genroms in order of adding; the kernel loader's is first */
 
     struct SmbiosOptions *smbios; /* hw/i386/smbios.h; NULL: no -smbios */
+    bool smbios_ep64;            /* 3.0 entry point (-machine smbios-entry-point-type=64) */
 } PcInfo;
 
 /*

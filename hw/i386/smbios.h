@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * SMBIOS tables (DMTF DSP0134 2.8 and 3.0): what a PC says of its manufacturer, serial numbers,
+ * SMBIOS tables (DMTF DSP0134, 2.8 and 3.0): what a PC says of its manufacturer, serial numbers,
  * processors and memory. Users override it with -smbios.
  */
 #ifndef HW_I386_SMBIOS_H
@@ -12,14 +12,16 @@ typedef struct SmbiosOptions SmbiosOptions;
 
 SmbiosOptions *smbios_options_new(void);
 void smbios_options_free(SmbiosOptions *options); /* NULL is fine */
-/* One -smbios option's text: file=PATH | type=N,key=value,... Later values win. */
+/* One -smbios option's text: file=PATH | type=N,key=value,... Later values win; those of types 8, 11 and
+ * 41 add up. */
 bool smbios_options_add(SmbiosOptions *options, const char *text, GError **err);
+/* What can only be checked when all devices are there (type 41's pcidev). */
+bool smbios_options_check(const SmbiosOptions *options, Vm *vm, GError **err);
 
 /*
  * Appends the structures to tables and the entry point (2.8: 31 bytes "_SM_"; 3.0: 24 bytes "_SM3_")
- * to anchor; the table address in the anchor is left for the firmware to fill. options may be NULL.
+ * to anchor; addresses and checksums in it are filled in by firmware. options may be NULL.
  */
-bool smbios_build(const SmbiosOptions *options, const PcInfo *info, GByteArray *tables, GByteArray *anchor,
-                  GError **err);
+void smbios_build(const SmbiosOptions *options, const PcInfo *info, GByteArray *tables, GByteArray *anchor);
 
 #endif

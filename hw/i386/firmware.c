@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The BIOS image: found, checked, copied into a ROM and mapped at the reset vector.
+ *
+ * Not done: firmware in flash (pflash), which is a device of its own.
+ */
+#include "hw/i386/firmware.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define ISA_BIOS_MAX (128 * KIB)
+#define TOP_OF_ISA MIB
+#define TOP_OF_32BIT (4 * GIB)
+
+/* Where distributions put SeaBIOS and option ROMs. */
+static const char *const system_dirs[] = {KILN_DATADIR, "/usr/share/kiln", "/usr/share/seabios", "/usr/share/qemu"};
+
+char **firmware_dirs(const Vm *vm)
+{
+    GPtrArray *dirs = g_ptr_array_new();
+
+    for (unsigned i = 0; vm->data_dirs && i < vm->data_dirs->len; i++) {
+        g_ptr_array_add(dirs, g_strdup(g_ptr_array_index(vm->data_dirs, i)));
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(system_dirs); i++) {
+        if (i == 0 || strcmp(system_dirs[i], system_dirs[0])) {
+            g_ptr_array_add(dirs, g_strdup(system_dirs[i]));
+        }
+    }
+    g_ptr_array_add(dirs, NULL);
+    return (char **)g_ptr_array_free(dirs, FALSE);
+}
+
+static bool is_file(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && !S_ISDIR(st.st_mode);
+}
+
+char *find_firmware(const Vm *vm, const char *name)
+{
+    char **dirs, *path = NULL;
+
+    if (!*name) {
+        return NULL;
+    }
+    if (is_file(name)) {
+        return g_strdup(name);
+    }
+    if (g_path_is_absolute(name)) {
+        return NULL;
+    }
+    dirs = firmware_dirs(vm);
+    for (char **dir = dirs; *dir && !path; dir++) {
+        path = g_build_filename(*dir, name, NULL);
+        if (!is_file(path)) {
+            g_clear_pointer(&path, g_free);
+        }
+    }
+    g_strfreev(dirs);
+    return path;
+}
+
+/* The size of an open image that can be mapped, or 0 with *err. */
+static uint32_t firmware_check_size(int fd, const char *path, GError **err)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0) {
+        error_set_errno(err, errno, "-bios: cannot read '%s'", path);
+        return 0;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        error_set(err, "-bios: '%s' is not a regular file", path);
+        return 0;
+    }
+    if (st.st_size == 0) {
+        error_set(err, "-bios: firmware image '%s' is empty", path);
+        return 0;
+    }
+    if (st.st_size > (off_t)FIRMWARE_MAX) {
+        error_set(err, "-bios: firmware image '%s' has %lld bytes, at most %u (16 MiB) can be mapped", path,
+                  (long long)st.st_size, FIRMWARE_MAX);
+        return 0;
+    }
+    if (st.st_size % FIRMWARE_ALIGN) {
+        error_set(err, "-bios: firmware image '%s' has %lld bytes, which is not a multiple of 64 KiB", path,
+                  (long long)st.st_size);
+        return 0;
+    }
+    return (uint32_t)st.st_size;
+}
+
+static bool read_all(int fd, uint8_t *buf, size_t len)
+{
+    size_t done = 0;
+
+    while (done < len) {
+        ssize_t n = read(fd, buf + done, len - done);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            errno = n ? errno : EIO;
+            return false;
+        }
+        done += (size_t)n;
+    }
+    return true;
+}
+
+static void firmware_map(PcFirmware *fw, Region *memory, uint32_t size)
+{
+    uint64_t isa_size = MIN(size, ISA_BIOS_MAX);
+
+    region_add(memory, TOP_OF_32BIT - size, &fw->bios);
+    region_init_alias(&fw->isa_bios, "isa-bios", &fw->bios, size - isa_size, isa_size);
+    region_set_readonly(&fw->isa_bios, true);
+    region_add_overlap(memory, TOP_OF_ISA - isa_size, &fw->isa_bios, 1);
+}
+
+bool firmware_load(PcFirmware *fw, Vm *vm, const char *name, Region *memory, GError **err)
+{
+    const char *wanted = name ? name : FIRMWARE_DEFAULT;
+    uint32_t size;
+    bool ok = false;
+    int fd;
+
+    fw->path = find_firmware(vm, wanted);
+    if (!fw->path) {
+        return name ? error_set(err, "-bios: firmware image '%s' was not found; name a file, or a directory with -L",
+                                name)
+                    : error_set(err,
+                                "the firmware '%s' was not found; install the package 'seabios', or name an "
+                                "image with -bios or its directory with -L",
+                                wanted);
+    }
+    fd = open(fw->path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        error_set_errno(err, errno, "-bios: cannot open '%s'", fw->path);
+        goto out;
+    }
+    size = firmware_check_size(fd, fw->path, err);
+    if (size && region_init_rom(&fw->bios, vm, "pc.bios", size, err)) {
+        ok = read_all(fd, region_host(&fw->bios), size);
+        if (ok) {
+            firmware_map(fw, memory, size);
+        } else {
+            error_set_errno(err, errno, "-bios: cannot read '%s'", fw->path);
+            region_destroy(&fw->bios);
+        }
+    }
+    close(fd);
+out:
+    if (!ok) {
+        g_clear_pointer(&fw->path, g_free);
+    }
+    return ok;
+}
+
+void firmware_unload(PcFirmware *fw)
+{
+    if (fw->path) {
+        region_remove(&fw->isa_bios);
+        region_remove(&fw->bios);
+        region_destroy(&fw->isa_bios);
+        region_destroy(&fw->bios);
+        g_clear_pointer(&fw->path, g_free);
+    }
+}
