@@ -207,15 +207,11 @@ static void flush_timer_fired(void *opaque)
 /* Plans the flush of what was just queued; urgent: at the next turn of the loop. */
 static void schedule_flush(Chardev *chr, bool urgent)
 {
-    bool half_full = queue_pending(chr) >= CHAR_QUEUE_SIZE / 2;
-
     if (chr->want_write && !chr->log->len) {
-        return;
+        return; /* the back end calls */
     }
-    if (urgent || half_full || loop_is_current(chr->obj.vm->loop)) {
-        if (!loop_timer_pending(chr->flush_timer) || urgent || half_full) {
-            loop_timer_arm(chr->flush_timer, 0);
-        }
+    if (urgent || queue_pending(chr) >= CHAR_QUEUE_SIZE / 2 || loop_is_current(chr->obj.vm->loop)) {
+        loop_timer_arm(chr->flush_timer, 0);
     } else if (!loop_timer_pending(chr->flush_timer)) {
         loop_timer_arm(chr->flush_timer, clock_monotonic_ns() + BURST_TIME);
     }

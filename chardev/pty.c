@@ -50,6 +50,7 @@ static void pty_hangup(CharFd *fd)
     loop_fd_remove(fd->out_source);
     fd->out_source = NULL;
     fd->in = fd->out = -1;
+    char_fd_update_read(&fd->chr);
     chardev_event(&fd->chr, CHAR_EVENT_CLOSED);
     loop_timer_arm(pty->poll_timer, clock_monotonic_ns() + POLL_INTERVAL);
 }

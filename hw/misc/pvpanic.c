@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * pvpanic: the guest's kernel writes what happened to it. One port: reading gives the events that are
- * understood, writing reports them. Spec: QEMU's docs/specs/pvpanic.
+ * understood, writing reports them. Spec: QEMU's docs/specs/pvpanic. The board tells firmware and guest the
+ * port (fw_cfg file etc/pvpanic-port, ACPI device PEVT).
  */
-#include "hw/misc/pvpanic.h"
-
 #include "hw/isa/isa.h"
-#include "hw/nvram/fw_cfg.h"
 #include "util/trace.h"
 
 enum {
@@ -53,33 +51,12 @@ static const RegionOps pvpanic_ops = {
 
 /* ---- lifecycle --------------------------------------------------------------------- */
 
-bool pvpanic_find(Vm *vm, uint16_t *port)
-{
-    for (unsigned i = 0; i < vm->devices->len; i++) {
-        Device *dev = g_ptr_array_index(vm->devices, i);
-
-        if (object_is_a(dev, "pvpanic")) {
-            *port = container_of(dev, Pvpanic, isa.dev)->ioport;
-            return true;
-        }
-    }
-    return false;
-}
-
 static bool pvpanic_realize(Device *dev, GError **err)
 {
     Pvpanic *p = container_of(dev, Pvpanic, isa.dev);
-    FwCfg *fw = fw_cfg_find(dev->vm);
-    uint8_t port[2];
 
     region_init_io(&p->port, &pvpanic_ops, p, "pvpanic", 1);
     if (!isa_map_ports(&p->isa, &p->port, p->ioport, err)) {
-        region_destroy(&p->port);
-        return false;
-    }
-    store16_le(port, p->ioport);
-    if (fw && !fw_cfg_add_file(fw, "etc/pvpanic-port", port, sizeof port, err)) {
-        region_remove(&p->port);
         region_destroy(&p->port);
         return false;
     }
@@ -96,7 +73,8 @@ static void pvpanic_unrealize(Device *dev)
 
 static const Property pvpanic_props[] = {
     PROP_U16("ioport", Pvpanic, ioport, .def = 0x505, .help = "I/O port"),
-    PROP_U8("events", Pvpanic, events, .def = PVPANIC_EVENTS, .help = "events the guest may report: 1 panicked, 2 crash loaded"),
+    PROP_U8("events", Pvpanic, events, .def = PVPANIC_EVENTS,
+            .help = "events the guest may report: 1 panicked, 2 crash loaded"),
     {}
 };
 

@@ -154,6 +154,52 @@ static void test_reset_values(void)
     bench_end(&b);
 }
 
+/* The description of a busy port in QEMU 7.2's stream, without blanks. */
+#define FIELD(n, type, size) "{\"name\":\"" n "\",\"type\":\"" type "\",\"size\":" size "}"
+#define BYTE(n) FIELD(n, "uint8", "1")
+static const char described[] =
+    "[{\"name\":\"state\",\"type\":\"struct\",\"struct\":{\"vmsd_name\":\"serial\",\"version\":3,\"fields\":["
+    FIELD("divider", "uint16", "2") "," BYTE("rbr") "," BYTE("ier") "," BYTE("iir") "," BYTE("lcr") "," BYTE("mcr") ","
+    BYTE("lsr") "," BYTE("msr") "," BYTE("scr") "," BYTE("fcr_vmstate") "],\"subsections\":["
+    "{\"vmsd_name\":\"serial/recv_fifo\",\"version\":1,\"fields\":[{\"name\":\"recv_fifo\",\"type\":\"struct\","
+    "\"struct\":{\"vmsd_name\":\"Fifo8\",\"version\":1,\"fields\":["
+    FIELD("data", "buffer", "16") "," FIELD("head", "uint32", "4") "," FIELD("num", "uint32", "4") "]},\"size\":24}]},"
+    "{\"vmsd_name\":\"serial/fifo_timeout_timer\",\"version\":1,\"fields\":["
+    FIELD("fifo_timeout_timer", "timer", "8") "]}]},\"size\":96}]";
+
+static void test_state_description(void)
+{
+    json_object *all, *devices;
+    bool found = false;
+    Bench b;
+
+    start_serial(&b);
+    out8(&b, COM1 + 1, 0x0f);
+    out8(&b, COM1 + 2, 0x81);
+    out8(&b, COM1 + 4, 0x10);
+    in8(&b, COM1 + 2);
+    for (unsigned i = 0; i < 3; i++) {
+        out8(&b, COM1, 'a');
+        in8(&b, COM1 + 2);
+    }
+    all = state_describe_vm(b.vm);
+    devices = json_object_object_get(all, "devices");
+    for (size_t i = 0; i < json_object_array_length(devices); i++) {
+        json_object *dev = json_object_array_get_idx(devices, i);
+
+        if (!strcmp(json_object_get_string(json_object_object_get(dev, "name")), "serial")) {
+            json_object *fields = json_object_object_get(dev, "fields");
+
+            found = true;
+            g_assert_cmpstr(json_object_to_json_string_ext(fields, JSON_C_TO_STRING_PLAIN |
+                                                                       JSON_C_TO_STRING_NOSLASHESCAPE), ==, described);
+        }
+    }
+    g_assert_true(found);
+    json_object_put(all);
+    bench_end(&b);
+}
+
 /* What QEMU 7.2 answered to the same random accesses (tests/unit/oracle.h). */
 static void replay(Bench *b, unsigned base, const OracleStep *steps, unsigned n)
 {
@@ -561,6 +607,22 @@ static void test_pc_testdev(void)
     bench_end(&b);
 }
 
+static void test_pvpanic(void)
+{
+    Bench b;
+
+    bench_start(&b);
+    add_device(&b, "pvpanic", NULL);
+    g_assert_cmphex(in8(&b, 0x505), ==, 3);
+    out8(&b, 0x505, 0xf0); /* unknown events */
+    out8(&b, 0x505, 2);    /* a crash kernel takes over */
+    settle(&b);
+    g_assert_cmpint(b.lines[0].calls, ==, 0);
+    out8(&b, 0x505, 1);
+    g_assert_cmpint(vm_main_loop(b.vm), ==, 0);
+    bench_end(&b);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -575,12 +637,14 @@ int main(int argc, char **argv)
     g_test_add_func("/serial/slow-reader", test_slow_reader);
     g_test_add_func("/serial/reader-dies", test_reader_dies);
     g_test_add_func("/serial/save-load", test_save_load);
+    g_test_add_func("/serial/state-description", test_state_description);
     g_test_add_func("/serial/bad-properties", test_bad_properties);
     g_test_add_func("/serial/four-ports", test_four_ports);
     g_test_add_func("/parallel/like-qemu", test_parallel_like_qemu);
     g_test_add_func("/parallel/prints", test_parallel_prints);
     g_test_add_func("/debugcon/nothing-lost", test_debugcon);
     g_test_add_func("/debug-exit/status", test_debug_exit);
+    g_test_add_func("/pvpanic/events", test_pvpanic);
     g_test_add_func("/pc-testdev/all", test_pc_testdev);
     return g_test_run();
 }
