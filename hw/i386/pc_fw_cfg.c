@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "hw/acpi/piix4_pm.h"
 #include "hw/i386/acpi_build.h"
 #include "hw/i386/acpi_dsdt.h"
 #include "hw/i386/boot_order.h"
@@ -199,8 +200,24 @@ static bool add_smbios(PcInfo *info, GError **err)
 
 /* ---- all of it --------------------------------------------------------------------------- */
 
+static void look_at_devices(PcInfo *info)
+{
+    Device *pm = acpi_find_device(info, "PIIX4_PM");
+
+    info->hpet = acpi_find_device(info, "hpet") != NULL;
+    if (pm) {
+        Piix4PmConfig config = piix4_pm_config(container_of(pm, PciDevice, dev));
+
+        info->disable_s3 = config.disable_s3;
+        info->disable_s4 = config.disable_s4;
+        info->s4_val = config.s4_val;
+        info->acpi_pci_hotplug = config.pci_hotplug_root || config.pci_hotplug_bridges;
+    }
+}
+
 bool pc_fw_cfg_populate(PcInfo *info, GError **err)
 {
+    look_at_devices(info);
     add_keys(info);
     if (info->kernel) {
         if (!kernel_load(info, err)) {

@@ -53,11 +53,13 @@ typedef struct PcInfo {
     PcNumaNode *nodes;
     bool has_distances;
 
-    /* Devices of the board. */
-    bool hpet, acpi;
+    bool acpi;                   /* not -no-acpi */
+    bool graphics;               /* not -nographic */
+
+    /* Found out by pc_fw_cfg_populate from the devices that are there. */
+    bool hpet;
     bool acpi_pci_hotplug, disable_s3, disable_s4;
     uint8_t s4_val;
-    bool graphics;               /* not -nographic */
 
     /* -boot. */
     char boot_order[8];          /* "cad" */
