@@ -138,7 +138,7 @@ static void put_cpu(const PcInfo *info, unsigned index, GString *text)
 
 void acpi_dsdt_cpus(const PcInfo *info, GString *text)
 {
-    g_string_append_printf(text, "(scope \\_SB\n%s", cpu_registers);
+    g_string_append_printf(text, "(scope _SB\n%s", cpu_registers);
     g_string_append(text, "  (device \\_SB.CPUS\n"
                           "    (name _HID 'ACPI0010')\n"
                           "    (name _CID (eisaid PNP0A05))\n"

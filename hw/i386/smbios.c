@@ -183,7 +183,7 @@ static void put_processor(Smbios *s, unsigned socket)
     const PcInfo *info = s->info;
     unsigned cores = info->dies * info->cores, threads = cores * info->threads;
     uint64_t id = number_of(s, "4.processor-id", info->cpuid_1_eax | (uint64_t)info->cpuid_1_edx << 32);
-    char *name = g_strdup_printf("%s %2x", text_of(s, "4.sock_pfx", "CPU"), socket);
+    char *name = g_strdup_printf("%s %x", text_of(s, "4.sock_pfx", "CPU"), socket);
 
     begin(s, 4, (uint16_t)(0x400 + socket));
     put_string(s, name);
