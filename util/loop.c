@@ -45,6 +45,7 @@ typedef struct Post {
 struct Loop {
     int epoll_fd, wake_fd;
     atomic_bool sleeping;      /* a poster must write wake_fd */
+    atomic_bool kicked;        /* since the last wait ended: the next one does not block */
     atomic_bool quit;
     pthread_t thread;
     bool running;
@@ -121,7 +122,8 @@ bool loop_is_current(const Loop *loop)
 
 void loop_kick(Loop *loop)
 {
-    /* Pairs with the exchange in loop_run_once: either the sleeper sees the new work, or we see it asleep. */
+    /* Pairs with loop_wait: either it sees the kick before it sleeps, or we see it asleep. */
+    atomic_store(&loop->kicked, true);
     if (atomic_exchange(&loop->sleeping, false)) {
         uint64_t one = 1;
 
@@ -346,7 +348,7 @@ static int loop_wait(Loop *loop, struct epoll_event *events, int64_t timeout_ns)
         timeout_ns = timeout_ns < 0 ? until : MIN(timeout_ns, until);
     }
     atomic_store(&loop->sleeping, true);
-    if (loop_has_posts(loop) || atomic_load(&loop->quit)) {
+    if (atomic_load(&loop->kicked) || loop_has_posts(loop) || atomic_load(&loop->quit)) {
         timeout_ns = 0;
     }
     if (timeout_ns >= 0) {
@@ -361,6 +363,7 @@ static int loop_wait(Loop *loop, struct epoll_event *events, int64_t timeout_ns)
     }
     loop_lock(loop);
     atomic_store(&loop->sleeping, false);
+    atomic_store(&loop->kicked, false);
     return n;
 }
 

@@ -358,6 +358,8 @@ static void test_loop(void)
     g_assert_true(loop_timer_pending(late));
     loop_timer_free(soon);
     loop_timer_free(late);
+    loop_kick(loop); /* before the wait begins: it does not block, the one after it does as it is told */
+    loop_run_once(loop, -1);
     loop_free(loop);
 }
 
