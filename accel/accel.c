@@ -5,6 +5,11 @@
  */
 #include "accel/accel.h"
 
+static __thread Cpu *current_cpu;
+
+Cpu *cpu_current(void) { return current_cpu; }
+void cpu_set_current(Cpu *cpu) { current_cpu = cpu; }
+
 /* ---- core asks the vCPUs ------------------------------------------------------------------- */
 
 static void start_cpus(void *opaque) { ((Accel *)opaque)->ops->cpus_start(opaque); }
@@ -25,12 +30,16 @@ static void collect_name(const Type *type, void *opaque)
 static bool unknown_accel(const char *name, GError **err)
 {
     g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
-    g_autofree char *list = NULL;
+    g_autofree char *list = NULL, *near = NULL;
 
+    if (!strcmp(name, "tcg") || !strcmp(name, "xen") || !strcmp(name, "hvf") || !strcmp(name, "whpx")) {
+        return error_set(err, "-accel %s: Kiln runs guests with KVM only; use -accel kvm", name);
+    }
     type_foreach("accel", collect_name, names);
     g_ptr_array_add(names, NULL);
     list = g_strjoinv(", ", (char **)names->pdata);
-    return error_set(err, "-accel %s: invalid accelerator %s (there are: %s)", name, name, list);
+    near = suggest_names(name, (const char *const *)names->pdata);
+    return error_set(err, "-accel %s: invalid accelerator %s%s; there are: %s", name, name, near, list);
 }
 
 bool accel_create(Vm *vm, const char *name, const char *const *options, GError **err)
@@ -69,6 +78,8 @@ bool accel_create(Vm *vm, const char *name, const char *const *options, GError *
                                .reset = reset_cpus,
                                .opaque = accel,
                            });
+    object_add_child(vm->root, "accel", obj); /* which frees it with the VM */
+    object_unref(obj);
     return true;
 }
 

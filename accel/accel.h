@@ -19,23 +19,6 @@ typedef struct MsiMessage {
 /* State of the in-kernel chips, in the kernel's layout (struct kvm_irqchip, kvm_pit_state2). */
 typedef enum IrqchipId { IRQCHIP_PIC_MASTER, IRQCHIP_PIC_SLAVE, IRQCHIP_IOAPIC, IRQCHIP_PIT } IrqchipId;
 
-/*
- * kernel-irqchip=off: what the accelerator asks of the user-space APICs. VM lock for all of it. The
- * APIC calls ops->cpu_kick when a CPU has something new to take, ops->cpu_init and cpu_sipi for IPIs.
- */
-typedef struct ApicOps {
-    /* Takes the interrupt that is to be delivered now (above the TPR), as INTA does; -1: none. */
-    int (*take)(Cpu *cpu);
-    /* Would take() give one? (The 8259's line aside.) */
-    bool (*pending)(Cpu *cpu);
-    /* The 8259's INTR reaches this CPU: LINT0 is ExtINT and not masked, or the APIC is off. */
-    bool (*accepts_pic)(Cpu *cpu);
-    /* CR8: bits 7..4 of the TPR. */
-    uint8_t (*get_cr8)(Cpu *cpu);
-    void (*set_cr8)(Cpu *cpu, uint8_t cr8);
-    bool (*send_msi)(Accel *accel, MsiMessage msi);
-} ApicOps;
-
 struct AccelOps {
     const char *name;        /* "kvm" */
     /* ---- life; VM lock ---- */
@@ -62,9 +45,6 @@ struct AccelOps {
     void (*set_intr)(Accel *accel, int level);
     void (*inject_nmi)(Accel *accel, Cpu *cpu);                   /* cpu NULL: all */
     void (*inject_smi)(Accel *accel, Cpu *cpu);                   /* cpu NULL: CPU 0; needs has_smm */
-    /* INIT and start-up IPIs of user-space APICs (off). VM lock. */
-    void (*cpu_init)(Cpu *cpu);
-    void (*cpu_sipi)(Cpu *cpu, uint8_t vector);
     /* As accel_ioapic_route. NULL: not needed. */
     void (*ioapic_route)(Accel *accel, unsigned pin, MsiMessage msi, bool masked);
     /* A route for a message, to be used with irqfds. -1 with *err. */
@@ -100,7 +80,8 @@ struct Accel {
     /* Split and off: EOI of a vector reached the LAPIC, for level-triggered pins of the IOAPIC. VM lock. */
     void (*ioapic_eoi)(void *opaque, uint8_t vector);
     void *ioapic_opaque;
-    const ApicOps *apic;     /* off: set by accel/x86 before machine_done; NULL: there are none */
+    /* Off: a message for the user-space APICs (accel/x86), any thread. NULL: there are none. */
+    bool (*apic_send_msi)(Vm *vm, MsiMessage msi);
     /* What a CPU in system management mode sees; set by the board before machine_done; NULL: as others. */
     AddressSpace *smm_space;
 };
@@ -125,6 +106,7 @@ bool cpu_model_parse(Vm *vm, const char *text, GError **err);
 /* The CPU with this index, APIC id and topology ids, realized and in the tree. */
 Cpu *cpu_new(Vm *vm, unsigned index, uint32_t apic_id, GError **err);
 Cpu *cpu_current(void); /* of this thread, NULL outside vCPU threads */
+void cpu_set_current(Cpu *cpu); /* accelerators: this thread runs this CPU */
 unsigned cpu_index(const Cpu *cpu);
 uint32_t cpu_apic_id(const Cpu *cpu);
 /* Prints what -cpu help prints. */

@@ -21,7 +21,6 @@ static bool qtest_init(Accel *accel, GError **err)
 static bool qtest_machine_done(Accel *accel, GError **err) { return true; }
 static void qtest_nothing(Accel *accel) {}
 static void qtest_cpu_nothing(Cpu *cpu) {}
-static void qtest_cpu_sipi(Cpu *cpu, uint8_t vector) {}
 
 static void qtest_cpus_reset(Accel *accel) { qtest_accel(accel)->intr = 0; }
 
@@ -42,7 +41,7 @@ static bool qtest_send_msi(Accel *accel, MsiMessage msi)
     trace(qtest_send_msi, "address 0x%" PRIx64 " data 0x%x", msi.address, msi.data);
     q->msis++;
     q->last_msi = msi;
-    return !accel->apic || accel->apic->send_msi(accel, msi);
+    return !accel->apic_send_msi || accel->apic_send_msi(accel->vm, msi);
 }
 
 static void qtest_set_intr(Accel *accel, int level)
@@ -109,8 +108,6 @@ static const AccelOps qtest_ops = {
     .set_intr = qtest_set_intr,
     .inject_nmi = qtest_inject_nmi,
     .inject_smi = qtest_inject_smi,
-    .cpu_init = qtest_cpu_nothing,
-    .cpu_sipi = qtest_cpu_sipi,
     .msi_route_add = qtest_msi_route_add,
     .msi_route_update = qtest_msi_route_update,
     .msi_route_del = qtest_msi_route_del,
