@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Between chardev/char.c and the back ends: a back end is a type "chardev-NAME" whose properties are
- * the keys of -chardev NAME,k=v and whose ops are a ChardevOps. Private to chardev/.
+ * Between chardev/char.c and the back ends: a back end is a type "chardev-NAME" whose properties
+ * are the keys of -chardev NAME,k=v and whose ops are a ChardevOps. Private to chardev/.
  *
  *   user -- charport_write --> queue of the Chardev -- one ops->write a burst --> file, socket, ...
  *   user <-- CharPortOps.receive -- chardev_receive <-- what the back end read
@@ -24,8 +24,8 @@ typedef struct ChardevOps {
     bool (*open)(Chardev *chr, GError **err);
     /* Releases everything; runs once; the memory stays. */
     void (*close)(Chardev *chr);
-    /* Writes what goes without waiting: bytes taken, or -1 with errno (EAGAIN: nothing now). NULL: all
-     * is dropped. */
+    /* Writes what goes without waiting: bytes taken, or -1 with errno (EAGAIN: nothing now). NULL:
+     * all is dropped. */
     ssize_t (*write)(Chardev *chr, const uint8_t *data, size_t len);
     /* on: call chardev_flush when ops->write would take something again. */
     void (*want_write)(Chardev *chr, bool on);
@@ -38,7 +38,8 @@ typedef struct ChardevOps {
     bool (*get_modem)(Chardev *chr, int *lines);
     bool (*set_modem)(Chardev *chr, int lines);
     int (*take_fd)(Chardev *chr);
-    /* The descriptor that output leaves by, to wait for at the end; NULL or -1: nothing to wait for. */
+    /* The descriptor that output leaves by, to wait for at the end; NULL or -1: nothing to wait
+     * for. */
     int (*output_fd)(const Chardev *chr);
     /* A user came or went. */
     void (*port_opened)(Chardev *chr, CharPort *port, bool opened);
@@ -88,9 +89,10 @@ CharState *char_state(Vm *vm);
 static inline const char *chardev_id(const Chardev *chr) { return chr->obj.name; }
 
 /* Makes, sets and opens one. keys_values: key, value, key, value... NULL with *err. */
-Chardev *chardev_new(Vm *vm, const char *id, const char *backend, const GPtrArray *keys_values, GError **err);
+Chardev *chardev_new(Vm *vm, const char *id, const char *backend, const GPtrArray *keys_values,
+                     GError **err);
 
-/* ---- for back ends ---- */
+/* ---- for back ends ----------------------------------------------------------------- */
 Chardev *chardev_find(Vm *vm, const char *id);
 /* As charport_open for a chardev that has no id yet in its caller's hands. */
 CharPort *chardev_open_port(Chardev *chr, GError **err);
@@ -104,7 +106,7 @@ void charport_event(CharPort *port, CharEvent event);
 /* Writes the queue as far as it goes. */
 void chardev_flush(Chardev *chr);
 
-/* ---- chardev/fd.c: back ends that read one descriptor and write one ---- */
+/* ---- chardev/fd.c: back ends that read one descriptor and write one ---------------- */
 
 typedef struct CharFd {
     Chardev chr;

@@ -2,9 +2,9 @@
 /*
  * Character devices: the users' ports, the output queue, events, the list of all.
  *
- * Output of a burst (a guest printing a line, a monitor reply) is collected and leaves in one write.
- * A burst that the main loop's own thread makes ends when that thread goes back to its loop. A vCPU
- * makes its bytes one exit at a time while the main thread sleeps, so there the queue waits
+ * Output of a burst (a guest printing a line, a monitor reply) is collected and leaves in one
+ * write. A burst that the main loop's own thread makes ends when that thread goes back to its loop.
+ * A vCPU makes its bytes one exit at a time while the main thread sleeps, so there the queue waits
  * BURST_TIME for more, or until it is half full. An idle device arms nothing.
  */
 #include "chardev/backend.h"
@@ -19,10 +19,11 @@
 #include "util/trace.h"
 
 #define BURST_TIME (1 * NSEC_PER_MSEC)
-#define DRAIN_TIME (200 * NSEC_PER_MSEC) /* how long the end of the process waits for a slow reader */
+#define DRAIN_TIME                                                                                 \
+    (200 * NSEC_PER_MSEC) /* how long the end of the process waits for a slow reader */
 #define KEEP_CAPACITY (64 * KIB)         /* an empty queue that grew beyond gives its memory back */
 
-/* ---- the list of all ---------------------------------------------------------------- */
+/* ---- the list of all --------------------------------------------------------------- */
 
 CharState *char_state(Vm *vm)
 {
@@ -68,7 +69,8 @@ static char *suggest_chardev(Vm *vm, const char *id)
     return suggest_names(id, names);
 }
 
-void chardev_foreach(Vm *vm, void (*fn)(const char *id, const char *filename, bool in_use, void *opaque),
+void chardev_foreach(Vm *vm,
+                     void (*fn)(const char *id, const char *filename, bool in_use, void *opaque),
                      void *opaque)
 {
     CharState *state = char_state(vm);
@@ -81,7 +83,8 @@ void chardev_foreach(Vm *vm, void (*fn)(const char *id, const char *filename, bo
         for (unsigned p = 0; p < G_N_ELEMENTS(chr->ports); p++) {
             in_use |= chr->ports[p] && chr->ports[p]->ops;
         }
-        fn(chardev_id(chr), filename ? filename : chr->obj.type->name + strlen("chardev-"), in_use, opaque);
+        fn(chardev_id(chr), filename ? filename : chr->obj.type->name + strlen("chardev-"), in_use,
+           opaque);
     }
 }
 
@@ -90,7 +93,7 @@ void chardev_set_escape(Vm *vm, int key)
     char_state(vm)->escape = key;
 }
 
-/* ---- output ------------------------------------------------------------------------- */
+/* ---- output ------------------------------------------------------------------------ */
 
 static size_t queue_pending(const Chardev *chr)
 {
@@ -311,7 +314,7 @@ void charport_flush(CharPort *port)
     }
 }
 
-/* ---- input and events ----------------------------------------------------------------- */
+/* ---- input and events -------------------------------------------------------------- */
 
 static CharPort *only_port(const Chardev *chr)
 {
@@ -365,7 +368,7 @@ void chardev_event(Chardev *chr, CharEvent event)
     object_unref(&chr->obj);
 }
 
-/* ---- ports ------------------------------------------------------------------------------ */
+/* ---- ports ------------------------------------------------------------------------- */
 
 CharPort *chardev_open_port(Chardev *chr, GError **err)
 {
@@ -386,8 +389,10 @@ CharPort *chardev_open_port(Chardev *chr, GError **err)
         }
     }
     if (max == 1) {
-        error_set(err, "character device '%s' is in use; give each user its own, or share one with mux=on",
-                  chardev_id(chr));
+        error_set(
+            err,
+            "character device '%s' is in use; give each user its own, or share one with mux=on",
+            chardev_id(chr));
     } else {
         error_set(err, "character device '%s' has its %u users already", chardev_id(chr), max);
     }
@@ -401,7 +406,8 @@ CharPort *charport_open(Vm *vm, const char *id, GError **err)
     if (!chr) {
         g_autofree char *hint = suggest_chardev(vm, id);
 
-        error_set(err, "there is no character device '%s'%s; make one with -chardev BACKEND,id=%s", id, hint, id);
+        error_set(err, "there is no character device '%s'%s; make one with -chardev BACKEND,id=%s",
+                  id, hint, id);
         return NULL;
     }
     return chardev_open_port(chr, err);
@@ -470,12 +476,14 @@ void charport_send_break(CharPort *port, bool on)
 
 bool charport_get_modem(CharPort *port, int *lines)
 {
-    return port && !port->chr->closed && port->chr->ops->get_modem && port->chr->ops->get_modem(port->chr, lines);
+    return port && !port->chr->closed && port->chr->ops->get_modem &&
+           port->chr->ops->get_modem(port->chr, lines);
 }
 
 bool charport_set_modem(CharPort *port, int lines)
 {
-    return port && !port->chr->closed && port->chr->ops->set_modem && port->chr->ops->set_modem(port->chr, lines);
+    return port && !port->chr->closed && port->chr->ops->set_modem &&
+           port->chr->ops->set_modem(port->chr, lines);
 }
 
 bool charport_is_connected(const CharPort *port)
@@ -485,7 +493,9 @@ bool charport_is_connected(const CharPort *port)
 
 int charport_take_fd(CharPort *port)
 {
-    return port && !port->chr->closed && port->chr->ops->take_fd ? port->chr->ops->take_fd(port->chr) : -1;
+    return port && !port->chr->closed && port->chr->ops->take_fd
+               ? port->chr->ops->take_fd(port->chr)
+               : -1;
 }
 
 const char *charport_label(const CharPort *port)
@@ -493,9 +503,10 @@ const char *charport_label(const CharPort *port)
     return port ? chardev_id(port->chr) : NULL;
 }
 
-/* ---- property kind ------------------------------------------------------------------------ */
+/* ---- property kind ----------------------------------------------------------------- */
 
-static bool prop_chardev_set(Object *obj, const Property *prop, void *field, const char *text, GError **err)
+static bool prop_chardev_set(Object *obj, const Property *prop, void *field, const char *text,
+                             GError **err)
 {
     CharPort **slot = field;
     CharPort *port = NULL;
@@ -537,15 +548,16 @@ const PropKind prop_kind_chardev = {
     .release = prop_chardev_release,
 };
 
-/* ---- life ------------------------------------------------------------------------------------ */
+/* ---- life -------------------------------------------------------------------------- */
 
 static bool open_log(Chardev *chr, GError **err)
 {
     if (!chr->logfile) {
         return true;
     }
-    chr->log_fd = open(chr->logfile,
-                       O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | (chr->logappend ? O_APPEND : O_TRUNC), 0666);
+    chr->log_fd = open(
+        chr->logfile,
+        O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | (chr->logappend ? O_APPEND : O_TRUNC), 0666);
     if (chr->log_fd < 0) {
         return error_set_errno(err, errno, "logfile=%s cannot be opened", chr->logfile);
     }
@@ -606,7 +618,8 @@ static bool set_keys(Chardev *chr, const char *backend, const GPtrArray *keys_va
     return true;
 }
 
-Chardev *chardev_new(Vm *vm, const char *id, const char *backend, const GPtrArray *keys_values, GError **err)
+Chardev *chardev_new(Vm *vm, const char *id, const char *backend, const GPtrArray *keys_values,
+                     GError **err)
 {
     CharState *state = char_state(vm);
     g_autofree char *type_name = g_strconcat("chardev-", backend, NULL);
@@ -720,7 +733,7 @@ KILN_TYPE(chardev) = {
     .finalize = chardev_finalize,
 };
 
-/* ---- null ---------------------------------------------------------------------------------- */
+/* ---- null -------------------------------------------------------------------------- */
 
 static bool null_open(Chardev *chr, GError **err)
 {

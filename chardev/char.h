@@ -12,7 +12,13 @@
 typedef struct Chardev Chardev;
 typedef struct CharPort CharPort;
 
-typedef enum CharEvent { CHAR_EVENT_OPENED, CHAR_EVENT_CLOSED, CHAR_EVENT_BREAK, CHAR_EVENT_MUX_IN, CHAR_EVENT_MUX_OUT } CharEvent;
+typedef enum CharEvent {
+    CHAR_EVENT_OPENED,
+    CHAR_EVENT_CLOSED,
+    CHAR_EVENT_BREAK,
+    CHAR_EVENT_MUX_IN,
+    CHAR_EVENT_MUX_OUT
+} CharEvent;
 
 typedef struct CharPortOps {
     /* How many bytes receive would take now; 0 stops reading until charport_accept_input. */
@@ -32,13 +38,14 @@ void charport_accept_input(CharPort *port);
 
 /*
  * Queues output; bytes of one burst leave in one write call, from the main loop. Returns the bytes
- * taken: less than len when the other side is slow and the queue (a few KiB) is full; then ops.writable
- * is not called: use charport_on_writable. NULL port: everything is taken and dropped.
+ * taken: less than len when the other side is slow and the queue (a few KiB) is full; to be told
+ * when it has room, use charport_on_writable. NULL port: everything is taken and dropped.
  */
 size_t charport_write(CharPort *port, const void *data, size_t len);
 /* fn runs once when the queue has room again. */
 void charport_on_writable(CharPort *port, void (*fn)(void *opaque), void *opaque);
-/* Queues whatever len is (monitor and qtest replies; a peer that never reads is cut off at 16 MiB). */
+/* Queues whatever len is (monitor and qtest replies; a peer that never reads is cut off at
+ * 16 MiB). */
 void charport_write_all(CharPort *port, const void *data, size_t len);
 void charport_flush(CharPort *port);
 
@@ -49,35 +56,41 @@ typedef struct CharLine {
 void charport_set_line(CharPort *port, const CharLine *line);
 void charport_send_break(CharPort *port, bool on);
 bool charport_is_connected(const CharPort *port);
-/* Modem lines of a host serial line, as TIOCMGET's bits. False (and nothing done) without such a line. */
+/* Modem lines of a host serial line, as TIOCMGET's bits. False (and nothing done) without such a
+ * line. */
 bool charport_get_modem(CharPort *port, int *lines);
 bool charport_set_modem(CharPort *port, int lines);
-/* Passes the next descriptor that came with the last data (SCM_RIGHTS), the caller's now; -1: none. */
+/* Passes the next descriptor that came with the last data (SCM_RIGHTS), the caller's now;
+ * -1: none. */
 int charport_take_fd(CharPort *port);
 /* Id of the chardev ("serial0"), NULL for a NULL port. */
 const char *charport_label(const CharPort *port);
 
-/* PROP_CHARDEV("chardev", Type, field): CharPort * field, opened by id and closed with the object. */
+/* PROP_CHARDEV("chardev", Type, field): CharPort * field, opened by id and closed with the
+ * object. */
 extern const PropKind prop_kind_chardev;
 #define PROP_CHARDEV(n, st, f, ...) PROP_ANY(n, &prop_kind_chardev, st, f, ##__VA_ARGS__)
 
-/* ---- making them (command line) ------------------------------------------------------------------ */
+/* ---- making them (command line) ---------------------------------------------------- */
 
-/* -chardev backend,id=...,k=v; the backend opens at once (files, listening sockets). Opening may wait: a
- * server with wait=on for its client, a client for its server. */
+/* -chardev backend,id=...,k=v; the backend opens at once (files, listening sockets). Opening may
+ * wait: a server with wait=on for its client, a client for its server. */
 bool chardev_add_option(Vm *vm, const char *text, GError **err);
 /* Prints help and returns true when text asks for it: "help", "socket,help". */
 bool chardev_option_help(const char *text);
-/* Legacy forms of -serial, -parallel, -monitor, -qtest: "stdio", "mon:stdio", "unix:PATH,server=on,wait=off",
- * "tcp:...", "file:P", "pipe:P", "pty", "null", "none", "vc", "chardev:ID", "COM", "fd:N". Makes a chardev named id.
- * *none (may be NULL) is set for "none" (then no chardev is made). "chardev:ID" makes id another name of
- * ID. A leading "mon:" puts a mux in front; the caller gives the monitor a port of its own by
- * charport_open. Messages do not name the option: the caller does. */
+/* Legacy forms of -serial, -parallel, -monitor, -qtest: "stdio", "mon:stdio",
+ * "unix:PATH,server=on,wait=off", "tcp:...", "file:P", "pipe:P", "pty", "null", "none", "vc",
+ * "chardev:ID", "COM", "fd:N". Makes a chardev named id. *none (may be NULL) is set for "none"
+ * (then no chardev is made). "chardev:ID" makes id another name of ID. A leading "mon:" puts a mux
+ * in front; the caller gives the monitor a port of its own by charport_open. Messages do not name
+ * the option: the caller does. */
 bool chardev_add_legacy(Vm *vm, const char *id, const char *text, bool *none, GError **err);
 /* The mux's escape key (-echr): 1 to 26 for C-a to C-z; default 1. */
 void chardev_set_escape(Vm *vm, int key);
-/* Each chardev, in order of making: its id, what it is ("pty:/dev/pts/3"), and whether someone uses it. */
-void chardev_foreach(Vm *vm, void (*fn)(const char *id, const char *filename, bool in_use, void *opaque),
+/* Each chardev, in order of making: its id, what it is ("pty:/dev/pts/3"), and whether someone uses
+ * it. */
+void chardev_foreach(Vm *vm,
+                     void (*fn)(const char *id, const char *filename, bool in_use, void *opaque),
                      void *opaque);
 /* Takes up to len bytes out of a ringbuf / puts them in. -1 with *err when id is no ringbuf. */
 ssize_t chardev_ringbuf_read(Vm *vm, const char *id, void *data, size_t len, GError **err);

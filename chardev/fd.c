@@ -113,7 +113,8 @@ void char_fd_want_write(Chardev *chr, bool on)
     CharFd *fd = container_of(chr, CharFd, chr);
 
     loop_fd_remove(fd->out_source);
-    fd->out_source = on ? loop_fd_add(chr->obj.vm->loop, fd->out, EPOLLOUT, output_ready, fd) : NULL;
+    fd->out_source =
+        on ? loop_fd_add(chr->obj.vm->loop, fd->out, EPOLLOUT, output_ready, fd) : NULL;
 }
 
 ssize_t char_fd_write(Chardev *chr, const uint8_t *data, size_t len)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Back ends that are names in the file system: file (output only), pipe (FIFOs made with mkfifo) and
- * serial (a terminal device of the host).
+ * Back ends that are names in the file system: file (output only), pipe (FIFOs made with mkfifo)
+ * and serial (a terminal device of the host).
  *
- * A FIFO is opened for reading and writing, as Linux allows, so that no open waits for the other side
- * and its end is not seen as an end of file.
+ * A FIFO is opened for reading and writing, as Linux allows, so that no open waits for the other
+ * side and its end is not seen as an end of file.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -31,7 +31,8 @@ static bool need_path(const CharFile *file, GError **err)
         return error_set(err, "path is missing; say path=NAME");
     }
     if (g_str_has_prefix(file->path, "/dev/fdset/")) {
-        return error_set(err, "path=%s: descriptor sets (-add-fd) are not supported yet", file->path);
+        return error_set(err, "path=%s: descriptor sets (-add-fd) are not supported yet",
+                         file->path);
     }
     return true;
 }
@@ -41,14 +42,17 @@ static int open_path(const char *path, int flags, GError **err)
     int fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666);
 
     if (fd < 0 && errno == ENXIO) {
-        error_set(err, "path=%s is a FIFO that nobody reads; start its reader first, or use a pipe back end", path);
+        error_set(
+            err,
+            "path=%s is a FIFO that nobody reads; start its reader first, or use a pipe back end",
+            path);
     } else if (fd < 0) {
         error_set_errno(err, errno, "path=%s cannot be opened", path);
     }
     return fd;
 }
 
-/* ---- file -------------------------------------------------------------------------------- */
+/* ---- file -------------------------------------------------------------------------- */
 
 static bool file_open(Chardev *chr, GError **err)
 {
@@ -66,7 +70,7 @@ static bool file_open(Chardev *chr, GError **err)
     return true;
 }
 
-/* ---- pipe --------------------------------------------------------------------------------- */
+/* ---- pipe -------------------------------------------------------------------------- */
 
 static bool pipe_open(Chardev *chr, GError **err)
 {
@@ -90,7 +94,8 @@ static bool pipe_open(Chardev *chr, GError **err)
         }
         in = open_path(file->path, O_RDWR, err);
         if (in < 0) {
-            g_prefix_error(err, "neither %s and %s nor one FIFO for both directions: ", in_path, out_path);
+            g_prefix_error(err, "neither %s and %s nor one FIFO for both directions: ", in_path,
+                           out_path);
             return false;
         }
         out = fcntl(in, F_DUPFD_CLOEXEC, 0);
@@ -104,7 +109,7 @@ static bool pipe_open(Chardev *chr, GError **err)
     return true;
 }
 
-/* ---- serial: a terminal device of the host -------------------------------------------------- */
+/* ---- serial: a terminal device of the host ----------------------------------------- */
 
 static speed_t speed_constant(int baud)
 {
@@ -112,10 +117,11 @@ static speed_t speed_constant(int baud)
         int baud;
         speed_t speed;
     } speeds[] = {
-        {50, B50},         {75, B75},         {110, B110},       {134, B134},       {150, B150},
-        {200, B200},       {300, B300},       {600, B600},       {1200, B1200},     {1800, B1800},
-        {2400, B2400},     {4800, B4800},     {9600, B9600},     {19200, B19200},   {38400, B38400},
-        {57600, B57600},   {115200, B115200}, {230400, B230400}, {460800, B460800}, {921600, B921600},
+        {50, B50},           {75, B75},           {110, B110},       {134, B134},
+        {150, B150},         {200, B200},         {300, B300},       {600, B600},
+        {1200, B1200},       {1800, B1800},       {2400, B2400},     {4800, B4800},
+        {9600, B9600},       {19200, B19200},     {38400, B38400},   {57600, B57600},
+        {115200, B115200},   {230400, B230400},   {460800, B460800}, {921600, B921600},
         {1500000, B1500000}, {4000000, B4000000},
     };
 
@@ -164,7 +170,8 @@ static bool host_serial_set_modem(Chardev *chr, int lines)
 
 static bool host_serial_open(Chardev *chr, GError **err)
 {
-    static const CharLine initial = {.speed = 115200, .parity = 'N', .data_bits = 8, .stop_bits = 1};
+    static const CharLine initial = {
+        .speed = 115200, .parity = 'N', .data_bits = 8, .stop_bits = 1};
     CharFile *file = char_file(chr);
     int in, out;
 
@@ -203,7 +210,7 @@ static void host_serial_close(Chardev *chr)
     char_fd_close(chr);
 }
 
-/* ---- tables ----------------------------------------------------------------------------------- */
+/* ---- tables ------------------------------------------------------------------------ */
 
 static const Property path_props[] = {
     PROP_STRING("path", CharFile, path, .help = "name of the file, FIFO or device"),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * mux: one terminal for several users (a serial port and the monitor). Output of all goes out; input
- * goes to the one in focus. C-a (or -echr's key) starts a command; its list is in mux_help.
+ * mux: one terminal for several users (a serial port and the monitor). Output of all goes out;
+ * input goes to the one in focus. C-a (or -echr's key) starts a command; its list is in mux_help.
  *
  * Input for a user that takes none now is kept, a few bytes, so that C-a still works meanwhile.
  */
@@ -28,14 +28,14 @@ typedef struct Mux {
 
 static Mux *mux_of(Chardev *chr) { return container_of(chr, Mux, chr); }
 
-/* ---- output --------------------------------------------------------------------------------- */
+/* ---- output ------------------------------------------------------------------------ */
 
 static void write_timestamp(Mux *mux)
 {
     int64_t ms = (clock_monotonic_ns() - mux->timestamp_zero) / NSEC_PER_MSEC;
     char text[40];
-    int len = snprintf(text, sizeof text, "[%02d:%02d:%02d.%03d] ", (int)(ms / 3600000), (int)(ms / 60000 % 60),
-                       (int)(ms / 1000 % 60), (int)(ms % 1000));
+    int len = snprintf(text, sizeof text, "[%02d:%02d:%02d.%03d] ", (int)(ms / 3600000),
+                       (int)(ms / 60000 % 60), (int)(ms / 1000 % 60), (int)(ms % 1000));
 
     charport_write_all(mux->base, text, (size_t)len);
 }
@@ -78,7 +78,7 @@ static void mux_want_write(Chardev *chr, bool on)
     }
 }
 
-/* ---- focus and keys ---------------------------------------------------------------------------- */
+/* ---- focus and keys ---------------------------------------------------------------- */
 
 static CharPort *focused(Mux *mux)
 {
@@ -184,7 +184,7 @@ static bool is_for_user(Mux *mux, uint8_t byte)
     return true;
 }
 
-/* ---- input ------------------------------------------------------------------------------------- */
+/* ---- input ------------------------------------------------------------------------- */
 
 static void deliver_input(Mux *mux, unsigned n)
 {
@@ -192,8 +192,8 @@ static void deliver_input(Mux *mux, unsigned n)
     CharPort *port;
     uint8_t byte;
 
-    while (!fifo8_is_empty(fifo) && (port = mux->chr.ports[n]) && port->ops && port->ops->can_receive &&
-           port->ops->can_receive(port->opaque) > 0) {
+    while (!fifo8_is_empty(fifo) && (port = mux->chr.ports[n]) && port->ops &&
+           port->ops->can_receive && port->ops->can_receive(port->opaque) > 0) {
         fifo8_pop(fifo, &byte);
         port->ops->receive(port->opaque, &byte, 1);
     }
@@ -245,7 +245,7 @@ static void mux_update_read(Chardev *chr)
     object_unref(&chr->obj);
 }
 
-/* ---- life ---------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------- */
 
 static const CharPortOps base_ops = {
     .can_receive = base_can_receive,
@@ -299,10 +299,19 @@ static void mux_init(Object *obj)
     }
 }
 
-static void mux_set_line(Chardev *chr, const CharLine *line) { charport_set_line(mux_of(chr)->base, line); }
+static void mux_set_line(Chardev *chr, const CharLine *line)
+{
+    charport_set_line(mux_of(chr)->base, line);
+}
 static void mux_send_break(Chardev *chr, bool on) { charport_send_break(mux_of(chr)->base, on); }
-static bool mux_get_modem(Chardev *chr, int *lines) { return charport_get_modem(mux_of(chr)->base, lines); }
-static bool mux_set_modem(Chardev *chr, int lines) { return charport_set_modem(mux_of(chr)->base, lines); }
+static bool mux_get_modem(Chardev *chr, int *lines)
+{
+    return charport_get_modem(mux_of(chr)->base, lines);
+}
+static bool mux_set_modem(Chardev *chr, int lines)
+{
+    return charport_set_modem(mux_of(chr)->base, lines);
+}
 static int mux_take_fd(Chardev *chr) { return charport_take_fd(mux_of(chr)->base); }
 
 static const ChardevOps mux_ops = {

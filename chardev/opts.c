@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The command line's forms of character devices: -chardev BACKEND,id=ID,key=value and the short forms
- * of -serial, -parallel, -monitor and -qtest. Both become a list of keys and values for chardev_new.
+ * The command line's forms of character devices: -chardev BACKEND,id=ID,key=value and the short
+ * forms of -serial, -parallel, -monitor and -qtest. Both become a list of keys and values for
+ * chardev_new.
  *
- * In values a comma is written twice. A bare word is an option set to on ("server"), or with "no" in
- * front of its name set to off ("nowait").
+ * In values a comma is written twice. A bare word is an option set to on ("server"), or with "no"
+ * in front of its name set to off ("nowait").
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,7 +72,7 @@ static GPtrArray *backend_names(void)
     return names;
 }
 
-/* ---- splitting --------------------------------------------------------------------------------- */
+/* ---- splitting --------------------------------------------------------------------- */
 
 /* The next part of text up to a single comma, commas undoubled; *text moves on (NULL: the end). */
 static char *next_part(const char **text)
@@ -100,7 +101,8 @@ static void add_key(GPtrArray *keys, const char *key, const char *value)
 
 static void add_bare_word(GPtrArray *keys, const Type *type, const char *word)
 {
-    if (!type_property(type, word) && g_str_has_prefix(word, "no") && type_property(type, word + 2)) {
+    if (!type_property(type, word) && g_str_has_prefix(word, "no") &&
+        type_property(type, word + 2)) {
         add_key(keys, word + 2, "off");
     } else {
         add_key(keys, word, "on");
@@ -144,7 +146,7 @@ static char *take_key(GPtrArray *keys, const char *key)
     return value;
 }
 
-/* ---- making -------------------------------------------------------------------------------------- */
+/* ---- making ------------------------------------------------------------------------ */
 
 static bool take_mux(GPtrArray *keys, bool *mux, GError **err)
 {
@@ -210,14 +212,16 @@ static bool backend_error(const char *backend, GError **err)
     }
     g_ptr_array_add(names, NULL);
     hint = suggest_names(backend, (const char *const *)names->pdata);
-    return error_set(err, "'%s' is not a character device back end%s; '-chardev help' lists them", backend, hint);
+    return error_set(err, "'%s' is not a character device back end%s; '-chardev help' lists them",
+                     backend, hint);
 }
 
 bool chardev_add_option(Vm *vm, const char *text, GError **err)
 {
     g_autoptr(GPtrArray) keys = g_ptr_array_new_with_free_func(g_free);
     g_autofree char *first = next_part(&text), *id = NULL;
-    const char *backend = real_name(g_str_has_prefix(first, "backend=") ? first + strlen("backend=") : first);
+    const char *backend =
+        real_name(g_str_has_prefix(first, "backend=") ? first + strlen("backend=") : first);
     const Type *type = find_backend(backend);
 
     if (refusal(backend) || !type) {
@@ -229,12 +233,13 @@ bool chardev_add_option(Vm *vm, const char *text, GError **err)
         return error_set(err, "id is missing; say -chardev %s,id=NAME", backend);
     }
     if (!id_is_valid(id)) {
-        return error_set(err, "id=%s is no identifier: a letter, then letters, digits, '-', '.' and '_'", id);
+        return error_set(
+            err, "id=%s is no identifier: a letter, then letters, digits, '-', '.' and '_'", id);
     }
     return make(vm, id, backend, keys, err);
 }
 
-/* ---- short forms ------------------------------------------------------------------------------------ */
+/* ---- short forms ------------------------------------------------------------------- */
 
 /* "host:port" or "[v6]:port" into *host and *port. */
 static bool split_host_port(const char *text, char **host, char **port, GError **err)
@@ -297,7 +302,8 @@ static bool parse_websocket(GPtrArray *keys, const char *text, GError **err)
 /* [HOST]:PORT[@[LOCAL]:LOCALPORT] */
 static bool parse_udp(GPtrArray *keys, const char *text, GError **err)
 {
-    g_autofree char *copy = g_strdup(text), *host = NULL, *port = NULL, *local = NULL, *localport = NULL;
+    g_autofree char *copy = g_strdup(text), *host = NULL, *port = NULL, *local = NULL,
+                    *localport = NULL;
     char *at = strchr(copy, '@');
 
     if (at) {
@@ -357,8 +363,9 @@ static const char *parse_short(GPtrArray *keys, const char *text, GError **err)
 {
     for (unsigned i = 0; i < G_N_ELEMENTS(short_forms); i++) {
         if (g_str_has_prefix(text, short_forms[i].prefix)) {
-            return short_forms[i].parse(keys, text + strlen(short_forms[i].prefix), err) ? short_forms[i].backend
-                                                                                         : NULL;
+            return short_forms[i].parse(keys, text + strlen(short_forms[i].prefix), err)
+                       ? short_forms[i].backend
+                       : NULL;
         }
     }
     if (g_str_has_prefix(text, "/dev/parport") || g_str_has_prefix(text, "vc:")) {
@@ -370,10 +377,12 @@ static const char *parse_short(GPtrArray *keys, const char *text, GError **err)
         return "serial";
     }
     if (g_str_has_prefix(text, "COM")) {
-        error_set(err, "'%s': COM ports are Windows'; name the host's serial device, as /dev/ttyS0", text);
+        error_set(err, "'%s': COM ports are Windows'; name the host's serial device, as /dev/ttyS0",
+                  text);
         return NULL;
     }
-    if (!strcmp(text, "null") || !strcmp(text, "stdio") || !strcmp(text, "pty") || !strcmp(text, "ringbuf")) {
+    if (!strcmp(text, "null") || !strcmp(text, "stdio") || !strcmp(text, "pty") ||
+        !strcmp(text, "ringbuf")) {
         return text;
     }
     backend_error(text, err);
@@ -385,8 +394,9 @@ static bool add_alias(Vm *vm, const char *id, const char *target, GError **err)
     Chardev *chr = chardev_find(vm, target);
 
     if (!chr) {
-        return error_set(err, "there is no character device '%s'; make it with -chardev BACKEND,id=%s", target,
-                         target);
+        return error_set(err,
+                         "there is no character device '%s'; make it with -chardev BACKEND,id=%s",
+                         target, target);
     }
     g_hash_table_insert(char_state(vm)->aliases, g_strdup(id), g_strdup(chardev_id(chr)));
     return true;
@@ -420,12 +430,13 @@ bool chardev_add_legacy(Vm *vm, const char *id, const char *text, bool *none, GE
     return backend && make(vm, id, backend, keys, err);
 }
 
-/* ---- help ----------------------------------------------------------------------------------------------- */
+/* ---- help -------------------------------------------------------------------------- */
 
 static void print_key(const Type *owner, const Property *prop, void *opaque)
 {
     printf("  %s=<%s>%*s- %s\n", prop->name, prop->kind->type,
-           MAX(1, 22 - (int)strlen(prop->name) - (int)strlen(prop->kind->type)), "", prop->help ? prop->help : "");
+           MAX(1, 22 - (int)strlen(prop->name) - (int)strlen(prop->kind->type)), "",
+           prop->help ? prop->help : "");
 }
 
 bool chardev_option_help(const char *text)

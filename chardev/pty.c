@@ -92,8 +92,8 @@ static bool pty_open(Chardev *chr, GError **err)
     char name[64];
 
     pty->in = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
-    if (pty->in < 0 || grantpt(pty->in) < 0 || unlockpt(pty->in) < 0 || ptsname_r(pty->in, name, sizeof name) != 0 ||
-        !make_raw(name)) {
+    if (pty->in < 0 || grantpt(pty->in) < 0 || unlockpt(pty->in) < 0 ||
+        ptsname_r(pty->in, name, sizeof name) != 0 || !make_raw(name)) {
         return error_set_errno(err, errno, "no pseudo terminal could be made");
     }
     pty->out = fcntl(pty->in, F_DUPFD_CLOEXEC, 0);

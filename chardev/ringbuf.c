@@ -20,7 +20,8 @@ static bool ringbuf_open(Chardev *chr, GError **err)
     RingBuf *ring = container_of(chr, RingBuf, chr);
 
     if (!is_power_of_two(ring->size) || ring->size > RINGBUF_MAX) {
-        return error_set(err, "size=%" G_GUINT64_FORMAT " must be a power of two, at most 1G", ring->size);
+        return error_set(err, "size=%" G_GUINT64_FORMAT " must be a power of two, at most 1G",
+                         ring->size);
     }
     ring->data = g_malloc(ring->size);
     chardev_event(chr, CHAR_EVENT_OPENED);

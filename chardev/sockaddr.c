@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Socket addresses. A unix path whose server died is replaced; one whose server lives is refused.
- * Which of both it is tells a connect with a *datagram* socket: the kernel answers EPROTOTYPE when a
- * stream server is there and ECONNREFUSED when nobody is, and that server sees no connection.
+ * Which of both it is tells a connect with a *datagram* socket: the kernel answers EPROTOTYPE when
+ * a stream server is there and ECONNREFUSED when nobody is, and that server sees no connection.
  */
 #include "chardev/sockaddr.h"
 
@@ -23,25 +23,30 @@ bool sockaddr_unix(SockAddr *out, const char *path, bool abstract, bool tight, G
 
     memset(out, 0, sizeof *out);
     if (len == 0 || len > room) {
-        return error_set(err, "path=%s: a unix socket's name has 1 to %zu bytes, not %zu; choose a shorter one",
-                         path, room, len);
+        return error_set(
+            err, "path=%s: a unix socket's name has 1 to %zu bytes, not %zu; choose a shorter one",
+            path, room, len);
     }
     un->sun_family = AF_UNIX;
     memcpy(un->sun_path + abstract, path, len);
-    out->len = (socklen_t)(abstract && tight ? offsetof(struct sockaddr_un, sun_path) + 1 + len : sizeof *un);
+    out->len = (socklen_t)(abstract && tight ? offsetof(struct sockaddr_un, sun_path) + 1 + len
+                                             : sizeof *un);
     return true;
 }
 
-GArray *sockaddr_resolve(const char *host, const char *port, int family, int socktype, bool passive, GError **err)
+GArray *sockaddr_resolve(const char *host, const char *port, int family, int socktype, bool passive,
+                         GError **err)
 {
-    struct addrinfo hints = {.ai_family = family, .ai_socktype = socktype, .ai_flags = passive ? AI_PASSIVE : 0};
+    struct addrinfo hints = {
+        .ai_family = family, .ai_socktype = socktype, .ai_flags = passive ? AI_PASSIVE : 0};
     struct addrinfo *list = NULL;
     const char *node = host && *host ? host : NULL;
     int rc = getaddrinfo(node, port, &hints, &list);
     GArray *addrs;
 
     if (rc != 0) {
-        error_set(err, "address %s:%s cannot be resolved: %s", node ? node : "", port, gai_strerror(rc));
+        error_set(err, "address %s:%s cannot be resolved: %s", node ? node : "", port,
+                  gai_strerror(rc));
         return NULL;
     }
     addrs = g_array_new(false, true, sizeof(SockAddr));
@@ -69,11 +74,12 @@ char *sockaddr_text(const SockAddr *addr)
         return un->sun_path[0] ? g_strndup(un->sun_path, len)
                                : g_strdup_printf("@%.*s", (int)len - 1, un->sun_path + 1);
     }
-    if (getnameinfo((const struct sockaddr *)&addr->addr, addr->len, host, sizeof host, port, sizeof port,
-                    NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+    if (getnameinfo((const struct sockaddr *)&addr->addr, addr->len, host, sizeof host, port,
+                    sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
         return g_strdup("?");
     }
-    return strchr(host, ':') ? g_strdup_printf("[%s]:%s", host, port) : g_strdup_printf("%s:%s", host, port);
+    return strchr(host, ':') ? g_strdup_printf("[%s]:%s", host, port)
+                             : g_strdup_printf("%s:%s", host, port);
 }
 
 /* Removes a socket nobody listens on. False with *err when the path is somebody's. */
@@ -87,7 +93,8 @@ static bool clear_stale_path(const SockAddr *addr, GError **err)
         return true;
     }
     if (!S_ISSOCK(st.st_mode)) {
-        return error_set(err, "path=%s exists and is no socket; remove it or choose another path", un->sun_path);
+        return error_set(err, "path=%s exists and is no socket; remove it or choose another path",
+                         un->sun_path);
     }
     fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     rc = fd < 0 ? -1 : connect(fd, (const struct sockaddr *)&addr->addr, addr->len);
@@ -96,12 +103,13 @@ static bool clear_stale_path(const SockAddr *addr, GError **err)
         close(fd);
     }
     if (rc == 0 || errnum != ECONNREFUSED) {
-        return error_set(err,
-                         "path=%s is in use: another process listens there; stop it or choose another path",
-                         un->sun_path);
+        return error_set(
+            err, "path=%s is in use: another process listens there; stop it or choose another path",
+            un->sun_path);
     }
     if (unlink(un->sun_path) < 0 && errno != ENOENT) {
-        return error_set_errno(err, errno, "path=%s is left over from another process and cannot be removed",
+        return error_set_errno(err, errno,
+                               "path=%s is left over from another process and cannot be removed",
                                un->sun_path);
     }
     return true;
@@ -128,7 +136,8 @@ int socket_listen(const SockAddr *addr, GError **err)
     }
     if (bind(fd, (const struct sockaddr *)&addr->addr, addr->len) < 0 || listen(fd, 1) < 0) {
         error_set_errno(err, errno, "cannot listen on %s%s", text,
-                        errno == EADDRINUSE ? " (choose another address, or stop who uses it)" : "");
+                        errno == EADDRINUSE ? " (choose another address, or stop who uses it)"
+                                            : "");
         close(fd);
         return -1;
     }
@@ -153,7 +162,8 @@ static int finish_connect(int fd)
 int socket_connect(const SockAddr *addr, bool wait, bool *pending, GError **err)
 {
     g_autofree char *text = sockaddr_text(addr);
-    int fd = socket(addr->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | (wait ? 0 : SOCK_NONBLOCK), 0);
+    int fd =
+        socket(addr->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | (wait ? 0 : SOCK_NONBLOCK), 0);
     int errnum = 0;
 
     *pending = false;
@@ -172,8 +182,10 @@ int socket_connect(const SockAddr *addr, bool wait, bool *pending, GError **err)
         }
     }
     if (errnum || fcntl(fd, F_SETFL, O_NONBLOCK) < 0) {
-        error_set_errno(err, errnum ? errnum : errno,
-                        "cannot connect to %s (start its server first, or say server=on to be the server)", text);
+        error_set_errno(
+            err, errnum ? errnum : errno,
+            "cannot connect to %s (start its server first, or say server=on to be the server)",
+            text);
         close(fd);
         return -1;
     }

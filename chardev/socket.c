@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * socket: a unix or TCP stream, as server (one client at a time; the next one waits until the present
- * one has gone) or client (with reconnect=, it tries again for ever).
+ * socket: a unix or TCP stream, as server (one client at a time; the next one waits until the
+ * present one has gone) or client (with reconnect=, it tries again for ever).
  *
  * Not done: websocket=, tls-creds=, tn3270= are refused.
  */
@@ -56,7 +56,7 @@ typedef struct CharSocket {
 
 static CharSocket *char_socket(Chardev *chr) { return container_of(chr, CharSocket, chr); }
 
-/* ---- the connection ------------------------------------------------------------------------- */
+/* ---- the connection ---------------------------------------------------------------- */
 
 static void close_passed_fds(CharSocket *sock)
 {
@@ -77,7 +77,8 @@ static void listen_for_next(CharSocket *sock, bool on)
 static void plan_reconnect(CharSocket *sock)
 {
     if (sock->reconnect && !sock->server) {
-        loop_timer_arm(sock->reconnect_timer, clock_monotonic_ns() + sock->reconnect * NSEC_PER_SEC);
+        loop_timer_arm(sock->reconnect_timer,
+                       clock_monotonic_ns() + sock->reconnect * NSEC_PER_SEC);
     }
 }
 
@@ -135,8 +136,10 @@ static ssize_t receive_bytes(CharSocket *sock, uint8_t *buf, size_t room)
         struct cmsghdr align;
     } control;
     struct iovec iov = {buf, room};
-    struct msghdr msg = {
-        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = &control,
+                         .msg_controllen = sizeof control};
     ssize_t n = recvmsg(sock->fd, &msg, MSG_CMSG_CLOEXEC);
 
     if (n > 0) {
@@ -216,7 +219,8 @@ static void connection_start(CharSocket *sock, int fd)
     sock->fd = fd;
     sock->connecting = false;
     listen_for_next(sock, false);
-    if (getpeername(fd, (struct sockaddr *)&addr.addr, &addr.len) == 0 && addr.addr.ss_family != AF_UNIX) {
+    if (getpeername(fd, (struct sockaddr *)&addr.addr, &addr.len) == 0 &&
+        addr.addr.ss_family != AF_UNIX) {
         int on = 1;
 
         if (sock->nodelay || sock->delay == ON_OFF_AUTO_OFF) {
@@ -228,12 +232,13 @@ static void connection_start(CharSocket *sock, int fd)
     if (sock->telnet && sock->server) {
         send_greeting(sock);
     }
-    sock->source = loop_fd_add(sock->chr.obj.vm->loop, fd, EPOLLET | EPOLLRDHUP, connection_ready, sock);
+    sock->source =
+        loop_fd_add(sock->chr.obj.vm->loop, fd, EPOLLET | EPOLLRDHUP, connection_ready, sock);
     chardev_event(&sock->chr, CHAR_EVENT_OPENED);
     update_events(sock);
 }
 
-/* ---- output ------------------------------------------------------------------------------------ */
+/* ---- output ------------------------------------------------------------------------ */
 
 static ssize_t send_bytes(CharSocket *sock, const uint8_t *data, size_t len)
 {
@@ -273,7 +278,8 @@ static ssize_t socket_write(Chardev *chr, const uint8_t *data, size_t len)
     }
     n = sock->telnet ? send_telnet(sock, data, len) : send_bytes(sock, data, len);
     if (n < 0 && errno != EAGAIN && errno != EINTR) {
-        /* The peer is gone. What it sent before may still be there to be read: the hang-up tells. */
+        /* The peer is gone. What it sent before may still be there to be read: the hang-up
+         * tells. */
         if (nothing_to_read(sock)) {
             disconnect(sock);
         }
@@ -321,7 +327,7 @@ static int socket_output_fd(const Chardev *chr)
     return sock->connecting ? -1 : sock->fd;
 }
 
-/* ---- client -------------------------------------------------------------------------------------- */
+/* ---- client ------------------------------------------------------------------------ */
 
 static void connect_ready(void *opaque, uint32_t events)
 {
@@ -342,7 +348,8 @@ static void connect_ready(void *opaque, uint32_t events)
 static void try_connect(void *opaque)
 {
     CharSocket *sock = opaque;
-    const SockAddr *addr = &g_array_index(sock->addrs, SockAddr, sock->next_addr++ % sock->addrs->len);
+    const SockAddr *addr =
+        &g_array_index(sock->addrs, SockAddr, sock->next_addr++ % sock->addrs->len);
     bool pending;
     int fd = socket_connect(addr, false, &pending, NULL);
 
@@ -373,7 +380,7 @@ static bool connect_now(CharSocket *sock, GError **err)
     return false;
 }
 
-/* ---- server --------------------------------------------------------------------------------------- */
+/* ---- server ------------------------------------------------------------------------ */
 
 static bool accept_client(CharSocket *sock, int listener)
 {
@@ -416,7 +423,8 @@ static void listener_add(CharSocket *sock, int fd)
     unsigned i = sock->n_listeners++;
 
     sock->listeners[i] = fd;
-    sock->listen_sources[i] = loop_fd_add(sock->chr.obj.vm->loop, fd, EPOLLIN, listener_ready, sock);
+    sock->listen_sources[i] =
+        loop_fd_add(sock->chr.obj.vm->loop, fd, EPOLLIN, listener_ready, sock);
 }
 
 static void close_listeners(CharSocket *sock)
@@ -434,7 +442,8 @@ static uint16_t *sockaddr_port(SockAddr *addr)
                                             : &((struct sockaddr_in *)&addr->addr)->sin_port;
 }
 
-/* All addresses of the name at one port. port 0: the first one gets a free port, the others the same. */
+/* All addresses of the name at one port. port 0: the first one gets a free port, the others the
+ * same. */
 static bool listen_at(CharSocket *sock, unsigned port, GError **err)
 {
     uint16_t net_port = htons((uint16_t)port);
@@ -490,12 +499,13 @@ static bool listen_unix(CharSocket *sock, GError **err)
     return true;
 }
 
-/* ---- options ---------------------------------------------------------------------------------------- */
+/* ---- options ----------------------------------------------------------------------- */
 
 static bool refuse_missing(const CharSocket *sock, GError **err)
 {
     if (sock->websocket) {
-        return error_set(err, "websocket=on: websocket consoles are not supported yet; use a plain or telnet=on socket");
+        return error_set(err, "websocket=on: websocket consoles are not supported yet; use a plain "
+                              "or telnet=on socket");
     }
     if (sock->tn3270) {
         return error_set(err, "tn3270=on: there are no 3270 terminals on a PC; use telnet=on");
@@ -519,17 +529,20 @@ static bool check_options(const CharSocket *sock, GError **err)
                                    : "an address is missing; give path=, host= and port=, or fd=");
     }
     if ((sock->host || sock->port) && !sock->port) {
-        return error_set(err, "port is missing; say port=NUMBER (with server=on, 0 takes a free one)");
+        return error_set(err,
+                         "port is missing; say port=NUMBER (with server=on, 0 takes a free one)");
     }
     if (!sock->server && sock->wait != ON_OFF_AUTO_AUTO) {
         return error_set(err, "wait is for servers; add server=on or leave it out");
     }
     if (sock->server && sock->reconnect) {
-        return error_set(err, "reconnect is for clients; leave it out with server=on (a server takes the next"
-                              " client by itself)");
+        return error_set(
+            err, "reconnect is for clients; leave it out with server=on (a server takes the next"
+                 " client by itself)");
     }
     if (sock->reconnect && sock->fd_text) {
-        return error_set(err, "reconnect cannot be used with fd: there is no address to connect to again");
+        return error_set(
+            err, "reconnect cannot be used with fd: there is no address to connect to again");
     }
     if ((sock->abstract || !sock->tight) && !sock->path) {
         return error_set(err, "abstract and tight are for unix sockets; give path=");
@@ -542,8 +555,10 @@ static bool check_options(const CharSocket *sock, GError **err)
 
 static int address_family(const CharSocket *sock)
 {
-    bool no4 = sock->ipv4 == ON_OFF_AUTO_OFF || (sock->ipv6 == ON_OFF_AUTO_ON && sock->ipv4 != ON_OFF_AUTO_ON);
-    bool no6 = sock->ipv6 == ON_OFF_AUTO_OFF || (sock->ipv4 == ON_OFF_AUTO_ON && sock->ipv6 != ON_OFF_AUTO_ON);
+    bool no4 = sock->ipv4 == ON_OFF_AUTO_OFF ||
+               (sock->ipv6 == ON_OFF_AUTO_ON && sock->ipv4 != ON_OFF_AUTO_ON);
+    bool no6 = sock->ipv6 == ON_OFF_AUTO_OFF ||
+               (sock->ipv4 == ON_OFF_AUTO_ON && sock->ipv6 != ON_OFF_AUTO_ON);
 
     return no4 ? AF_INET6 : no6 ? AF_INET : AF_UNSPEC;
 }
@@ -559,7 +574,8 @@ static bool resolve(CharSocket *sock, GError **err)
         sock->addrs = g_array_new(false, true, sizeof(SockAddr));
         g_array_append_val(sock->addrs, addr);
     } else {
-        sock->addrs = sockaddr_resolve(sock->host, sock->port, address_family(sock), SOCK_STREAM, sock->server, err);
+        sock->addrs = sockaddr_resolve(sock->host, sock->port, address_family(sock), SOCK_STREAM,
+                                       sock->server, err);
         if (!sock->addrs) {
             return false;
         }
@@ -578,7 +594,8 @@ static bool open_passed_fd(CharSocket *sock, GError **err)
         return error_set(err, "fd=%s is no descriptor number", sock->fd_text);
     }
     if (getsockopt((int)fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0) {
-        return error_set_errno(err, errno, "fd=%s is no socket that was passed to this process", sock->fd_text);
+        return error_set_errno(err, errno, "fd=%s is no socket that was passed to this process",
+                               sock->fd_text);
     }
     if (sock->server != !!listening) {
         return error_set(err, sock->server ? "fd=%s does not listen; leave server=on out"
@@ -662,9 +679,9 @@ static char *socket_filename(const Chardev *chr)
     const CharSocket *sock = container_of(chr, CharSocket, chr);
     const char *kind = sock->path ? "unix" : sock->fd_text ? "fd" : sock->telnet ? "telnet" : "tcp";
 
-    return g_strdup_printf("%s%s:%s%s%s%s", chr->connected ? "" : "disconnected:", kind, sock->text ? sock->text : "",
-                           sock->server ? ",server=on" : "", sock->peer ? " <-> " : "",
-                           sock->peer ? sock->peer : "");
+    return g_strdup_printf("%s%s:%s%s%s%s", chr->connected ? "" : "disconnected:", kind,
+                           sock->text ? sock->text : "", sock->server ? ",server=on" : "",
+                           sock->peer ? " <-> " : "", sock->peer ? sock->peer : "");
 }
 
 static void socket_init(Object *obj)
@@ -672,20 +689,24 @@ static void socket_init(Object *obj)
     container_of(obj, CharSocket, chr.obj)->fd = -1;
 }
 
-/* ---- tables -------------------------------------------------------------------------------------------- */
+/* ---- tables ------------------------------------------------------------------------ */
 
 static const Property socket_props[] = {
     PROP_STRING("path", CharSocket, path, .help = "unix socket"),
-    PROP_BOOL("abstract", CharSocket, abstract, .help = "path is a name in Linux' abstract namespace"),
-    PROP_BOOL("tight", CharSocket, tight, .def = 1, .help = "the abstract name is not padded with zeros"),
+    PROP_BOOL("abstract", CharSocket, abstract,
+              .help = "path is a name in Linux' abstract namespace"),
+    PROP_BOOL("tight", CharSocket, tight, .def = 1,
+              .help = "the abstract name is not padded with zeros"),
     PROP_STRING("host", CharSocket, host, .help = "TCP: name or address (empty: any)"),
     PROP_STRING("port", CharSocket, port, .help = "TCP: port number or service name"),
     PROP_U16("to", CharSocket, to, .help = "server: last port to try when port is taken"),
     PROP_ON_OFF_AUTO("ipv4", CharSocket, ipv4, .help = "TCP: use IPv4 addresses"),
     PROP_ON_OFF_AUTO("ipv6", CharSocket, ipv6, .help = "TCP: use IPv6 addresses"),
-    PROP_STRING("fd", CharSocket, fd_text, .help = "number of a socket passed by the parent process"),
+    PROP_STRING("fd", CharSocket, fd_text,
+                .help = "number of a socket passed by the parent process"),
     PROP_BOOL("server", CharSocket, server, .help = "listen instead of connecting"),
-    PROP_ON_OFF_AUTO("wait", CharSocket, wait, .help = "server: start only when a client is there (default on)"),
+    PROP_ON_OFF_AUTO("wait", CharSocket, wait,
+                     .help = "server: start only when a client is there (default on)"),
     PROP_BOOL("nodelay", CharSocket, nodelay, .help = "TCP: small packets are sent at once"),
     PROP_ON_OFF_AUTO("delay", CharSocket, delay, .help = "TCP: delay=off is nodelay=on"),
     PROP_U32("reconnect", CharSocket, reconnect, .max = 86400,

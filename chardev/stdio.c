@@ -2,12 +2,12 @@
 /*
  * stdio: the terminal (or pipe, or file) that Kiln was started from.
  *
- * A terminal is switched to raw input: each key goes to the guest at once, unechoed. Its own settings
- * come back at the end, on fatal signals too. There is one terminal a process, so this is the one
- * place with state outside a Vm.
+ * A terminal is switched to raw input: each key goes to the guest at once, unechoed. Its own
+ * settings come back at the end, on fatal signals too. There is one terminal a process, so this is
+ * the one place with state outside a Vm.
  *
- * Descriptors are reopened through /proc to be made non-blocking, where that works: O_NONBLOCK set on the
- * inherited descriptor would hit the shell and everyone else who shares it.
+ * Descriptors are reopened through /proc to be made non-blocking, where that works: O_NONBLOCK set
+ * on the inherited descriptor would hit the shell and everyone else who shares it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +25,7 @@ typedef struct CharStdio {
     bool allow_signals;      /* C-c and C-z act on Kiln, not on the guest */
 } CharStdio;
 
-/* ---- the terminal's settings, also for signal handlers ------------------------------------------- */
+/* ---- the terminal's settings, also for signal handlers ----------------------------- */
 
 static struct termios tty_saved, tty_raw;
 static volatile sig_atomic_t tty_is_raw;
@@ -94,7 +94,8 @@ static void make_raw(bool allow_signals)
         return;
     }
     tty_raw = tty_saved;
-    tty_raw.c_iflag &= ~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL | IXON);
+    tty_raw.c_iflag &=
+        ~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL | IXON);
     tty_raw.c_oflag |= OPOST;
     tty_raw.c_lflag &= ~(tcflag_t)(ECHO | ECHONL | ICANON | IEXTEN);
     if (!allow_signals) {
@@ -108,7 +109,7 @@ static void make_raw(bool allow_signals)
     tcsetattr(0, TCSANOW, &tty_raw);
 }
 
-/* ---- descriptors --------------------------------------------------------------------------------- */
+/* ---- descriptors ------------------------------------------------------------------- */
 
 /* A descriptor of our own for 0 or 1 that does not block; -1: the original is closed. */
 static int own_descriptor(int fd, int mode)
@@ -145,8 +146,11 @@ static bool stdio_open(Chardev *chr, GError **err)
     CharState *state = char_state(chr->obj.vm);
 
     if (state->stdio) {
-        return error_set(err, "stdio is used by the character device '%s'; share it with mux=on, or use another"
-                         " back end (pty, unix socket) for one of them", chardev_id(state->stdio));
+        return error_set(
+            err,
+            "stdio is used by the character device '%s'; share it with mux=on, or use another"
+            " back end (pty, unix socket) for one of them",
+            chardev_id(state->stdio));
     }
     state->stdio = chr;
     make_raw(stdio->allow_signals);

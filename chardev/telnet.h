@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The telnet protocol (RFC 854) as far as a console needs it: we offer to echo, to suppress go-ahead and to
- * be binary, ignore what the client wants, and know its break. Private to chardev/.
+ * The telnet protocol (RFC 854) as far as a console needs it: we offer to echo, to suppress
+ * go-ahead and to be binary, ignore what the client wants, and know its break. Private to chardev/.
  */
 #ifndef CHARDEV_TELNET_H
 #define CHARDEV_TELNET_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * udp: each burst of output is one datagram to host:port; datagrams that come to localaddr:localport
- * are input. There is no connection, so it counts as always connected.
+ * udp: each burst of output is one datagram to host:port; datagrams that come to
+ * localaddr:localport are input. There is no connection, so it counts as always connected.
  */
 #include <errno.h>
 #include <sys/epoll.h>
@@ -90,21 +90,23 @@ static void udp_update_read(Chardev *chr)
 static bool udp_open(Chardev *chr, GError **err)
 {
     CharUdp *udp = char_udp(chr);
-    int family = udp->ipv4 == ON_OFF_AUTO_ON ? AF_INET : udp->ipv6 == ON_OFF_AUTO_ON ? AF_INET6 : AF_UNSPEC;
+    int family = udp->ipv4 == ON_OFF_AUTO_ON   ? AF_INET
+                 : udp->ipv6 == ON_OFF_AUTO_ON ? AF_INET6
+                                               : AF_UNSPEC;
     g_autoptr(GArray) peers = NULL, locals = NULL;
     SockAddr *peer, *local;
 
     if (!udp->port) {
         return error_set(err, "port is missing; say port=NUMBER (where output is sent to)");
     }
-    peers = sockaddr_resolve(udp->host && *udp->host ? udp->host : "localhost", udp->port, family, SOCK_DGRAM, false,
-                             err);
+    peers = sockaddr_resolve(udp->host && *udp->host ? udp->host : "localhost", udp->port, family,
+                             SOCK_DGRAM, false, err);
     if (!peers) {
         return false;
     }
     peer = &g_array_index(peers, SockAddr, 0);
-    locals = sockaddr_resolve(udp->localaddr, udp->localport ? udp->localport : "0", peer->addr.ss_family,
-                              SOCK_DGRAM, true, err);
+    locals = sockaddr_resolve(udp->localaddr, udp->localport ? udp->localport : "0",
+                              peer->addr.ss_family, SOCK_DGRAM, true, err);
     if (!locals) {
         return false;
     }
@@ -112,7 +114,8 @@ static bool udp_open(Chardev *chr, GError **err)
     udp->fd = socket(peer->addr.ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (udp->fd < 0 || bind(udp->fd, (struct sockaddr *)&local->addr, local->len) < 0 ||
         connect(udp->fd, (struct sockaddr *)&peer->addr, peer->len) < 0) {
-        return error_set_errno(err, errno, "host=%s,port=%s,localport=%s", udp->host ? udp->host : "", udp->port,
+        return error_set_errno(err, errno, "host=%s,port=%s,localport=%s",
+                               udp->host ? udp->host : "", udp->port,
                                udp->localport ? udp->localport : "0");
     }
     udp->source = loop_fd_add(chr->obj.vm->loop, udp->fd, EPOLLET, udp_ready, udp);
@@ -140,8 +143,10 @@ static void udp_init(Object *obj)
 static const Property udp_props[] = {
     PROP_STRING("host", CharUdp, host, .help = "where output is sent to (default localhost)"),
     PROP_STRING("port", CharUdp, port, .help = "port where output is sent to"),
-    PROP_STRING("localaddr", CharUdp, localaddr, .help = "address that input comes to (default any)"),
-    PROP_STRING("localport", CharUdp, localport, .help = "port that input comes to (default a free one)"),
+    PROP_STRING("localaddr", CharUdp, localaddr,
+                .help = "address that input comes to (default any)"),
+    PROP_STRING("localport", CharUdp, localport,
+                .help = "port that input comes to (default a free one)"),
     PROP_ON_OFF_AUTO("ipv4", CharUdp, ipv4, .help = "use IPv4"),
     PROP_ON_OFF_AUTO("ipv6", CharUdp, ipv6, .help = "use IPv6"),
     {}

@@ -3,8 +3,8 @@
  * isa-debugcon: one port; what the guest writes goes to a character device. Firmware logs there.
  *
  * The port takes no VM lock: a byte is put into a small buffer, which the main loop hands to the
- * character device when the burst is over. Only a vCPU that fills the buffer takes the lock, to empty it.
- * A reader that is slower than the guest loses bytes, never the guest's time.
+ * character device when the burst is over. Only a vCPU that fills the buffer takes the lock, to
+ * empty it. A reader that is slower than the guest loses bytes, never the guest's time.
  */
 #include "chardev/char.h"
 #include "hw/isa/isa.h"
@@ -71,7 +71,7 @@ static bool buffer_put(DebugCon *d, uint8_t byte)
     return put;
 }
 
-/* ---- guest side: no VM lock ------------------------------------------------------------ */
+/* ---- guest side: no VM lock -------------------------------------------------------- */
 
 static void debugcon_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
@@ -109,14 +109,15 @@ static const RegionOps debugcon_ops = {
     .lockless = true,
 };
 
-/* ---- lifecycle ------------------------------------------------------------------------------ */
+/* ---- lifecycle --------------------------------------------------------------------- */
 
 static bool debugcon_realize(Device *dev, GError **err)
 {
     DebugCon *d = container_of(dev, DebugCon, isa.dev);
 
     if (!d->chr) {
-        return error_set(err, "isa-debugcon: chardev is missing: say which character device gets the output");
+        return error_set(
+            err, "isa-debugcon: chardev is missing: say which character device gets the output");
     }
     region_init_io(&d->port, &debugcon_ops, d, "isa-debugcon", 1);
     if (!isa_map_ports(&d->isa, &d->port, d->iobase, err)) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * isa-parallel: a PC's printer port (IEEE 1284 compatibility mode), whose printer is a character device:
- * each strobed byte goes there and is acknowledged.
+ * isa-parallel: a PC's printer port (IEEE 1284 compatibility mode), whose printer is a character
+ * device: each strobed byte goes there and is acknowledged.
  *
  *   +0 data    +1 status (bits 7..3: not busy, ack, paper out, online, no error)    +2 control
  *
@@ -12,9 +12,10 @@
 #include "util/trace.h"
 
 enum {
-    STATUS_TIMEOUT = 0x01, STATUS_ERROR = 0x08, STATUS_ONLINE = 0x10, STATUS_ACK = 0x40, STATUS_NOT_BUSY = 0x80,
-    CONTROL_STROBE = 0x01, CONTROL_INIT = 0x04, CONTROL_SELECT = 0x08, CONTROL_INTEN = 0x10, CONTROL_INPUT = 0x20,
-    CONTROL_UNUSED = 0xc0, /* read as ones */
+    STATUS_TIMEOUT = 0x01, STATUS_ERROR = 0x08, STATUS_ONLINE = 0x10, STATUS_ACK = 0x40,
+    STATUS_NOT_BUSY = 0x80,
+    CONTROL_STROBE = 0x01, CONTROL_INIT = 0x04, CONTROL_SELECT = 0x08, CONTROL_INTEN = 0x10,
+    CONTROL_INPUT = 0x20, CONTROL_UNUSED = 0xc0, /* read as ones */
 };
 
 #define STATUS_IDLE (STATUS_NOT_BUSY | STATUS_ACK | STATUS_ONLINE | STATUS_ERROR)
@@ -34,7 +35,7 @@ typedef struct IsaParallel {
     int32_t epp_timeout;     /* always 0: wire only */
 } IsaParallel;
 
-/* ---- registers -------------------------------------------------------------------------- */
+/* ---- registers --------------------------------------------------------------------- */
 
 static void update_irq(IsaParallel *p)
 {
@@ -116,7 +117,7 @@ static const RegionOps parallel_ops = {
     .valid = {.min_size = 1, .max_size = 1},
 };
 
-/* ---- lifecycle ----------------------------------------------------------------------------- */
+/* ---- lifecycle --------------------------------------------------------------------- */
 
 static void isa_parallel_reset(Device *dev)
 {
@@ -146,18 +147,19 @@ static bool isa_parallel_realize(Device *dev, GError **err)
     IsaParallel *p = container_of(dev, IsaParallel, isa.dev);
 
     if (!p->chr) {
-        return error_set(err, "isa-parallel: chardev is missing: a printer port needs the character device that prints");
+        return error_set(err, "isa-parallel: chardev is missing: a printer port needs the "
+                              "character device that prints");
     }
     if (p->index == UNSET) {
         p->index = next_index(dev->vm);
     }
     if (p->index >= ISA_PARALLEL_PORTS) {
-        return error_set(err, "isa-parallel: index %u: there are %d ISA parallel ports, 0 to %d", p->index,
-                         ISA_PARALLEL_PORTS, ISA_PARALLEL_PORTS - 1);
+        return error_set(err, "isa-parallel: index %u: there are %d ISA parallel ports, 0 to %d",
+                         p->index, ISA_PARALLEL_PORTS, ISA_PARALLEL_PORTS - 1);
     }
     if (p->irq_number >= ISA_NUM_IRQS) {
-        return error_set(err, "isa-parallel: irq %u: ISA has interrupt lines 0 to %d", p->irq_number,
-                         ISA_NUM_IRQS - 1);
+        return error_set(err, "isa-parallel: irq %u: ISA has interrupt lines 0 to %d",
+                         p->irq_number, ISA_NUM_IRQS - 1);
     }
     if (p->iobase == UNSET) {
         p->iobase = places[p->index];
@@ -181,11 +183,13 @@ static void isa_parallel_unrealize(Device *dev)
     region_destroy(&p->regs);
 }
 
-/* ---- tables ---------------------------------------------------------------------------------- */
+/* ---- tables ------------------------------------------------------------------------ */
 
 static const Property isa_parallel_props[] = {
-    PROP_U32("index", IsaParallel, index, .def = UNSET, .help = "0 to 2: LPT1 to LPT3; default the next one"),
-    PROP_U32("iobase", IsaParallel, iobase, .def = UNSET, .help = "first I/O port; default that of index"),
+    PROP_U32("index", IsaParallel, index, .def = UNSET,
+             .help = "0 to 2: LPT1 to LPT3; default the next one"),
+    PROP_U32("iobase", IsaParallel, iobase, .def = UNSET,
+             .help = "first I/O port; default that of index"),
     PROP_U32("irq", IsaParallel, irq_number, .def = 7, .help = "ISA interrupt line"),
     PROP_CHARDEV("chardev", IsaParallel, chr, .help = "character device that prints"),
     {}

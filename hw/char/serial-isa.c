@@ -12,7 +12,7 @@ typedef struct IsaSerial {
     Serial state;
 } IsaSerial;
 
-/* ---- lifecycle ------------------------------------------------------------------- */
+/* ---- lifecycle --------------------------------------------------------------------- */
 
 static uint32_t next_index(Vm *vm)
 {
@@ -36,8 +36,8 @@ static bool isa_serial_realize(Device *dev, GError **err)
         serial->index = next_index(dev->vm);
     }
     if (serial->index >= ISA_SERIAL_PORTS) {
-        return error_set(err, "isa-serial: index %u: there are %d ISA serial ports, 0 to %d", serial->index,
-                         ISA_SERIAL_PORTS, ISA_SERIAL_PORTS - 1);
+        return error_set(err, "isa-serial: index %u: there are %d ISA serial ports, 0 to %d",
+                         serial->index, ISA_SERIAL_PORTS, ISA_SERIAL_PORTS - 1);
     }
     if (serial->iobase == UNSET) {
         serial->iobase = places[serial->index].iobase;
@@ -46,7 +46,8 @@ static bool isa_serial_realize(Device *dev, GError **err)
         serial->irq = places[serial->index].irq;
     }
     if (serial->irq >= ISA_NUM_IRQS) {
-        return error_set(err, "isa-serial: irq %u: ISA has interrupt lines 0 to %d", serial->irq, ISA_NUM_IRQS - 1);
+        return error_set(err, "isa-serial: irq %u: ISA has interrupt lines 0 to %d", serial->irq,
+                         ISA_NUM_IRQS - 1);
     }
     serial->state.irq = isa_irq(&serial->isa, serial->irq);
     serial_realize(&serial->state, dev);
@@ -70,9 +71,12 @@ static void isa_serial_reset(Device *dev)
 /* ---- tables ------------------------------------------------------------------------ */
 
 static const Property isa_serial_props[] = {
-    PROP_U32("index", IsaSerial, index, .def = UNSET, .help = "0 to 3: COM1 to COM4; default the next one"),
-    PROP_U32("iobase", IsaSerial, iobase, .def = UNSET, .help = "first I/O port; default that of index"),
-    PROP_U32("irq", IsaSerial, irq, .def = UNSET, .help = "ISA interrupt line; default that of index"),
+    PROP_U32("index", IsaSerial, index, .def = UNSET,
+             .help = "0 to 3: COM1 to COM4; default the next one"),
+    PROP_U32("iobase", IsaSerial, iobase, .def = UNSET,
+             .help = "first I/O port; default that of index"),
+    PROP_U32("irq", IsaSerial, irq, .def = UNSET,
+             .help = "ISA interrupt line; default that of index"),
     SERIAL_PROPS(IsaSerial, state),
     {}
 };

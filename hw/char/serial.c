@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * 16550A UART (PC16550D data sheet), as QEMU 7.2's guests know it: bytes leave as fast as the back
- * end takes them, only the receiver's timeout and modem polling follow the baud rate. When the back end
- * is full, the transmitter stays busy until it has room.
+ * end takes them, only the receiver's timeout and modem polling follow the baud rate. When the back
+ * end is full, the transmitter stays busy until it has room.
  *
  * Not done: DMA modes (FCR bit 3 is kept, nothing follows from it), parity and framing errors (a
  * back end has none), stick parity.
@@ -14,15 +14,47 @@
 #include "util/trace.h"
 
 enum {
-    IER_RDI = 0x01, IER_THRI = 0x02, IER_RLSI = 0x04, IER_MSI = 0x08,
-    IIR_NO_INT = 0x01, IIR_MSI = 0x00, IIR_THRI = 0x02, IIR_RDI = 0x04, IIR_RLSI = 0x06, IIR_CTI = 0x0c,
-    IIR_ID_MASK = 0x06, IIR_FIFO = 0xc0,
-    FCR_ENABLE = 0x01, FCR_RESET_RECV = 0x02, FCR_RESET_XMIT = 0x04, FCR_KEPT = 0xc9,
-    LCR_STOP = 0x04, LCR_PARITY = 0x08, LCR_EVEN = 0x10, LCR_BREAK = 0x40, LCR_DLAB = 0x80,
-    MCR_DTR = 0x01, MCR_RTS = 0x02, MCR_OUT2 = 0x08, MCR_LOOP = 0x10, MCR_MASK = 0x1f,
-    LSR_DR = 0x01, LSR_OE = 0x02, LSR_BI = 0x10, LSR_THRE = 0x20, LSR_TEMT = 0x40, LSR_ERRORS = 0x1e,
-    MSR_DCTS = 0x01, MSR_DDSR = 0x02, MSR_TERI = 0x04, MSR_DDCD = 0x08, MSR_DELTAS = 0x0f,
-    MSR_CTS = 0x10, MSR_DSR = 0x20, MSR_RI = 0x40, MSR_DCD = 0x80,
+    IER_RDI = 0x01,
+    IER_THRI = 0x02,
+    IER_RLSI = 0x04,
+    IER_MSI = 0x08,
+    IIR_NO_INT = 0x01,
+    IIR_MSI = 0x00,
+    IIR_THRI = 0x02,
+    IIR_RDI = 0x04,
+    IIR_RLSI = 0x06,
+    IIR_CTI = 0x0c,
+    IIR_ID_MASK = 0x06,
+    IIR_FIFO = 0xc0,
+    FCR_ENABLE = 0x01,
+    FCR_RESET_RECV = 0x02,
+    FCR_RESET_XMIT = 0x04,
+    FCR_KEPT = 0xc9,
+    LCR_STOP = 0x04,
+    LCR_PARITY = 0x08,
+    LCR_EVEN = 0x10,
+    LCR_BREAK = 0x40,
+    LCR_DLAB = 0x80,
+    MCR_DTR = 0x01,
+    MCR_RTS = 0x02,
+    MCR_OUT2 = 0x08,
+    MCR_LOOP = 0x10,
+    MCR_MASK = 0x1f,
+    LSR_DR = 0x01,
+    LSR_OE = 0x02,
+    LSR_BI = 0x10,
+    LSR_THRE = 0x20,
+    LSR_TEMT = 0x40,
+    LSR_ERRORS = 0x1e,
+    MSR_DCTS = 0x01,
+    MSR_DDSR = 0x02,
+    MSR_TERI = 0x04,
+    MSR_DDCD = 0x08,
+    MSR_DELTAS = 0x0f,
+    MSR_CTS = 0x10,
+    MSR_DSR = 0x20,
+    MSR_RI = 0x40,
+    MSR_DCD = 0x80,
 };
 
 #define MAX_XMIT_RETRY 4
@@ -32,7 +64,7 @@ enum {
 static bool fifo_enabled(const Serial *s) { return s->fcr & FCR_ENABLE; }
 static int64_t now(const Serial *s) { return clock_now(s->dev->vm, CLOCK_VIRTUAL); }
 
-/* ---- interrupts --------------------------------------------------------------------------- */
+/* ---- interrupts -------------------------------------------------------------------- */
 
 /* The most urgent interrupt that is enabled and pending: table II of the data sheet. */
 static uint8_t pending_interrupt(const Serial *s)
@@ -43,7 +75,8 @@ static uint8_t pending_interrupt(const Serial *s)
     if ((s->ier & IER_RDI) && s->timeout_ipending) {
         return IIR_CTI;
     }
-    if ((s->ier & IER_RDI) && (s->lsr & LSR_DR) && (!fifo_enabled(s) || s->recv_fifo.count >= s->recv_trigger)) {
+    if ((s->ier & IER_RDI) && (s->lsr & LSR_DR) &&
+        (!fifo_enabled(s) || s->recv_fifo.count >= s->recv_trigger)) {
         return IIR_RDI;
     }
     if ((s->ier & IER_THRI) && s->thr_ipending) {
@@ -64,11 +97,11 @@ static void update_irq(Serial *s)
 }
 
 /*
- * A byte was written to THR: that takes the "transmitter empty" interrupt back, and as the byte is out
- * at once, it is pending again right away: a short low on an edge-triggered line. A guest that acts
- * on IIR needs no new edge, as the interrupt that it was not yet told of is still latched, and the one that it
- * was told of ended when it read IIR; so the line stays and a byte costs no call into the kernel. A guest that
- * never reads IIR would wait for the edge, and gets it.
+ * A byte was written to THR: that takes the "transmitter empty" interrupt back, and as the byte is
+ * out at once, it is pending again right away: a short low on an edge-triggered line. A guest that
+ * acts on IIR needs no new edge, as the interrupt that it was not yet told of is still latched, and
+ * the one that it was told of ended when it read IIR; so the line stays and a byte costs no call
+ * into the kernel. A guest that never reads IIR would wait for the edge, and gets it.
  */
 static void take_thr_irq_back(Serial *s)
 {
@@ -78,7 +111,7 @@ static void take_thr_irq_back(Serial *s)
     }
 }
 
-/* ---- line parameters and modem lines --------------------------------------------------------- */
+/* ---- line parameters and modem lines ----------------------------------------------- */
 
 static void update_line(Serial *s)
 {
@@ -95,8 +128,8 @@ static void update_line(Serial *s)
     }
     line.speed = (int)(s->baudbase / s->divider);
     s->char_time = NSEC_PER_SEC / line.speed * frame;
-    trace(serial_line, "%d baud, parity %c, %d data bits, %d stop bits", line.speed, line.parity, line.data_bits,
-          line.stop_bits);
+    trace(serial_line, "%d baud, parity %c, %d data bits, %d stop bits", line.speed, line.parity,
+          line.data_bits, line.stop_bits);
     charport_set_line(s->chr, &line);
 }
 
@@ -109,8 +142,9 @@ static void update_modem_status(Serial *s)
         s->poll_msl = -1;
         return;
     }
-    s->msr = (uint8_t)((s->msr & MSR_DELTAS) | (lines & TIOCM_CTS ? MSR_CTS : 0) | (lines & TIOCM_DSR ? MSR_DSR : 0) |
-                       (lines & TIOCM_RNG ? MSR_RI : 0) | (lines & TIOCM_CAR ? MSR_DCD : 0));
+    s->msr = (uint8_t)((s->msr & MSR_DELTAS) | (lines & TIOCM_CTS ? MSR_CTS : 0) |
+                       (lines & TIOCM_DSR ? MSR_DSR : 0) | (lines & TIOCM_RNG ? MSR_RI : 0) |
+                       (lines & TIOCM_CAR ? MSR_DCD : 0));
     if (s->msr != old) {
         s->msr |= (uint8_t)(((s->msr ^ old) >> 4) & (MSR_DCTS | MSR_DDSR | MSR_DDCD));
         s->msr |= (uint8_t)((old & MSR_RI) && !(s->msr & MSR_RI) ? MSR_TERI : 0);
@@ -139,7 +173,7 @@ static void set_host_modem(Serial *s)
     }
 }
 
-/* ---- receiver ---------------------------------------------------------------------------------- */
+/* ---- receiver ---------------------------------------------------------------------- */
 
 static void push_received(Serial *s, uint8_t byte)
 {
@@ -179,7 +213,8 @@ static size_t serial_can_receive(void *opaque)
     if (s->recv_fifo.count < s->recv_trigger) {
         return s->recv_trigger - s->recv_fifo.count;
     }
-    /* Above the trigger level byte by byte: the guest's handler empties the FIFO in its own pace. */
+    /* Above the trigger level byte by byte: the guest's handler empties the FIFO in its own pace.
+     */
     return !fifo8_is_full(&s->recv_fifo);
 }
 
@@ -237,7 +272,7 @@ static uint8_t read_rbr(Serial *s)
     return value;
 }
 
-/* ---- transmitter -------------------------------------------------------------------------------- */
+/* ---- transmitter ------------------------------------------------------------------- */
 
 /* The next byte goes from the FIFO or THR into the shift register. */
 static void load_tsr(Serial *s)
@@ -307,7 +342,7 @@ static void write_thr(Serial *s, uint8_t value)
     update_irq(s);
 }
 
-/* ---- registers ----------------------------------------------------------------------------------- */
+/* ---- registers --------------------------------------------------------------------- */
 
 static void write_ier(Serial *s, uint8_t value)
 {
@@ -525,7 +560,7 @@ static const CharPortOps serial_port_ops = {
     .event = serial_event,
 };
 
-/* ---- lifecycle ------------------------------------------------------------------------------------ */
+/* ---- lifecycle --------------------------------------------------------------------- */
 
 void serial_reset(Serial *s)
 {
@@ -579,7 +614,7 @@ void serial_unrealize(Serial *s)
     region_destroy(&s->regs);
 }
 
-/* ---- state ------------------------------------------------------------------------------------------ */
+/* ---- state ------------------------------------------------------------------------- */
 
 static bool thr_ipending_needed(void *obj)
 {
@@ -592,7 +627,10 @@ static bool thr_ipending_needed(void *obj)
 static bool tsr_needed(void *obj) { return ((Serial *)obj)->tsr_retry != 0; }
 static bool recv_fifo_needed(void *obj) { return !fifo8_is_empty(&((Serial *)obj)->recv_fifo); }
 static bool xmit_fifo_needed(void *obj) { return !fifo8_is_empty(&((Serial *)obj)->xmit_fifo); }
-static bool fifo_timeout_needed(void *obj) { return timer_pending(&((Serial *)obj)->fifo_timeout_timer); }
+static bool fifo_timeout_needed(void *obj)
+{
+    return timer_pending(&((Serial *)obj)->fifo_timeout_timer);
+}
 static bool timeout_ipending_needed(void *obj) { return ((Serial *)obj)->timeout_ipending != 0; }
 static bool poll_needed(void *obj) { return ((Serial *)obj)->poll_msl >= 0; }
 
@@ -624,11 +662,14 @@ static bool serial_post_load(void *obj, unsigned version, GError **err)
     Serial *s = obj;
 
     if (s->tsr_retry && (s->lsr & LSR_TEMT)) {
-        return error_set(err, "the transmitter is empty (lsr 0x%02x) and busy (tsr_retry %u) at once", s->lsr,
-                         s->tsr_retry);
+        return error_set(err,
+                         "the transmitter is empty (lsr 0x%02x) and busy (tsr_retry %u) at once",
+                         s->lsr, s->tsr_retry);
     }
     if (!s->tsr_retry && !(s->lsr & LSR_TEMT)) {
-        return error_set(err, "the transmitter holds a byte (lsr 0x%02x) that is not there (tsr_retry 0)", s->lsr);
+        return error_set(
+            err, "the transmitter holds a byte (lsr 0x%02x) that is not there (tsr_retry 0)",
+            s->lsr);
     }
     if (s->thr_ipending == -1) {
         s->thr_ipending = (s->iir & IIR_ID_MASK) == IIR_THRI;
@@ -644,28 +685,42 @@ static bool serial_post_load(void *obj, unsigned version, GError **err)
 }
 
 static const StateField fifo8_fields[] = {
-    {.name = "data", .kind = &state_kind_buffer, .offset = offsetof(Fifo8, data), .size = SERIAL_FIFO_SIZE,
-     .stride = SERIAL_FIFO_SIZE, .count = 1, .pointer = true},
+    {.name = "data",
+     .kind = &state_kind_buffer,
+     .offset = offsetof(Fifo8, data),
+     .size = SERIAL_FIFO_SIZE,
+     .stride = SERIAL_FIFO_SIZE,
+     .count = 1,
+     .pointer = true},
     STATE_U32(Fifo8, head, .max = SERIAL_FIFO_SIZE - 1),
     STATE_U32(Fifo8, count, .name = "num", .max = SERIAL_FIFO_SIZE),
     {}
 };
-static const StateDesc fifo8_state = {.name = "Fifo8", .version = 1, .min_version = 1, .fields = fifo8_fields};
+static const StateDesc fifo8_state = {
+    .name = "Fifo8", .version = 1, .min_version = 1, .fields = fifo8_fields};
 
 #define SERIAL_SUBSECTION(ident, wire_name, need, ...)                                             \
     static const StateField ident##_fields[] = {__VA_ARGS__, {}};                                  \
-    static const StateDesc ident##_state = {                                                       \
-        .name = "serial/" wire_name, .version = 1, .min_version = 1, .needed = need, .fields = ident##_fields}
+    static const StateDesc ident##_state = {.name = "serial/" wire_name,                           \
+                                            .version = 1,                                          \
+                                            .min_version = 1,                                      \
+                                            .needed = need,                                        \
+                                            .fields = ident##_fields}
 
-SERIAL_SUBSECTION(thr_ipending, "thr_ipending", thr_ipending_needed, STATE_I32(Serial, thr_ipending, .max = 1));
+SERIAL_SUBSECTION(thr_ipending, "thr_ipending", thr_ipending_needed,
+                  STATE_I32(Serial, thr_ipending, .max = 1));
 SERIAL_SUBSECTION(tsr, "tsr", tsr_needed, STATE_U32(Serial, tsr_retry, .max = MAX_XMIT_RETRY),
                   STATE_U8(Serial, thr), STATE_U8(Serial, tsr));
-SERIAL_SUBSECTION(recv_fifo, "recv_fifo", recv_fifo_needed, STATE_STRUCT(Serial, recv_fifo, &fifo8_state));
-SERIAL_SUBSECTION(xmit_fifo, "xmit_fifo", xmit_fifo_needed, STATE_STRUCT(Serial, xmit_fifo, &fifo8_state));
-SERIAL_SUBSECTION(fifo_timeout, "fifo_timeout_timer", fifo_timeout_needed, STATE_TIMER(Serial, fifo_timeout_timer));
+SERIAL_SUBSECTION(recv_fifo, "recv_fifo", recv_fifo_needed,
+                  STATE_STRUCT(Serial, recv_fifo, &fifo8_state));
+SERIAL_SUBSECTION(xmit_fifo, "xmit_fifo", xmit_fifo_needed,
+                  STATE_STRUCT(Serial, xmit_fifo, &fifo8_state));
+SERIAL_SUBSECTION(fifo_timeout, "fifo_timeout_timer", fifo_timeout_needed,
+                  STATE_TIMER(Serial, fifo_timeout_timer));
 SERIAL_SUBSECTION(timeout_ipending, "timeout_ipending", timeout_ipending_needed,
                   STATE_I32(Serial, timeout_ipending, .max = 1));
-SERIAL_SUBSECTION(poll, "poll", poll_needed, STATE_I32(Serial, poll_msl, .min = (uint64_t)-1, .max = 1),
+SERIAL_SUBSECTION(poll, "poll", poll_needed,
+                  STATE_I32(Serial, poll_msl, .min = (uint64_t)-1, .max = 1),
                   STATE_TIMER(Serial, modem_status_poll));
 
 static const StateDesc *const serial_subsections[] = {

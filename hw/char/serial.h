@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The 16550A UART core, for buses to embed: 8 byte-wide registers, one interrupt line, one CharPort.
- * Spec: National Semiconductor PC16550D data sheet.
+ * The 16550A UART core, for buses to embed: 8 byte-wide registers, one interrupt line, one
+ * CharPort. Spec: National Semiconductor PC16550D data sheet.
  */
 #ifndef HW_CHAR_SERIAL_H
 #define HW_CHAR_SERIAL_H
@@ -28,15 +28,16 @@ typedef struct Serial {
     /* ---- behind them ---- */
     int32_t thr_ipending;    /* the "transmitter empty" interrupt waits to be seen */
     int32_t timeout_ipending; /* the "character timeout" one does */
-    uint32_t tsr_retry;      /* tsr is full because the back end does not take it; attempts so far */
+    uint32_t tsr_retry; /* tsr is full because the back end does not take it; attempts so far */
     uint8_t recv_trigger;    /* bytes in recv_fifo that raise the interrupt */
-    bool thr_acked;          /* the guest reads IIR to see the transmitter's interrupt; see update_thr_irq */
+    bool thr_acked; /* the guest reads IIR to see the transmitter's interrupt; see update_thr_irq */
     bool break_on;           /* a break is being sent */
     Fifo8 recv_fifo, xmit_fifo;
     uint8_t recv_data[SERIAL_FIFO_SIZE], xmit_data[SERIAL_FIFO_SIZE];
     int64_t char_time;       /* ns that one character takes on the line */
     Timer fifo_timeout_timer;
-    int32_t poll_msl;        /* modem lines of the host: -1 there are none, 1 polled, 0 looked at when read */
+    int32_t
+        poll_msl; /* modem lines of the host: -1 there are none, 1 polled, 0 looked at when read */
     Timer modem_status_poll;
 } Serial;
 

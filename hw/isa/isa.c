@@ -2,8 +2,9 @@
 /*
  * The ISA bus and the root of all ISA device types.
  *
- * The bus has no configuration mechanism: a device claims the ports and the line that its properties
- * say. Two devices on the same ports is the user's mistake and is not detected, as on real hardware.
+ * The bus has no configuration mechanism: a device claims the ports and the line that its
+ * properties say. Two devices on the same ports is the user's mistake and is not detected, as on
+ * real hardware.
  */
 #include "hw/isa/isa.h"
 

@@ -15,7 +15,7 @@ typedef struct DebugExit {
     Region port;
 } DebugExit;
 
-/* ---- guest side ------------------------------------------------------------------ */
+/* ---- guest side -------------------------------------------------------------------- */
 
 static uint64_t debug_exit_read(void *opaque, uint64_t offset, unsigned size)
 {
@@ -37,7 +37,7 @@ static const RegionOps debug_exit_ops = {
     .valid = {.min_size = 1, .max_size = 4},
 };
 
-/* ---- lifecycle ------------------------------------------------------------------- */
+/* ---- lifecycle --------------------------------------------------------------------- */
 
 static bool debug_exit_realize(Device *dev, GError **err)
 {

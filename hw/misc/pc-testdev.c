@@ -3,9 +3,9 @@
  * pc-testdev: what the kvm-unit-tests poke at.
  *
  *   ports 0xe0..0xe3, 0xe8..0xeb   one 32-bit cell, readable and writable in any size
- *   port  0xe4                     the page with the written guest address is unmapped and mapped again
- *   ports 0x2000..0x200f           ISA interrupt line n gets the level written
- *   0xff000000, 64 KiB             memory whose accesses are emulated
+ *   port  0xe4                     the page with the written guest address is unmapped and mapped
+ * again ports 0x2000..0x200f           ISA interrupt line n gets the level written 0xff000000, 64
+ * KiB             memory whose accesses are emulated
  */
 #include <sys/mman.h>
 
@@ -23,7 +23,7 @@ typedef struct PcTestdev {
     uint8_t *memory;         /* IOMEM_SIZE bytes */
 } PcTestdev;
 
-/* ---- the cell ----------------------------------------------------------------------- */
+/* ---- the cell ---------------------------------------------------------------------- */
 
 static uint64_t cell_read(void *opaque, uint64_t offset, unsigned size)
 {
@@ -39,13 +39,14 @@ static void cell_write(void *opaque, uint64_t offset, uint64_t value, unsigned s
     PcTestdev *t = opaque;
     uint8_t bytes[4];
 
-    trace(testdev_cell_write, "offset %u size %u value 0x%x", (unsigned)offset, size, (unsigned)value);
+    trace(testdev_cell_write, "offset %u size %u value 0x%x", (unsigned)offset, size,
+          (unsigned)value);
     store32_le(bytes, t->cell);
     store_le(bytes + offset, value, size);
     t->cell = load32_le(bytes);
 }
 
-/* ---- page flush ----------------------------------------------------------------------- */
+/* ---- page flush -------------------------------------------------------------------- */
 
 static uint64_t flush_read(void *opaque, uint64_t offset, unsigned size)
 {
@@ -71,7 +72,7 @@ static void flush_write(void *opaque, uint64_t offset, uint64_t value, unsigned 
     }
 }
 
-/* ---- interrupt lines -------------------------------------------------------------------- */
+/* ---- interrupt lines --------------------------------------------------------------- */
 
 static uint64_t irq_read(void *opaque, uint64_t offset, unsigned size)
 {
@@ -85,20 +86,22 @@ static void irq_write(void *opaque, uint64_t offset, uint64_t value, unsigned si
 
     trace(testdev_irq_write, "line %u level %u", (unsigned)offset, (unsigned)value);
     if (offset >= ISA_NUM_IRQS) {
-        guest_error(&t->isa.dev, "line %u: ISA has lines 0 to %d", (unsigned)offset, ISA_NUM_IRQS - 1);
+        guest_error(&t->isa.dev, "line %u: ISA has lines 0 to %d", (unsigned)offset,
+                    ISA_NUM_IRQS - 1);
         return;
     }
     irq_set(isa_irq(&t->isa, (unsigned)offset), value != 0);
 }
 
-/* ---- emulated memory ------------------------------------------------------------------------ */
+/* ---- emulated memory --------------------------------------------------------------- */
 
 static uint64_t iomem_read(void *opaque, uint64_t offset, unsigned size)
 {
     PcTestdev *t = opaque;
     uint64_t value = load_le(t->memory + offset, size);
 
-    trace(testdev_iomem_read, "offset 0x%x size %u value 0x%" PRIx64, (unsigned)offset, size, value);
+    trace(testdev_iomem_read, "offset 0x%x size %u value 0x%" PRIx64, (unsigned)offset, size,
+          value);
     return value;
 }
 
@@ -106,11 +109,12 @@ static void iomem_write(void *opaque, uint64_t offset, uint64_t value, unsigned 
 {
     PcTestdev *t = opaque;
 
-    trace(testdev_iomem_write, "offset 0x%x size %u value 0x%" PRIx64, (unsigned)offset, size, value);
+    trace(testdev_iomem_write, "offset 0x%x size %u value 0x%" PRIx64, (unsigned)offset, size,
+          value);
     store_le(t->memory + offset, value, size);
 }
 
-/* ---- lifecycle -------------------------------------------------------------------------------- */
+/* ---- lifecycle --------------------------------------------------------------------- */
 
 #define ANY_SIZE(max) .valid = {1, max, true}, .impl = {1, max, true}
 
@@ -134,7 +138,8 @@ static bool testdev_realize(Device *dev, GError **err)
     isa_map_memory(isa, &t->iomem, 0xff000000);
     /* Constant ports below 64 KiB: these cannot fail. */
     return isa_map_ports(isa, &t->ioport, 0xe0, err) && isa_map_ports(isa, &t->flush, 0xe4, err) &&
-           isa_map_ports(isa, &t->ioport_byte, 0xe8, err) && isa_map_ports(isa, &t->irq_line, 0x2000, err);
+           isa_map_ports(isa, &t->ioport_byte, 0xe8, err) &&
+           isa_map_ports(isa, &t->irq_line, 0x2000, err);
 }
 
 static void testdev_unrealize(Device *dev)

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * pvpanic: the guest's kernel writes what happened to it. One port: reading gives the events that are
- * understood, writing reports them. Spec: QEMU's docs/specs/pvpanic. The board tells firmware and guest the
- * port (fw_cfg file etc/pvpanic-port, ACPI device PEVT).
+ * pvpanic: the guest's kernel writes what happened to it. One port: reading gives the events that
+ * are understood, writing reports them. Spec: QEMU's docs/specs/pvpanic. The board tells firmware
+ * and guest the port (fw_cfg file etc/pvpanic-port, ACPI device PEVT).
  */
 #include "hw/isa/isa.h"
 #include "util/trace.h"
 
 enum {
-    PVPANIC_PANICKED = 1 << 0,    /* the kernel panicked */
-    PVPANIC_CRASH_LOADED = 1 << 1, /* it did, and a crash kernel will handle it: the machine goes on */
+    PVPANIC_PANICKED = 1 << 0, /* the kernel panicked */
+    PVPANIC_CRASH_LOADED =
+        1 << 1, /* it did, and a crash kernel will handle it: the machine goes on */
 };
 #define PVPANIC_EVENTS (PVPANIC_PANICKED | PVPANIC_CRASH_LOADED)
 
@@ -20,7 +21,7 @@ typedef struct Pvpanic {
     Region port;
 } Pvpanic;
 
-/* ---- guest side ------------------------------------------------------------------ */
+/* ---- guest side -------------------------------------------------------------------- */
 
 static uint64_t pvpanic_read(void *opaque, uint64_t offset, unsigned size)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Character devices: every back end with good and bad options, bursts, slow and dying peers, mux keys.
+ * Character devices: every back end with good and bad options, bursts, slow and dying peers, mux
+ * keys.
  *
  * Write calls are counted with a SOCK_SEQPACKET pair: each one arrives as a packet of its own.
  */
@@ -30,7 +31,7 @@ typedef struct User {
 
 static char *dir; /* scratch */
 
-/* ---- helpers ---------------------------------------------------------------------------------- */
+/* ---- helpers ----------------------------------------------------------------------- */
 
 static size_t user_can_receive(void *opaque) { return ((User *)opaque)->room; }
 
@@ -177,7 +178,7 @@ static char *file_text(const char *path)
     return text;
 }
 
-/* ---- options ------------------------------------------------------------------------------------ */
+/* ---- options ----------------------------------------------------------------------- */
 
 static void test_bad_options(void)
 {
@@ -274,9 +275,18 @@ static void test_ids(void)
 
 static void test_legacy(void)
 {
-    static const char *const refused[] = {"bogus", "tcp:nocolon", "vc", "vc:80x25", "COM1", "/dev/parport0",
-                                          "chardev:none", "fd:99", "websocket:127.0.0.1:1", "unix:/nonexistent/s"};
-    g_autofree char *path = in_dir("legacy,comma"), *file = in_dir("legacy.txt"), *form = NULL, *text = NULL;
+    static const char *const refused[] = {"bogus",
+                                          "tcp:nocolon",
+                                          "vc",
+                                          "vc:80x25",
+                                          "COM1",
+                                          "/dev/parport0",
+                                          "chardev:none",
+                                          "fd:99",
+                                          "websocket:127.0.0.1:1",
+                                          "unix:/nonexistent/s"};
+    g_autofree char *path = in_dir("legacy,comma"), *file = in_dir("legacy.txt"), *form = NULL,
+                    *text = NULL;
     Vm *vm = start("ringbuf,id=ring");
     GError *err = NULL;
     bool none;
@@ -313,15 +323,16 @@ static void test_legacy(void)
     g_assert_cmpstr(text, ==, "hello");
 }
 
-/* ---- simple back ends ------------------------------------------------------------------------------- */
+/* ---- simple back ends -------------------------------------------------------------- */
 
 static void test_file_and_log(void)
 {
     g_autofree char *path = in_dir("out.txt"), *log = in_dir("log.txt"), *text = NULL, *copy = NULL;
 
     for (unsigned i = 0; i < 3; i++) {
-        g_autofree char *option = g_strdup_printf("file,id=c,path=%s,append=%s,logfile=%s,logappend=on", path,
-                                                  i == 1 ? "off" : "on", log);
+        g_autofree char *option =
+            g_strdup_printf("file,id=c,path=%s,append=%s,logfile=%s,logappend=on", path,
+                            i == 1 ? "off" : "on", log);
         Vm *vm = start(option);
         User user;
 
@@ -453,7 +464,7 @@ static void test_udp(void)
     end(vm);
 }
 
-/* ---- bursts and slow peers ------------------------------------------------------------------------------ */
+/* ---- bursts and slow peers --------------------------------------------------------- */
 
 static void test_burst_is_one_write(void)
 {
@@ -620,7 +631,7 @@ static void test_writes_of_a_vcpu(void)
     close(peer);
 }
 
-/* ---- sockets --------------------------------------------------------------------------------------------- */
+/* ---- sockets ----------------------------------------------------------------------- */
 
 static void test_unix_server(void)
 {
@@ -703,9 +714,11 @@ static void test_unix_long_path(void)
 
 static void test_abstract(void)
 {
-    g_autofree char *option = g_strdup_printf("socket,id=c,path=kiln-test-%d,abstract=on,server=on,wait=off", getpid());
+    g_autofree char *option =
+        g_strdup_printf("socket,id=c,path=kiln-test-%d,abstract=on,server=on,wait=off", getpid());
     Vm *vm = start(option), *client;
-    g_autofree char *client_option = g_strdup_printf("socket,id=c,path=kiln-test-%d,abstract=on", getpid());
+    g_autofree char *client_option =
+        g_strdup_printf("socket,id=c,path=kiln-test-%d,abstract=on", getpid());
     User server_user, client_user;
 
     client = start(client_option);
@@ -726,7 +739,8 @@ static void test_tcp_and_telnet(void)
     Vm *vm = start("socket,id=c,host=127.0.0.1,port=0,server=on,wait=off,telnet=on,nodelay");
     struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     static const char greeting[] = "\377\373\001\377\373\003\377\373\000\377\375\000";
-    static const uint8_t input[] = {'a', 255, 253, 1, 'b', 255, 255, 255, 250, 24, 0, 'x', 255, 240, 255, 243, 'c'};
+    static const uint8_t input[] = {'a', 255, 253, 1,   'b', 255, 255, 255, 250,
+                                    24,  0,   'x', 255, 240, 255, 243, 'c'};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     g_autofree char *name = NULL;
     char buf[64];
@@ -757,7 +771,8 @@ static void test_client_reconnects(void)
 {
     g_autofree char *path = in_dir("late");
     g_autofree char *option = g_strdup_printf("socket,id=c,path=%s,reconnect=1", path);
-    g_autofree char *server_option = g_strdup_printf("socket,id=c,path=%s,server=on,wait=off", path);
+    g_autofree char *server_option =
+        g_strdup_printf("socket,id=c,path=%s,server=on,wait=off", path);
     Vm *vm = start(option), *server;
     User user;
 
@@ -783,7 +798,10 @@ static void test_passed_descriptors(void)
         struct cmsghdr align;
     } control = {{0}};
     struct iovec iov = {(void *)"x", 1};
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = &control,
+                         .msg_controllen = sizeof control};
     struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
     User user;
 
@@ -836,7 +854,7 @@ static void test_listening_fd(void)
     g_assert_true(g_file_test(path, G_FILE_TEST_EXISTS)); /* not ours to remove */
 }
 
-/* ---- mux --------------------------------------------------------------------------------------------------- */
+/* ---- mux --------------------------------------------------------------------------- */
 
 static void test_mux_keys(void)
 {
@@ -919,7 +937,7 @@ static void test_mux_escape_key(void)
     close(peer);
 }
 
-/* ---- stdio ---------------------------------------------------------------------------------------------------- */
+/* ---- stdio ------------------------------------------------------------------------- */
 
 typedef struct Terminal {
     int master, slave;
@@ -1027,11 +1045,13 @@ static void child_files(const char *in, const char *out)
 /* Input and output are regular files, which epoll refuses. */
 static void test_stdio_files(void)
 {
-    g_autofree char *in = in_dir("stdin"), *out = in_dir("stdout"), *data = g_strnfill(9000, 'i'), *text = NULL;
+    g_autofree char *in = in_dir("stdin"), *out = in_dir("stdout"), *data = g_strnfill(9000, 'i'),
+                    *text = NULL;
     int status;
     pid_t pid;
 
-    g_assert_true(g_file_set_contents(in, data, 9000, NULL) && g_file_set_contents(out, "before ", -1, NULL));
+    g_assert_true(g_file_set_contents(in, data, 9000, NULL) &&
+                  g_file_set_contents(out, "before ", -1, NULL));
     pid = fork();
     if (pid == 0) {
         child_files(in, out);
