@@ -400,7 +400,7 @@ static const StateDesc *find_subsection(const StateDesc *desc, const char *name)
     return NULL;
 }
 
-/* A subsection follows only if its name begins with "OURNAME/". */
+/* A subsection follows only if its name begins with ours; "/" comes next, but for old ones ("pckbd_outport"). */
 static bool load_subsections(StateBuf *buf, const StateDesc *desc, void *obj, GError **err)
 {
     while (buf->in_len - buf->in_pos >= 2 && buf->in[buf->in_pos] == STATE_SUBSECTION) {
@@ -411,10 +411,10 @@ static bool load_subsections(StateBuf *buf, const StateDesc *desc, void *obj, GE
         }
         g_autofree char *name = g_strndup((const char *)buf->in + buf->in_pos + 2, len);
         size_t own = strlen(desc->name);
-        if (strncmp(name, desc->name, own) || name[own] != '/') {
+        const StateDesc *sub = find_subsection(desc, name);
+        if (!sub && (strncmp(name, desc->name, own) || name[own] != '/')) {
             return true;
         }
-        const StateDesc *sub = find_subsection(desc, name);
         if (!sub) {
             return error_set(err, "subsection '%s' is not known", name);
         }
