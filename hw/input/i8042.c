@@ -367,6 +367,23 @@ static Device *make_ps2(I8042 *s, const char *type, const char *name, unsigned n
     return ps2;
 }
 
+static void i8042_unrealize(Device *dev)
+{
+    I8042 *s = container_of(dev, I8042, isa.dev);
+
+    timer_cancel(&s->throttle);
+    if (s->mouse) {
+        device_unrealize(s->mouse);
+    }
+    if (s->kbd) {
+        device_unrealize(s->kbd);
+    }
+    region_remove(&s->data_port);
+    region_remove(&s->command_port);
+    region_destroy(&s->data_port);
+    region_destroy(&s->command_port);
+}
+
 static bool i8042_realize(Device *dev, GError **err)
 {
     I8042 *s = container_of(dev, I8042, isa.dev);
@@ -376,29 +393,16 @@ static bool i8042_realize(Device *dev, GError **err)
     device_init_irq_out(dev, s->out, I8042_NUM_OUTPUTS);
     device_connect(dev, I8042_OUT_KBD, isa_irq(&s->isa, s->kbd_irq));
     device_connect(dev, I8042_OUT_MOUSE, isa_irq(&s->isa, s->mouse_irq));
-    s->kbd = make_ps2(s, "ps2-kbd", "ps2kbd", IN_KBD, err);
-    if (!s->kbd) {
-        return false;
-    }
-    s->mouse = make_ps2(s, "ps2-mouse", "ps2mouse", IN_MOUSE, err);
-    if (!s->mouse) {
-        return false;
-    }
     region_init_io(&s->data_port, &i8042_data_ops, s, "i8042-data", 1);
     region_init_io(&s->command_port, &i8042_command_ops, s, "i8042-cmd", 1);
-    return isa_map_ports(&s->isa, &s->data_port, 0x60, err) &&
-           isa_map_ports(&s->isa, &s->command_port, 0x64, err);
-}
-
-static void i8042_unrealize(Device *dev)
-{
-    I8042 *s = container_of(dev, I8042, isa.dev);
-
-    timer_cancel(&s->throttle);
-    region_remove(&s->data_port);
-    region_remove(&s->command_port);
-    region_destroy(&s->data_port);
-    region_destroy(&s->command_port);
+    s->kbd = make_ps2(s, "ps2-kbd", "ps2kbd", IN_KBD, err);
+    s->mouse = s->kbd ? make_ps2(s, "ps2-mouse", "ps2mouse", IN_MOUSE, err) : NULL;
+    if (!s->mouse || !isa_map_ports(&s->isa, &s->data_port, 0x60, err) ||
+        !isa_map_ports(&s->isa, &s->command_port, 0x64, err)) {
+        i8042_unrealize(dev);
+        return false;
+    }
+    return true;
 }
 
 static void i8042_reset(Device *dev)

@@ -351,8 +351,8 @@ static void keyboard_reset(Device *dev)
 {
     Ps2Keyboard *s = container_of(dev, Ps2Keyboard, ps2.dev);
 
-    s->scan_enabled = 0;
-    s->translate = 1;
+    s->scan_enabled = 1;
+    s->translate = 0;
     s->scancode_set = 2;
     s->ledstate = 0;
     s->need_high_bit = false;
