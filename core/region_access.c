@@ -122,10 +122,15 @@ static void device_write(const Region *region, uint64_t offset, unsigned size, u
     }
 }
 
-/* How much of [addr, addr + size) one access may cover in this range. */
+/*
+ * How much of [addr, addr + size) one access may cover in this range. Registers are reached at full
+ * width by their first address, even when another region lies over their middle: a double word at
+ * 0xcf8 is the PCI bridge's, a byte at 0xcf9 the reset control's.
+ */
 static inline unsigned piece_size(const FlatRange *range, uint64_t addr, unsigned size)
 {
-    uint64_t room = range->end - addr;
+    const Region *region = range->region;
+    uint64_t room = is_memory(range) ? range->end - addr : region->size - (range->offset + (addr - range->start));
     unsigned n = size;
 
     if (n > room) {
