@@ -274,6 +274,15 @@ void acpi_regs_init(AcpiRegs *regs, Device *dev, Irq **sci, uint8_t s4_type)
     region_set_owner(&regs->gpe, dev);
 }
 
+void acpi_regs_cleanup(AcpiRegs *regs)
+{
+    timer_cancel(&regs->timer);
+    region_destroy(&regs->evt);
+    region_destroy(&regs->cnt);
+    region_destroy(&regs->tmr);
+    region_destroy(&regs->gpe);
+}
+
 void acpi_regs_reset(AcpiRegs *regs)
 {
     regs->pm1_sts = regs->pm1_en = regs->pm1_cnt = 0;

@@ -37,6 +37,7 @@ typedef struct AcpiRegs {
 
 /* The four regions (4, 2, 4 and 4 bytes), owned by dev. sci: slot of the pin. */
 void acpi_regs_init(AcpiRegs *regs, Device *dev, Irq **sci, uint8_t s4_type);
+void acpi_regs_cleanup(AcpiRegs *regs);
 void acpi_regs_reset(AcpiRegs *regs);
 /* After loading: nothing is driven, the interrupt controllers bring their own state. */
 void acpi_regs_loaded(AcpiRegs *regs);

@@ -77,8 +77,7 @@ static void eject(AcpiPciHotplug *hp, unsigned bsel, uint32_t slots)
 
         if (pci && (slots >> PCI_SLOT(devfn)) & 1 && removable(pci)) {
             trace(acpi_pcihp_eject, "bus %u slot %u.%u", bsel, PCI_SLOT(devfn), PCI_FUNC(devfn));
-            device_unrealize(&pci->dev);
-            object_unparent(&pci->dev.obj);
+            device_unrealize(&pci->dev); /* frees it */
         }
     }
 }

@@ -197,6 +197,18 @@ static bool pm_realize(Device *dev, GError **err)
     return true;
 }
 
+static void pm_unrealize(Device *dev)
+{
+    Piix4Pm *pm = container_of(dev, Piix4Pm, pci.dev);
+
+    acpi_cpuhp_cleanup(&pm->cpuhp);
+    region_destroy(&pm->pcihp.io);
+    pm_smbus_cleanup(&pm->smb);
+    acpi_regs_cleanup(&pm->regs);
+    region_destroy(&pm->apm);
+    region_destroy(&pm->io);
+}
+
 static void pm_reset(Device *dev)
 {
     Piix4Pm *pm = container_of(dev, Piix4Pm, pci.dev);
@@ -387,5 +399,6 @@ DEVICE_TYPE(piix4_pm) = {
     .state = &pm_state,
     .ops = &pm_info,
     .realize = pm_realize,
+    .unrealize = pm_unrealize,
     .reset = pm_reset,
 };

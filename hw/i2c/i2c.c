@@ -30,6 +30,11 @@ I2cBus *i2c_bus_new(Vm *vm, Device *owner, const char *name)
     return bus;
 }
 
+void i2c_bus_cleanup(I2cBus *bus)
+{
+    state_unregister(bus->bus.obj.vm, bus);
+}
+
 KILN_TYPE(i2c_bus) = {
     .name = "i2c-bus",
     .parent = "bus",

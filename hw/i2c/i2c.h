@@ -31,6 +31,8 @@ typedef struct SmbusOps {
 
 /* Bus "i2c" of owner, with QEMU's section "i2c_bus". */
 I2cBus *i2c_bus_new(Vm *vm, Device *owner, const char *name);
+/* Takes the section out again; the bus goes with its owner. */
+void i2c_bus_cleanup(I2cBus *bus);
 /* The device at an address, NULL: nobody acknowledges. */
 I2cDevice *i2c_find(I2cBus *bus, uint8_t address);
 

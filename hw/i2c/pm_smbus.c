@@ -247,6 +247,12 @@ void pm_smbus_init(PmSmbus *smb, Vm *vm, Device *owner)
     region_set_owner(&smb->io, owner);
 }
 
+void pm_smbus_cleanup(PmSmbus *smb)
+{
+    i2c_bus_cleanup(smb->bus);
+    region_destroy(&smb->io);
+}
+
 void pm_smbus_reset(PmSmbus *smb)
 {
     smb->op_done = true;

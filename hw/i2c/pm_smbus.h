@@ -22,6 +22,7 @@ extern const StateDesc pm_smbus_state;  /* "pmsmb" version 1 */
 
 /* Bus "i2c" and the ports, which the owner maps. */
 void pm_smbus_init(PmSmbus *smb, Vm *vm, Device *owner);
+void pm_smbus_cleanup(PmSmbus *smb);
 void pm_smbus_reset(PmSmbus *smb);
 
 #endif

@@ -125,6 +125,14 @@ static bool piix3_realize(Device *dev, GError **err)
     return true;
 }
 
+static void piix3_unrealize(Device *dev)
+{
+    Piix3 *p = container_of(dev, Piix3, pci.dev);
+
+    pci_bus_set_irqs(pci_bus_of(&p->pci), NULL, NULL, NULL, 0);
+    region_destroy(&p->reset_port);
+}
+
 static void piix3_reset(Device *dev)
 {
     /* What QEMU 7.2's guest reads after power-on. */
@@ -224,5 +232,6 @@ DEVICE_TYPE(piix3) = {
     .state = &piix3_state,
     .ops = &piix3_info,
     .realize = piix3_realize,
+    .unrealize = piix3_unrealize,
     .reset = piix3_reset,
 };

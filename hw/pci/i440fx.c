@@ -142,6 +142,19 @@ static bool i440fx_realize(Device *dev, GError **err)
     return true;
 }
 
+static void i440fx_unrealize(Device *dev)
+{
+    I440fx *d = container_of(dev, I440fx, pci.dev);
+
+    for (unsigned n = 0; n < PAM_SEGMENTS; n++) {
+        region_destroy(&d->pam_pci[n]);
+        region_destroy(&d->pam_ram[n]);
+    }
+    region_destroy(&d->smram_pci);
+    region_destroy(&d->smram_low);
+    region_destroy(&d->smram);
+}
+
 static void i440fx_reset(Device *dev)
 {
     I440fx *d = container_of(dev, I440fx, pci.dev);
@@ -184,6 +197,7 @@ DEVICE_TYPE(i440fx) = {
     .state = &i440fx_state,
     .ops = &i440fx_info,
     .realize = i440fx_realize,
+    .unrealize = i440fx_unrealize,
     .reset = i440fx_reset,
 };
 
@@ -248,6 +262,17 @@ static bool host_realize(Device *dev, GError **err)
     return true;
 }
 
+static void host_unrealize(Device *dev)
+{
+    I440fxHost *host = container_of(dev, I440fxHost, host.dev);
+
+    if (host->host.bus) {
+        pci_bus_cleanup(host->host.bus);
+    }
+    region_destroy(&host->host.conf);
+    region_destroy(&host->host.data);
+}
+
 static const Property host_props[] = {
     PROP_SIZE("pci-hole64-size", I440fxHost, pci_hole64_size, .def = 2 * GIB,
               .help = "bytes above RAM that 64-bit BARs may use"),
@@ -268,4 +293,5 @@ DEVICE_TYPE(i440fx_host) = {
     .size = sizeof(I440fxHost),
     .props = host_props,
     .realize = host_realize,
+    .unrealize = host_unrealize,
 };

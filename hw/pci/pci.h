@@ -113,7 +113,7 @@ PciBus *pci_root_bus_new(Vm *vm, Device *owner, const char *name, Region *memory
 void pci_bus_set_irqs(PciBus *bus, PciSetIrq *set_irq, PciMapIrq *map_irq, void *opaque, unsigned nirq);
 /* Takes part of the making of each bus: state, slots. For bridges that embed their bus. */
 void pci_bus_init_embedded(PciBus *bus, Vm *vm, Device *owner, const char *name);
-/* Undoes it: state section out, bus out of the tree. */
+/* Takes the section out again; the bus object goes with its owner. */
 void pci_bus_cleanup(PciBus *bus);
 /* The number the guest gave to the bus: 0 for a root, a bridge's secondary bus number. */
 unsigned pci_bus_number(const PciBus *bus);

@@ -202,7 +202,6 @@ void pci_bus_init_embedded(PciBus *bus, Vm *vm, Device *owner, const char *name)
 void pci_bus_cleanup(PciBus *bus)
 {
     state_unregister(bus->bus.obj.vm, bus);
-    object_unparent(&bus->bus.obj);
 }
 
 PciBus *pci_root_bus_new(Vm *vm, Device *owner, const char *name, Region *memory, Region *io, uint8_t devfn_min)
