@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* PIIX4 power management: ACPI registers, hot-plug registers, SMBus, state. */
+#include "tests/unit/chipset.h"
+
+#define PM 0xb000
+#define GPE 0xafe0
+#define PCIHP 0xae00
+#define CPUHP 0xaf00
+#define SMB 0xb100
+
+static void pm_setup(Chipset *c)
+{
+    chipset_setup(c);
+    config_write(c, SLOT_PM, 0x40, 4, PM | 1);
+    config_write(c, SLOT_PM, 0x80, 1, 1);
+}
+
+static void advance(Chipset *c, int64_t ns)
+{
+    clock_virtual_advance_to(c->vm, clock_now(c->vm, CLOCK_VIRTUAL) + ns);
+}
+
+/* ---- ACPI registers ------------------------------------------------------------------------------ */
+
+static void test_ports(void)
+{
+    Chipset c;
+
+    chipset_setup(&c);
+    g_assert_cmphex(in(&c, PM + 8, 4), ==, 0xffffffff); /* not mapped */
+    config_write(&c, SLOT_PM, 0x40, 4, PM | 1);
+    config_write(&c, SLOT_PM, 0x80, 1, 1);
+    g_assert_cmphex(in(&c, PM + 2, 2), ==, 0);
+    config_write(&c, SLOT_PM, 0x40, 4, 0x600 | 1); /* moves */
+    g_assert_cmphex(in(&c, PM + 2, 2), ==, 0xffff);
+    g_assert_cmphex(in(&c, 0x602, 2), ==, 0);
+    config_write(&c, SLOT_PM, 0xd2, 1, 0); /* SMBus off */
+    g_assert_cmphex(in(&c, SMB + 2, 1), ==, 0xff);
+    config_write(&c, SLOT_PM, 0xd2, 1, 1);
+    g_assert_cmphex(in(&c, SMB + 2, 1), ==, 0);
+    chipset_reset(&c);
+    g_assert_cmphex(in(&c, 0x602, 2), ==, 0xffff);
+    chipset_teardown(&c);
+}
+
+/* QEMU's own formula. */
+static uint64_t exact_ticks(uint64_t ns) { return mul_div_u64(ns, PM_TIMER_HZ, NSEC_PER_SEC); }
+
+static void test_timer_ticks(void)
+{
+    const uint64_t year = UINT64_C(365) * 86400 * NSEC_PER_SEC;
+
+    for (uint64_t ns = 0; ns < 2000000; ns++) {
+        g_assert_cmpuint(acpi_pm_ticks(ns), ==, exact_ticks(ns));
+    }
+    for (unsigned i = 0; i < 2000000; i++) {
+        uint64_t ns = ((uint64_t)g_test_rand_int() << 31 | (uint32_t)g_test_rand_int()) % (100 * year);
+        g_assert_cmpuint(acpi_pm_ticks(ns), ==, exact_ticks(ns));
+    }
+    for (uint64_t s = 1; s < 100000; s++) { /* where the fraction is 0, and just before */
+        g_assert_cmpuint(acpi_pm_ticks(s * NSEC_PER_SEC), ==, s * PM_TIMER_HZ);
+        g_assert_cmpuint(acpi_pm_ticks(s * NSEC_PER_SEC - 1), ==, s * PM_TIMER_HZ - 1);
+    }
+    g_assert_cmpuint(acpi_pm_ticks(INT64_MAX), ==, exact_ticks(INT64_MAX));
+}
+
+static void test_timer(void)
+{
+    Chipset c;
+
+    pm_setup(&c);
+    g_assert_cmphex(in(&c, PM + 8, 4), ==, 0);
+    advance(&c, NSEC_PER_SEC);
+    g_assert_cmpuint(in(&c, PM + 8, 4), ==, PM_TIMER_HZ);
+    g_assert_cmphex(in(&c, PM + 8, 2), ==, PM_TIMER_HZ & 0xffff);
+    g_assert_cmphex(in(&c, PM + 10, 1), ==, PM_TIMER_HZ >> 16);
+    out(&c, PM + 8, 4, 0); /* read-only */
+    g_assert_cmpuint(in(&c, PM + 8, 4), ==, PM_TIMER_HZ);
+    advance(&c, 4 * NSEC_PER_SEC);
+    g_assert_cmphex(in(&c, PM + 8, 4), ==, 5 * PM_TIMER_HZ & 0xffffff);
+
+    /* Overflow: no timer is armed until the guest wants the interrupt. */
+    g_assert_cmpint(clock_virtual_deadline(c.vm), ==, INT64_MAX);
+    out(&c, PM, 2, 0xffff);
+    g_assert_cmphex(in(&c, PM, 2), ==, 0);
+    g_assert_cmpint(clock_virtual_deadline(c.vm), ==, INT64_MAX);
+    out(&c, PM + 2, 2, ACPI_PM1_TMR);
+    int64_t deadline = clock_virtual_deadline(c.vm);
+    g_assert_cmphex(acpi_pm_ticks(deadline) & 0x7fffff, ==, 0);
+    g_assert_cmphex(acpi_pm_ticks(deadline - 1) & 0x7fffff, ==, 0x7fffff);
+    clock_virtual_advance_to(c.vm, deadline - 1);
+    g_assert_cmpint(c.levels[9], ==, 0);
+    clock_virtual_advance_to(c.vm, deadline);
+    g_assert_cmpint(c.levels[9], ==, 1);
+    g_assert_cmphex(in(&c, PM, 2), ==, ACPI_PM1_TMR);
+    out(&c, PM, 2, ACPI_PM1_TMR);
+    g_assert_cmpint(c.levels[9], ==, 0);
+    g_assert_cmpint(clock_virtual_deadline(c.vm) - deadline, >, 2 * NSEC_PER_SEC);
+    out(&c, PM + 2, 2, 0);
+    g_assert_cmpint(clock_virtual_deadline(c.vm), ==, INT64_MAX);
+    chipset_teardown(&c);
+}
+
+static void test_pm1(void)
+{
+    Chipset c;
+
+    pm_setup(&c);
+    g_assert_cmphex(in(&c, PM, 2), ==, 1); /* the timer's first overflow is at power-on, as QEMU's */
+    g_assert_cmphex(in(&c, PM, 4), ==, 1);
+    out(&c, PM + 2, 2, 0x0120);
+    g_assert_cmphex(in(&c, PM, 4), ==, 0x01200001);
+    out(&c, PM + 3, 1, 0);
+    g_assert_cmphex(in(&c, PM + 2, 2), ==, 0x20);
+    out(&c, PM, 1, 0xff);
+    g_assert_cmphex(in(&c, PM, 1), ==, 0);
+    /* ACPI is turned on and off through the APM port. */
+    out(&c, 0xb2, 1, 0xf1);
+    g_assert_cmphex(in(&c, PM + 4, 2), ==, 1);
+    g_assert_cmphex(in(&c, 0xb2, 1), ==, 0xf1);
+    out(&c, 0xb2, 1, 0xf0);
+    g_assert_cmphex(in(&c, PM + 4, 2), ==, 0);
+    out(&c, 0xb3, 1, 5);
+    g_assert_cmphex(in(&c, 0xb3, 1), ==, 5);
+    out(&c, PM + 4, 2, 0xdfff);
+    g_assert_cmphex(in(&c, PM + 4, 2), ==, 0xdfff);
+    out(&c, PM + 4, 1, 1);
+    g_assert_cmphex(in(&c, PM + 4, 2), ==, 0xdf01);
+    chipset_teardown(&c);
+}
+
+static void post_powerdown(void *opaque) { vm_request_powerdown(opaque); }
+static void post_quit(void *opaque) { vm_request_shutdown(opaque, SHUTDOWN_CAUSE_HOST_QMP_QUIT); }
+
+static void test_power_button(void)
+{
+    Chipset c;
+
+    pm_setup(&c);
+    out(&c, PM, 2, 0xffff);
+    loop_post(c.vm->loop, post_powerdown, c.vm);
+    loop_post(c.vm->loop, post_quit, c.vm);
+    vm_main_loop(c.vm);
+    g_assert_cmphex(in(&c, PM, 2), ==, 0); /* the guest does not listen */
+    chipset_teardown(&c);
+
+    pm_setup(&c);
+    out(&c, PM, 2, 0xffff);
+    out(&c, PM + 2, 2, ACPI_PM1_PWRBTN);
+    vm_request_powerdown(c.vm);
+    loop_post(c.vm->loop, post_quit, c.vm);
+    vm_main_loop(c.vm);
+    g_assert_cmphex(in(&c, PM, 2), ==, ACPI_PM1_PWRBTN);
+    g_assert_cmpint(c.levels[9], ==, 1);
+    out(&c, PM, 2, ACPI_PM1_PWRBTN);
+    g_assert_cmpint(c.levels[9], ==, 0);
+    g_assert_cmpuint(c.edges[9], ==, 2);
+    chipset_teardown(&c);
+}
+
+static void test_sleep(void)
+{
+    static const unsigned types[] = {0, 2}; /* S5 and S4 end the process */
+    Chipset c;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(types); i++) {
+        pm_setup(&c);
+        out(&c, PM + 4, 2, types[i] << 10); /* without SLP_EN: nothing */
+        out(&c, PM + 4, 2, types[i] << 10 | ACPI_CNT_SLP_EN);
+        g_assert_cmpint(vm_main_loop(c.vm), ==, 0);
+        g_assert_cmphex(in(&c, PM + 4, 2), ==, types[i] << 10); /* SLP_EN reads 0 */
+        chipset_teardown(&c);
+    }
+    pm_setup(&c);
+    out(&c, PM + 4, 2, 1 << 10 | ACPI_CNT_SLP_EN); /* S3 */
+    loop_post(c.vm->loop, post_quit, c.vm);
+    vm_main_loop(c.vm);
+    g_assert_cmpint(vm_run_state(c.vm), ==, RUN_STATE_SUSPENDED);
+    vm_request_wakeup(c.vm);
+    loop_post(c.vm->loop, post_quit, c.vm);
+    vm_main_loop(c.vm);
+    g_assert_cmphex(piix4_pm_regs(c.pm)->pm1_sts & ACPI_PM1_WAK, ==, ACPI_PM1_WAK);
+    chipset_teardown(&c);
+}
+
+static void test_gpe(void)
+{
+    Chipset c;
+
+    pm_setup(&c);
+    g_assert_cmphex(in(&c, GPE, 4), ==, 0);
+    out(&c, GPE, 4, 0x12345678);
+    g_assert_cmphex(in(&c, GPE, 4), ==, 0x12340000);
+    out(&c, GPE + 2, 2, 0xffff);
+    acpi_gpe_raise(piix4_pm_regs(c.pm), ACPI_GPE_CPU_HOTPLUG);
+    g_assert_cmpint(c.levels[9], ==, 1);
+    g_assert_cmphex(in(&c, GPE, 1), ==, 4);
+    out(&c, GPE, 1, 4);
+    g_assert_cmpint(c.levels[9], ==, 0);
+    chipset_teardown(&c);
+}
+
+/* ---- hot-plug ---------------------------------------------------------------------------------------- */
+
+static PciDevice *add_testdev(Chipset *c, int devfn, uint32_t index, bool hotplugged)
+{
+    GError *err = NULL;
+    Device *dev = device_new(c->vm, "pci-testdev");
+    PciDevice *pci = container_of(dev, PciDevice, dev);
+
+    pci->devfn = devfn;
+    pci->acpi_index = index;
+    dev->hotplugged = hotplugged;
+    g_assert_true(device_realize(dev, &c->bus->bus, &err));
+    g_assert_no_error(err);
+    return pci;
+}
+
+static void test_pci_hotplug(void)
+{
+    Chipset c;
+    AcpiPciHotplug *hp;
+    PciDevice *pci;
+
+    pm_setup(&c);
+    hp = piix4_pm_pci_hotplug(c.pm);
+    add_testdev(&c, PCI_DEVFN(5, 0), 0x4d, false);
+    out(&c, PCIHP + 0x10, 4, 0);
+    g_assert_cmphex(in(&c, PCIHP + 0x0c, 4), ==, 0xfffffffc); /* slots 0 and 1 stay */
+    out(&c, PCIHP + 0x14, 4, 1 << 5);
+    g_assert_cmphex(in(&c, PCIHP + 0x14, 4), ==, 0x4d);
+    g_assert_cmphex(in(&c, PCIHP + 0x14, 4), ==, 0);
+    out(&c, PCIHP + 0x10, 4, 5); /* no such bus */
+    g_assert_cmphex(in(&c, PCIHP + 0x0c, 4), ==, 0xffffffff);
+    g_assert_cmphex(in(&c, PCIHP + 0x10, 4), ==, 5);
+    out(&c, PCIHP + 0x10, 4, 1000);
+    g_assert_cmphex(in(&c, PCIHP + 0x0c, 4), ==, 0);
+    out(&c, PCIHP + 0x08, 4, 0xffffffff);
+    out(&c, PCIHP + 0x10, 4, 0);
+
+    out(&c, GPE + 2, 1, ACPI_GPE_PCI_HOTPLUG);
+    pci = add_testdev(&c, PCI_DEVFN(6, 0), 0, true);
+    acpi_pcihp_plugged(hp, pci);
+    g_assert_cmpint(c.levels[9], ==, 1);
+    g_assert_cmphex(in(&c, PCIHP + 0x00, 4), ==, 1 << 6);
+    g_assert_cmphex(in(&c, PCIHP + 0x00, 4), ==, 0);
+    out(&c, GPE, 1, 0xff);
+    g_assert_true(acpi_pcihp_request_unplug(hp, pci, NULL));
+    g_assert_false(acpi_pcihp_request_unplug(hp, c.piix3, NULL));
+    g_assert_cmpint(c.levels[9], ==, 1);
+    g_assert_cmphex(in(&c, PCIHP + 0x04, 4), ==, 1 << 6);
+    out(&c, PCIHP + 0x08, 4, 1 << 6 | 1 << 1); /* the PIIX stays */
+    g_assert_null(c.bus->devices[PCI_DEVFN(6, 0)]);
+    g_assert_nonnull(c.bus->devices[SLOT_BRIDGE]);
+    g_assert_cmphex(in(&c, PCIHP + 0x04, 4), ==, 0);
+    chipset_teardown(&c);
+}
+
+static const AcpiCpu cpus[] = {{.apic_id = 0, .present = true}, {.apic_id = 1, .present = true},
+                               {.apic_id = 4}, {.apic_id = 5}};
+
+static void test_cpu_hotplug(void)
+{
+    Chipset c;
+
+    pm_setup(&c);
+    acpi_cpuhp_set_cpus(piix4_pm_cpu_hotplug(c.pm), cpus, G_N_ELEMENTS(cpus));
+    g_assert_cmphex(in(&c, CPUHP, 4), ==, 3);
+    out(&c, CPUHP, 1, 1); /* nothing */
+    g_assert_cmphex(in(&c, CPUHP, 4), ==, 3);
+    g_assert_cmphex(in(&c, CPUHP + 0x1f, 1), ==, 0);
+    out(&c, CPUHP, 4, 0); /* the modern interface */
+    g_assert_cmphex(in(&c, CPUHP + 0x0c, 1), ==, 0xff);
+    for (unsigned i = 0; i < G_N_ELEMENTS(cpus); i++) {
+        out(&c, CPUHP, 4, i);
+        out(&c, CPUHP + 5, 1, 3);
+        g_assert_cmphex(in(&c, CPUHP + 4, 1), ==, cpus[i].present);
+        g_assert_cmphex(in(&c, CPUHP + 8, 4), ==, cpus[i].apic_id);
+        g_assert_cmphex(in(&c, CPUHP, 4), ==, 0);
+        out(&c, CPUHP + 5, 1, 0);
+        g_assert_cmphex(in(&c, CPUHP + 8, 4), ==, i); /* no event: stays */
+    }
+    out(&c, CPUHP, 4, 0xfffffff0); /* no such CPU */
+    g_assert_cmphex(in(&c, CPUHP + 4, 1), ==, 0);
+    out(&c, CPUHP + 4, 1, 0xff);
+    out(&c, CPUHP + 8, 4, 1);
+    piix4_pm_cpu_hotplug(c.pm)->devs[2].is_inserting = true;
+    out(&c, CPUHP, 4, 3);
+    out(&c, CPUHP + 5, 1, 0);
+    g_assert_cmphex(in(&c, CPUHP + 8, 4), ==, 2);
+    g_assert_cmphex(in(&c, CPUHP + 4, 1), ==, 2);
+    out(&c, CPUHP + 4, 1, 2);
+    g_assert_cmphex(in(&c, CPUHP + 4, 1), ==, 0);
+    chipset_teardown(&c);
+}
+
+/* ---- SMBus --------------------------------------------------------------------------------------------- */
+
+enum { QUICK, BYTE, BYTE_DATA, WORD_DATA, PROC_CALL, BLOCK };
+
+/* One transaction; returns the status after it: 2 done, 4 nobody answered. */
+static uint8_t smbus(Chipset *c, unsigned protocol, uint8_t address, bool is_read, uint8_t command)
+{
+    out(c, SMB, 1, 0xff);
+    out(c, SMB + 4, 1, address << 1 | is_read);
+    out(c, SMB + 3, 1, command);
+    out(c, SMB + 2, 1, 0x40 | protocol << 2);
+    g_assert_cmphex(in(c, SMB, 1) & 1, ==, 1); /* busy is seen once */
+    return in(c, SMB, 1);
+}
+
+static void smbus_data(Chipset *c, uint8_t data0, uint8_t data1)
+{
+    out(c, SMB + 5, 1, data0);
+    out(c, SMB + 6, 1, data1);
+}
+
+static void test_smbus(void)
+{
+    Chipset c;
+
+    chipset_setup(&c);
+    g_assert_cmphex(smbus(&c, QUICK, 0x50, true, 0), ==, 2);
+    g_assert_cmphex(smbus(&c, QUICK, 0x58, true, 0), ==, 4);
+    g_assert_cmphex(smbus(&c, BYTE_DATA, 0x30, true, 0), ==, 4);
+    g_assert_cmphex(smbus(&c, PROC_CALL, 0x50, true, 0), ==, 4);
+    g_assert_cmphex(smbus(&c, BYTE_DATA, 0x50, true, 2), ==, 2);
+    g_assert_cmphex(in(&c, SMB + 5, 1), ==, 0);
+    smbus_data(&c, 0x55, 0x66);
+    g_assert_cmphex(smbus(&c, WORD_DATA, 0x50, false, 0x20), ==, 2);
+    g_assert_cmphex(smbus(&c, BYTE_DATA, 0x50, true, 0x21), ==, 2);
+    g_assert_cmphex(in(&c, SMB + 5, 1), ==, 0x66);
+    g_assert_cmphex(smbus(&c, WORD_DATA, 0x50, true, 0x20), ==, 2);
+    g_assert_cmphex(in(&c, SMB + 5, 2), ==, 0x6655);
+    /* Send an offset, then receive from there on. */
+    g_assert_cmphex(smbus(&c, BYTE, 0x50, false, 0x20), ==, 2);
+    g_assert_cmphex(smbus(&c, BYTE, 0x50, true, 0), ==, 2);
+    g_assert_cmphex(in(&c, SMB + 5, 1), ==, 0x55);
+    g_assert_cmphex(smbus(&c, BYTE, 0x50, true, 0), ==, 2);
+    g_assert_cmphex(in(&c, SMB + 5, 1), ==, 0x66);
+    /* Blocks: the count comes first. */
+    in(&c, SMB + 2, 1);
+    for (unsigned i = 1; i <= 4; i++) {
+        out(&c, SMB + 7, 1, 0x11 * i);
+    }
+    smbus_data(&c, 0, 0);
+    g_assert_cmphex(smbus(&c, BLOCK, 0x50, false, 0x10), ==, 4);
+    smbus_data(&c, 4, 0);
+    g_assert_cmphex(smbus(&c, BLOCK, 0x50, false, 0x10), ==, 2);
+    g_assert_cmphex(smbus(&c, BYTE_DATA, 0x50, true, 0x10), ==, 2);
+    g_assert_cmphex(in(&c, SMB + 5, 1), ==, 4);
+    g_assert_cmphex(smbus(&c, BLOCK, 0x50, true, 0x10), ==, 2);
+    g_assert_cmphex(in(&c, SMB + 5, 1), ==, 4);
+    in(&c, SMB + 2, 1);
+    for (unsigned i = 1; i <= 4; i++) {
+        g_assert_cmphex(in(&c, SMB + 7, 1), ==, 0x11 * i);
+    }
+    for (unsigned i = 0; i < 100; i++) { /* past the end of the buffer */
+        in(&c, SMB + 7, 1);
+        out(&c, SMB + 7, 1, i);
+    }
+    out(&c, SMB + 2, 1, 2); /* kill */
+    g_assert_cmphex(in(&c, SMB, 1) & 0x10, ==, 0x10);
+    chipset_teardown(&c);
+}
+
+/* ---- state ---------------------------------------------------------------------------------------------- */
+
+static void test_state(void)
+{
+    Chipset c;
+
+    pm_setup(&c);
+    acpi_cpuhp_set_cpus(piix4_pm_cpu_hotplug(c.pm), cpus, G_N_ELEMENTS(cpus));
+    advance(&c, NSEC_PER_SEC);
+    out(&c, PM, 2, 0xffff);
+    out(&c, PM + 2, 2, ACPI_PM1_TMR | ACPI_PM1_PWRBTN);
+    out(&c, 0xb2, 1, 0xf1);
+    out(&c, GPE + 2, 2, 0x0302);
+    acpi_gpe_raise(piix4_pm_regs(c.pm), ACPI_GPE_PCI_HOTPLUG);
+    out(&c, CPUHP, 4, 0);
+    out(&c, CPUHP, 4, 2);
+    out(&c, PCIHP + 0x10, 4, 3);
+    smbus_data(&c, 0xaa, 0);
+    smbus(&c, BYTE_DATA, 0x53, false, 7);
+    int64_t deadline = clock_virtual_deadline(c.vm);
+    g_autoptr(GByteArray) state = save_and_teardown(&c);
+
+    chipset_setup(&c);
+    acpi_cpuhp_set_cpus(piix4_pm_cpu_hotplug(c.pm), cpus, G_N_ELEMENTS(cpus));
+    load_and_compare(&c, state);
+    g_assert_cmpint(clock_virtual_deadline(c.vm), ==, deadline);
+    g_assert_cmphex(in(&c, PM + 2, 2), ==, ACPI_PM1_TMR | ACPI_PM1_PWRBTN);
+    g_assert_cmphex(in(&c, PCIHP + 0x10, 4), ==, 3);
+    g_assert_cmphex(in(&c, CPUHP + 0x0c, 1), ==, 0xff); /* modern */
+    g_assert_cmphex(smbus(&c, BYTE_DATA, 0x53, true, 7), ==, 2);
+    g_assert_cmphex(in(&c, SMB + 5, 1), ==, 0xaa);
+    g_assert_cmpuint(c.edges[9], ==, 0); /* the interrupt controller knows the level already */
+    out(&c, GPE, 1, 0xff);
+    g_assert_cmpint(c.levels[9], ==, 0);
+    g_assert_cmpuint(c.edges[9], ==, 1);
+    chipset_teardown(&c);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/pm/ports", test_ports);
+    g_test_add_func("/pm/timer-ticks", test_timer_ticks);
+    g_test_add_func("/pm/timer", test_timer);
+    g_test_add_func("/pm/pm1", test_pm1);
+    g_test_add_func("/pm/power-button", test_power_button);
+    g_test_add_func("/pm/sleep", test_sleep);
+    g_test_add_func("/pm/gpe", test_gpe);
+    g_test_add_func("/pm/pci-hotplug", test_pci_hotplug);
+    g_test_add_func("/pm/cpu-hotplug", test_cpu_hotplug);
+    g_test_add_func("/pm/smbus", test_smbus);
+    g_test_add_func("/pm/state", test_state);
+    return g_test_run();
+}
