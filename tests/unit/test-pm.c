@@ -402,6 +402,108 @@ static void test_state(void)
     chipset_teardown(&c);
 }
 
+/*
+ * The machine's stream as QEMU 7.2 describes its own: the JSON at the end of a migration of pc-i440fx-7.2,
+ * flattened to "name[count] type size" with structs in braces and subsections in angle brackets.
+ */
+#define PCI_DEVICE " PCIDevice 2 {version_id int32 le 4; config[0] pci config 256; irq_state pci irq state 16}"
+static const char *const described[][2] = {
+    {"PCIHost", "config_reg uint32 4"},
+    {"PCIBUS", "nirq int32 equal 4; irq_count[4] int32 4"},
+    {"0000:00:00.0/I440FX", "parent_obj" PCI_DEVICE "; unused unused_buffer 1"},
+    {"0000:00:01.0/PIIX3", "dev" PCI_DEVICE "; pci_irq_levels_vmstate[4] int32 4"},
+    {"i2c_bus", "saved_address uint8 1"},
+    {"0000:00:01.3/piix4_pm",
+     "parent_obj" PCI_DEVICE "; ar.pm1.evt.sts uint16 2; ar.pm1.evt.en uint16 2; ar.pm1.cnt.cnt uint16 2; "
+     "apm APM State 1 {apmc uint8 1; apms uint8 1}; smb pmsmb 1 {smb_stat uint8 1; smb_ctl uint8 1; "
+     "smb_cmd uint8 1; smb_addr uint8 1; smb_data0 uint8 1; smb_data1 uint8 1; smb_index uint32 4; "
+     "smb_data[32] uint8 1; smb_auxctl uint8 1; smb_blkdata uint8 1; i2c_enable bool 1; op_done bool 1; "
+     "in_i2c_block_read bool 1; start_transaction_on_status_read bool 1}; ar.tmr.timer timer 8; "
+     "ar.tmr.overflow_time int64 8; ar.gpe gpe 1 {sts uint16 2; en uint16 2}; "
+     "acpi_pci_hotplug.hotplug_select uint32 4; "
+     "acpi_pci_hotplug.acpi_pcihp_pci_status[*] acpi_pcihp_pci_status 1 {up uint32 4; down uint32 4}; "
+     "acpi_pci_hotplug.acpi_index uint32 4; "
+     "<piix4_pm/memhp 1 {acpi_memory_hotplug memory hotplug state 1 {selector uint32 4}}>; "
+     "<piix4_pm/cpuhp 1 {cpuhp_state CPU hotplug state 1 {selector uint32 4; command uint8 1; "
+     "devs[4] CPU hotplug device state 1 {is_inserting bool 1; is_removing bool 1; ost_event uint32 4; "
+     "ost_status uint32 4}}}>"},
+    {"smbus-eeprom",
+     "smbusdev smbus-device 1 {i2c I2CSlave 1 {address uint8 1}; mode int32 4; data_len int32 4; "
+     "data_buf[34] uint8 1}; data[256] uint8 1; offset uint8 1; accessed bool 1"},
+};
+
+static const char *text_of(json_object *json, const char *key)
+{
+    json_object *value = NULL;
+
+    return json_object_object_get_ex(json, key, &value) ? json_object_get_string(value) : NULL;
+}
+
+static void flatten(json_object *section, GString *out)
+{
+    json_object *fields = NULL, *subs = NULL;
+
+    json_object_object_get_ex(section, "fields", &fields);
+    for (size_t i = 0; fields && i < json_object_array_length(fields); i++) {
+        json_object *field = json_object_array_get_idx(fields, i), *inner = NULL;
+        const char *index = text_of(field, "index"), *length = text_of(field, "array_len");
+
+        if (index && strcmp(index, "0")) {
+            continue;
+        }
+        g_string_append_printf(out, "%s%s", out->len && out->str[out->len - 1] != '{' ? "; " : "",
+                               text_of(field, "name"));
+        if (index || length) {
+            g_string_append_printf(out, "[%s]", index ? "*" : length);
+        }
+        if (json_object_object_get_ex(field, "struct", &inner)) {
+            g_string_append_printf(out, " %s %s {", text_of(inner, "vmsd_name"), text_of(inner, "version"));
+            flatten(inner, out);
+            g_string_append_c(out, '}');
+        } else {
+            g_string_append_printf(out, " %s %s", text_of(field, "type"), text_of(field, "size"));
+        }
+    }
+    json_object_object_get_ex(section, "subsections", &subs);
+    for (size_t i = 0; subs && i < json_object_array_length(subs); i++) {
+        json_object *sub = json_object_array_get_idx(subs, i);
+
+        g_string_append_printf(out, "; <%s %s {", text_of(sub, "vmsd_name"), text_of(sub, "version"));
+        flatten(sub, out);
+        g_string_append(out, "}>");
+    }
+}
+
+static void test_description(void)
+{
+    Chipset c;
+    json_object *all, *devices = NULL;
+    unsigned found = 0;
+
+    pm_setup(&c);
+    acpi_cpuhp_set_cpus(piix4_pm_cpu_hotplug(c.pm), cpus, G_N_ELEMENTS(cpus));
+    out(&c, CPUHP, 4, 0);
+    smbus(&c, BYTE_DATA, 0x50, true, 0);
+    all = state_describe_vm(c.vm);
+    g_assert_true(json_object_object_get_ex(all, "devices", &devices));
+    for (size_t i = 0; i < json_object_array_length(devices); i++) {
+        json_object *section = json_object_array_get_idx(devices, i);
+
+        for (unsigned d = 0; d < G_N_ELEMENTS(described); d++) {
+            g_autoptr(GString) text = g_string_new(NULL);
+
+            if (!g_strcmp0(text_of(section, "name"), described[d][0])) {
+                flatten(section, text);
+                g_assert_cmpstr(text->str, ==, described[d][1]);
+                found++;
+            }
+        }
+    }
+    g_assert_cmpuint(found, ==, G_N_ELEMENTS(described));
+    json_object_put(all);
+    chipset_teardown(&c);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -416,5 +518,6 @@ int main(int argc, char **argv)
     g_test_add_func("/pm/cpu-hotplug", test_cpu_hotplug);
     g_test_add_func("/pm/smbus", test_smbus);
     g_test_add_func("/pm/state", test_state);
+    g_test_add_func("/pm/description", test_description);
     return g_test_run();
 }
