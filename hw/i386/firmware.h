@@ -8,6 +8,7 @@
 #ifndef HW_I386_FIRMWARE_H
 #define HW_I386_FIRMWARE_H
 
+#include "core/data_dirs.h"
 #include "core/vm.h"
 
 #define FIRMWARE_DEFAULT "bios-256k.bin"
@@ -20,15 +21,6 @@ typedef struct PcFirmware {
     Region isa_bios;                  /* "isa-bios", alias of its end */
     char *path;
 } PcFirmware;
-
-/*
- * A file named NAME: the name itself when such a file exists, else in the -L directories
- * (vm->data_dirs), in Kiln's data directory and where the distribution puts firmware (/usr/share/kiln,
- * /usr/share/seabios, /usr/share/qemu). NULL when there is none; the caller frees.
- */
-char *find_firmware(const Vm *vm, const char *name);
-/* The directories that find_firmware searches, in order; ends with NULL, g_strfreev frees. -L help. */
-char **firmware_dirs(const Vm *vm);
 
 /*
  * Loads -bios NAME (NULL: the default) and maps it into memory below

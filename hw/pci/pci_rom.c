@@ -8,8 +8,7 @@
  * rombar=0 means that there is no ROM at all (QEMU hands the image to the firmware instead, for
  * guests older than this machine).
  */
-#include <sys/stat.h>
-
+#include "core/data_dirs.h"
 #include "hw/pci/pci.h"
 #include "util/trace.h"
 
@@ -17,25 +16,6 @@
 #define ROM_SIGNATURE 0xaa55
 #define ROM_DATA_POINTER 0x18     /* offset of the PCI data structure in the header */
 #define ROM_CHECKSUM 6            /* byte that QEMU and SeaBIOS's build let make the sum 0 */
-
-/* Search order: the name itself, -L directories, where the distribution puts ROMs. */
-static char *rom_path(const Vm *vm, const char *name)
-{
-    static const char *const fixed[] = {KILN_DATADIR, "/usr/share/qemu", "/usr/share/seabios",
-                                        "/usr/lib/ipxe/qemu", NULL};
-
-    if (g_file_test(name, G_FILE_TEST_IS_REGULAR)) {
-        return g_strdup(name);
-    }
-    for (unsigned i = 0; fixed[i]; i++) {
-        g_autofree char *path = g_build_filename(fixed[i], name, NULL);
-
-        if (g_file_test(path, G_FILE_TEST_IS_REGULAR)) {
-            return g_steal_pointer(&path);
-        }
-    }
-    return NULL;
-}
 
 /* Makes the ids of a shared image this device's; a difference in bytes goes into the checksum. */
 static void rom_fit_ids(const PciDevice *pci, uint8_t *rom, size_t len)
@@ -69,7 +49,7 @@ bool pci_rom_init(PciDevice *pci, GError **err)
     if (!name || !*name || !pci->rombar) {
         return true;
     }
-    path = rom_path(pci->dev.vm, name);
+    path = find_firmware(pci->dev.vm, name);
     if (!path) {
         if (!pci->romfile) {
             trace(pci_rom_absent, "%s: %s is not installed", pci->dev.obj.type->name, name);
