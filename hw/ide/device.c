@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The IDE bus and what plugs into it: ide-hd and ide-cd. And the board's way from -drive if=ide to
+ * drives.
+ */
+#include "hw/ide/ide.h"
+#include "util/log.h"
+
+/* ---- the bus ------------------------------------------------------------------------------------------------ */
+
+static IdeDevice *ide_device(Device *dev) { return container_of(dev, IdeDevice, dev); }
+
+static bool bus_plug(Bus *bus, Device *dev, GError **err)
+{
+    IdeBus *ide = container_of(bus, IdeBus, bus);
+    IdeDevice *device = ide_device(dev);
+
+    if (device->unit == UINT32_MAX) {
+        device->unit = ide->ifs[0].device ? 1 : 0;
+    }
+    if (device->unit > 1) {
+        return error_set(err, "Can't create IDE unit %u, bus supports only 2 units", device->unit);
+    }
+    if (ide->ifs[device->unit].device) {
+        return error_set(err, "IDE unit %u is in use", device->unit);
+    }
+    return true;
+}
+
+static char *bus_fw_path(Bus *bus, Device *dev)
+{
+    return g_strdup_printf("drive@%x/disk@%x", container_of(bus, IdeBus, bus)->index, ide_device(dev)->unit);
+}
+
+static const BusOps bus_ops = {.plug = bus_plug, .fw_path = bus_fw_path, .max_devices = 2};
+
+/* ---- back end callbacks ----------------------------------------------------------------------------------------- */
+
+static void resized(void *opaque)
+{
+    IdeDrive *d = opaque;
+
+    d->sectors = blk_size(d->blk) / IDE_SECTOR;
+    d->identify_set = 0; /* made anew when it is asked for */
+}
+
+static void media_changed(void *opaque, bool loaded) { ide_atapi_media_changed(opaque, loaded); }
+static bool is_tray_open(void *opaque) { return ((IdeDrive *)opaque)->tray_open; }
+
+static void eject_request(void *opaque, bool force)
+{
+    IdeDrive *d = opaque;
+
+    d->eject_request = true;
+    if (force) {
+        d->tray_locked = false;
+    }
+}
+
+static const BlkDevOps disk_ops = {.resized = resized, .retry = ide_retry};
+static const BlkDevOps cdrom_ops = {
+    .resized = resized,
+    .media_changed = media_changed,
+    .is_tray_open = is_tray_open,
+    .eject_request = eject_request,
+    .retry = ide_retry,
+};
+
+/* ---- realize -------------------------------------------------------------------------------------------------------- */
+
+static bool set_geometry(IdeDevice *device, IdeDrive *d, GError **err)
+{
+    if (!device->cyls && !device->heads && !device->secs) {
+        ide_guess_geometry(d, &device->cyls, &device->heads, &device->secs, &device->chs_trans);
+    } else if (device->chs_trans == IDE_TRANS_AUTO) {
+        device->chs_trans = device->cyls <= 1024 && device->heads <= 16 && device->secs <= 63 ? IDE_TRANS_NONE
+                                                                                             : IDE_TRANS_LBA;
+    }
+    if (device->cyls < 1 || device->cyls > 65535) {
+        return error_set(err, "cyls must be between 1 and 65535");
+    }
+    if (device->heads < 1 || device->heads > 16) {
+        return error_set(err, "heads must be between 1 and 16");
+    }
+    if (device->secs < 1 || device->secs > 255) {
+        return error_set(err, "secs must be between 1 and 255");
+    }
+    d->cylinders = device->cyls;
+    d->heads = device->heads;
+    d->secs = device->secs;
+    return true;
+}
+
+static bool set_block_sizes(IdeDevice *device, IdeDrive *d, GError **err)
+{
+    uint64_t physical = device->physical_block_size ? device->physical_block_size : 512;
+
+    if (device->logical_block_size && device->logical_block_size != 512) {
+        return error_set(err, "logical_block_size must be 512 for IDE");
+    }
+    if (!is_power_of_two(physical) || physical < 512 || physical > 2 * MIB) {
+        return error_set(err, "physical_block_size=%" PRIu64 " is not a power of two between 512 B and 2 MiB", physical);
+    }
+    while ((UINT64_C(512) << d->physical_exponent) < physical) {
+        d->physical_exponent++;
+    }
+    return true;
+}
+
+static bool set_names(IdeDevice *device, IdeDrive *d, GError **err)
+{
+    const char *model = device->model ? device->model : d->kind == IDE_CD ? "QEMU DVD-ROM" : "QEMU HARDDISK";
+
+    if (device->serial && strlen(device->serial) > 20) {
+        return error_set(err, "serial='%s' is longer than 20 characters", device->serial);
+    }
+    if (device->serial) {
+        g_strlcpy(d->serial, device->serial, sizeof d->serial);
+    } else {
+        g_snprintf(d->serial, sizeof d->serial, "QM%05u", d->bus->index * 2u + d->unit + 1);
+    }
+    g_strlcpy(d->model, model, sizeof d->model);
+    g_strlcpy(d->version, device->version ? device->version : "2.5+", sizeof d->version);
+    d->wwn = device->wwn;
+    d->rotation_rate = (uint16_t)device->rotation_rate_prop;
+    return true;
+}
+
+static void unplug_drive(IdeDevice *device)
+{
+    IdeBus *bus = container_of(device->dev.bus, IdeBus, bus);
+    IdeDrive *d = &bus->ifs[device->unit];
+
+    ide_cancel(d);
+    if (d->blk) {
+        blk_detach(d->blk);
+    }
+    iov_vec_clear(&d->dma_vec);
+    g_free(d->io_buffer);
+    *d = (IdeDrive){.bus = bus, .unit = (uint8_t)device->unit};
+    ide_drive_reset(d);
+}
+
+static bool attach(IdeDevice *device, IdeDrive *d, GError **err)
+{
+    bool is_disk = d->kind == IDE_HD;
+    bool (*fn)(BlockBackend *, Device *, const BlkDevOps *, void *, bool, GError **) =
+        device->share_rw ? blk_attach_shared : blk_attach;
+
+    if (!fn(device->blk, &device->dev, is_disk ? &disk_ops : &cdrom_ops, d, is_disk, err)) {
+        return false;
+    }
+    d->blk = device->blk;
+    blk_set_on_error(d->blk, (BlkOnError)device->rerror, (BlkOnError)device->werror);
+    if (device->write_cache != ON_OFF_AUTO_AUTO) {
+        blk_set_write_cache(d->blk, device->write_cache == ON_OFF_AUTO_ON);
+    }
+    return true;
+}
+
+static bool plug_drive(IdeDevice *device, IdeKind kind, GError **err)
+{
+    IdeBus *bus = container_of(device->dev.bus, IdeBus, bus);
+    IdeDrive *d = &bus->ifs[device->unit];
+
+    if (!device->blk && kind == IDE_HD) {
+        return error_set(err, "No drive specified: ide-hd needs drive=ID of a -drive or -blockdev");
+    }
+    if (!device->blk) {
+        device->blk = blk_new_empty(device->dev.vm);
+        device->owns_blk = true;
+    }
+    if (kind == IDE_HD && (!blk_is_inserted(device->blk) || blk_size(device->blk) == 0)) {
+        return error_set(err, blk_is_inserted(device->blk)
+                                  ? "Device needs media, but image '%s' is empty (0 bytes)"
+                                  : "Device needs media, but drive '%s' is empty: give it a file=",
+                         blk_is_inserted(device->blk) ? blk_filename(device->blk) : blk_name(device->blk));
+    }
+    d->kind = kind;
+    if (!attach(device, d, err)) {
+        d->kind = IDE_NONE;
+        return false;
+    }
+    d->device = device;
+    d->sectors = blk_size(d->blk) / IDE_SECTOR;
+    d->io_buffer = g_malloc0(IDE_BUFFER_SIZE);
+    d->trim = kind == IDE_HD && device->discard_granularity != 0;
+    if (!set_block_sizes(device, d, err) || !set_names(device, d, err) ||
+        (kind == IDE_HD && !set_geometry(device, d, err))) {
+        unplug_drive(device);
+        return false;
+    }
+    ide_drive_reset(d);
+    return true;
+}
+
+static bool hd_realize(Device *dev, GError **err) { return plug_drive(ide_device(dev), IDE_HD, err); }
+static bool cd_realize(Device *dev, GError **err) { return plug_drive(ide_device(dev), IDE_CD, err); }
+
+static void ide_unrealize(Device *dev)
+{
+    IdeDevice *device = ide_device(dev);
+
+    unplug_drive(device);
+    if (device->owns_blk) {
+        blk_free(device->blk);
+        device->blk = NULL;
+        device->owns_blk = false;
+    }
+}
+
+/* ---- for boards -------------------------------------------------------------------------------------------------------- */
+
+bool ide_get_geometry(IdeBus *bus, unsigned unit, uint32_t *cylinders, uint32_t *heads, uint32_t *sectors,
+                      IdeTranslation *translation)
+{
+    const IdeDrive *d = &bus->ifs[unit];
+
+    if (d->kind != IDE_HD) {
+        return false;
+    }
+    *cylinders = d->cylinders;
+    *heads = d->heads;
+    *sectors = d->secs;
+    *translation = (IdeTranslation)d->device->chs_trans;
+    return true;
+}
+
+static bool connect_drive(Device *piix, DriveInfo *info, GError **err)
+{
+    Device *dev;
+
+    if (info->bus > 1 || info->unit > 1) {
+        return error_set(err, "machine type does not support if=ide,bus=%d,unit=%d: it has two buses of two drives",
+                         info->bus, info->unit);
+    }
+    dev = device_new(piix->vm, info->is_cdrom ? "ide-cd" : "ide-hd");
+    object_set_uint(dev, "unit", (uint64_t)info->unit);
+    object_set_str(dev, "drive", info->id);
+    if (!device_realize(dev, &ide_pci_bus(piix, (unsigned)info->bus)->bus, err)) {
+        g_prefix_error(err, "-drive if=ide,bus=%d,unit=%d: ", info->bus, info->unit);
+        object_unref(dev);
+        return false;
+    }
+    return true;
+}
+
+bool ide_connect_drives(Device *piix, GError **err)
+{
+    DriveInfo *info;
+
+    for (unsigned i = 0; (info = blk_drive_nth(piix->vm, i)); i++) {
+        if (!strcmp(info->interface, "ide") && !info->connected && !connect_drive(piix, info, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- what users and managers see ------------------------------------------------------------------------------------------- */
+
+static const char *const on_error_names[] = {"report", "ignore", "enospc", "stop", "auto", NULL};
+static const char *const translation_names[] = {"auto", "none", "lba", "large", "rechs", NULL};
+
+static const Property ide_props[] = {
+    PROP_DRIVE("drive", IdeDevice, blk, .help = "Node name or ID of a block device to use as a backend"),
+    PROP_U32("unit", IdeDevice, unit, .def = UINT32_MAX, .help = "0 or 1; default: the first that is free"),
+    PROP_SIZE("logical_block_size", IdeDevice, logical_block_size, .help = "512 (the only one for IDE)"),
+    PROP_SIZE("physical_block_size", IdeDevice, physical_block_size,
+              .help = "A power of two between 512 B and 2 MiB"),
+    PROP_SIZE("min_io_size", IdeDevice, min_io_size, .help = "accepted; IDE has no way to tell the guest"),
+    PROP_SIZE("opt_io_size", IdeDevice, opt_io_size, .help = "accepted; IDE has no way to tell the guest"),
+    PROP_SIZE("discard_granularity", IdeDevice, discard_granularity, .def = UINT32_MAX, .help = "0: no TRIM"),
+    PROP_ON_OFF_AUTO("write-cache", IdeDevice, write_cache, .help = "on/off; auto: as the drive's cache="),
+    PROP_BOOL("share-rw", IdeDevice, share_rw, .help = "others may write to the image too"),
+    PROP_ON_OFF_AUTO("account-invalid", IdeDevice, account_invalid, .help = "accepted, no effect"),
+    PROP_ON_OFF_AUTO("account-failed", IdeDevice, account_failed, .help = "accepted, no effect"),
+    PROP_ON_OFF_AUTO("backend_defaults", IdeDevice, backend_defaults, .help = "accepted, no effect"),
+    PROP_ENUM("rerror", IdeDevice, rerror, .values = on_error_names, .def = BLK_ON_ERROR_AUTO,
+              .help = "what a failed read does: report/ignore/stop/auto"),
+    PROP_ENUM("werror", IdeDevice, werror, .values = on_error_names, .def = BLK_ON_ERROR_AUTO,
+              .help = "what a failed write does: report/ignore/enospc/stop/auto"),
+    PROP_STRING("ver", IdeDevice, version, .help = "firmware version, up to 8 characters"),
+    PROP_U64("wwn", IdeDevice, wwn, .help = "World Wide Name; 0: none"),
+    PROP_STRING("serial", IdeDevice, serial, .help = "up to 20 characters"),
+    PROP_STRING("model", IdeDevice, model, .help = "up to 40 characters"),
+    PROP_I32("bootindex", IdeDevice, bootindex, .def = (uint64_t)-1, .anytime = true,
+             .help = "place in the boot order; -1: none"),
+    {}
+};
+
+static const Property hd_props[] = {
+    PROP_U32("cyls", IdeDevice, cyls, .max = 65535, .help = "cylinders; 0: guess"),
+    PROP_U32("heads", IdeDevice, heads, .max = 16, .help = "heads; 0: guess"),
+    PROP_U32("secs", IdeDevice, secs, .max = 255, .help = "sectors a track; 0: guess"),
+    PROP_U32("lcyls", IdeDevice, lcyls, .help = "logical cylinders for the BIOS"),
+    PROP_U32("lheads", IdeDevice, lheads, .help = "logical heads for the BIOS"),
+    PROP_U32("lsecs", IdeDevice, lsecs, .help = "logical sectors for the BIOS"),
+    PROP_ENUM("bios-chs-trans", IdeDevice, chs_trans, .values = translation_names,
+              .help = "Logical CHS translation algorithm, auto/none/lba/large/rechs"),
+    PROP_U32("rotation_rate", IdeDevice, rotation_rate_prop, .max = 65535,
+             .help = "turns a minute; 1: no rotating parts; 0: not said"),
+    {}
+};
+
+KILN_TYPE(ide_bus) = {
+    .name = "IDE",
+    .parent = "bus",
+    .size = sizeof(Bus),
+    .ops = &bus_ops,
+};
+
+DEVICE_TYPE(ide_device) = {
+    .name = "ide-device",
+    .parent = "device",
+    .size = sizeof(IdeDevice),
+    .abstract = true,
+    .bus = "IDE",
+    .category = "storage",
+    .props = ide_props,
+    .unrealize = ide_unrealize,
+};
+
+DEVICE_TYPE(ide_hd) = {
+    .name = "ide-hd",
+    .parent = "ide-device",
+    .desc = "virtual IDE disk",
+    .props = hd_props,
+    .realize = hd_realize,
+};
+
+DEVICE_TYPE(ide_cd) = {
+    .name = "ide-cd",
+    .parent = "ide-device",
+    .desc = "virtual IDE CD-ROM",
+    .realize = cd_realize,
+};
