@@ -309,11 +309,9 @@ static bool bm_post_load(void *obj, unsigned version, GError **err)
     }
     bm->status &= 0x67;
     bus->error_status |= bm->migration_compat_status & SHARED_BITS;
-    if (bus->error_status) {
-        bus->retry_sector_num = bm->migration_retry_sector_num;
-        bus->retry_nsector = bm->migration_retry_nsector;
-        bus->retry_unit = bm->migration_retry_unit;
-    }
+    bus->retry_sector_num = bm->migration_retry_sector_num;
+    bus->retry_nsector = bm->migration_retry_nsector;
+    bus->retry_unit = bm->migration_retry_unit;
     return true;
 }
 
