@@ -421,6 +421,7 @@ static void fill_loader(void *opaque, GByteArray *out)
     fill_part(opaque, PART_LOADER, out);
 }
 
+/* The item of the tables owns it for all three. */
 static void files_free(void *opaque)
 {
     files_forget(opaque);
@@ -429,13 +430,12 @@ static void files_free(void *opaque)
 
 bool acpi_add_files(PcInfo *info, GError **err)
 {
-    static const FwCfgSource tables = {.fill = fill_tables}, rsdp = {.fill = fill_rsdp},
+    static const FwCfgSource tables = {.fill = fill_tables, .release = files_free}, rsdp = {.fill = fill_rsdp},
                              loader = {.fill = fill_loader};
     AcpiFiles *files = g_new0(AcpiFiles, 1);
 
     files->info = info;
     vm_on_reset(info->vm, files_forget, files);
-    vm_on_exit(info->vm, files_free, files);
     return fw_cfg_add_file_source(info->fw_cfg, ACPI_FILE_TABLES, &tables, files, err) &&
            fw_cfg_add_file_source(info->fw_cfg, ACPI_FILE_RSDP, &rsdp, files, err) &&
            fw_cfg_add_file_source(info->fw_cfg, ACPI_FILE_LOADER, &loader, files, err);

@@ -95,6 +95,9 @@ static void item_free(FwCfgItem *item)
         if (item->fd >= 0) {
             close(item->fd);
         }
+        if (item->source && item->source->release) {
+            item->source->release(item->opaque);
+        }
         g_free(item);
     }
 }

@@ -60,6 +60,8 @@ typedef struct FwCfgSource {
     /* The guest has written [offset, offset + len) of the item by DMA; data is the whole item. NULL:
      * the item cannot be written. */
     void (*written)(void *opaque, uint64_t offset, uint64_t len, const uint8_t *data);
+    /* The device goes: frees opaque. NULL: nothing to free. */
+    void (*release)(void *opaque);
 } FwCfgSource;
 
 /* Makes and realizes the board's "fw_cfg_io" at its ports. */
