@@ -164,9 +164,9 @@ void kvm_coalesced_start(KvmAccel *kvm);
 void kvm_coalesced_drain(KvmAccel *kvm);
 static inline bool kvm_coalesced_pending(const KvmAccel *kvm)
 {
-    const struct kvm_coalesced_mmio_ring *ring = kvm->ring;
+    const struct kvm_coalesced_mmio_ring *ring = __atomic_load_n(&kvm->ring, __ATOMIC_RELAXED);
 
-    return ring && ring->first != *(const volatile uint32_t *)&ring->last;
+    return ring && __atomic_load_n(&ring->first, __ATOMIC_RELAXED) != __atomic_load_n(&ring->last, __ATOMIC_RELAXED);
 }
 
 /* ---- kvm_irq.c ---------------------------------------------------------------------------------- */

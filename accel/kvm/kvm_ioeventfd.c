@@ -19,7 +19,9 @@ void kvm_coalesced_start(KvmAccel *kvm)
     const bool zones = (kvm->io[0].zones && kvm->io[0].zones->len) || (kvm->io[1].zones && kvm->io[1].zones->len);
 
     if (zones && kvm->n_vcpus && kvm->vcpus[0]->run) {
-        kvm->ring = (void *)((char *)kvm->vcpus[0]->run + KVM_COALESCED_MMIO_PAGE_OFFSET * KVM_SLOT_PAGE);
+        void *ring = (char *)kvm->vcpus[0]->run + KVM_COALESCED_MMIO_PAGE_OFFSET * KVM_SLOT_PAGE;
+
+        __atomic_store_n(&kvm->ring, ring, __ATOMIC_RELEASE);
     }
 }
 

@@ -56,6 +56,11 @@ static void on_kick(int sig)
     errno = saved;
 }
 
+static inline void set_immediate_exit(KvmVcpu *vcpu, uint8_t value)
+{
+    __atomic_store_n(&vcpu->run->immediate_exit, value, __ATOMIC_RELAXED);
+}
+
 void kvm_vcpu_request(KvmVcpu *vcpu, uint32_t bits)
 {
     uint32_t old = atomic_fetch_or(&vcpu->requests, bits);
@@ -64,7 +69,7 @@ void kvm_vcpu_request(KvmVcpu *vcpu, uint32_t bits)
         return; /* it looks before it runs */
     }
     if (vcpu->in_run) {
-        vcpu->run->immediate_exit = 1;
+        set_immediate_exit(vcpu, 1);
         atomic_thread_fence(memory_order_seq_cst);
         pthread_kill(vcpu->thread, SIG_KICK);
     } else if ((old & bits) != bits) {
@@ -115,7 +120,7 @@ static bool run_once(KvmVcpu *vcpu, uint32_t obstacles, int *result)
         vcpu->in_run = false;
         return false;
     }
-    int r = ioctl(vcpu->fd, KVM_RUN, 0);
+    *result = __builtin_expect(ioctl(vcpu->fd, KVM_RUN, 0) == 0, 1) ? 0 : errno;
     atomic_store_explicit(&vcpu->in_run, false, memory_order_release);
     if (__builtin_expect(atomic_load_explicit(&vcpu->requests, memory_order_relaxed) & REQ_PAUSE, 0)) {
         acknowledge(vcpu->kvm);
@@ -123,7 +128,6 @@ static bool run_once(KvmVcpu *vcpu, uint32_t obstacles, int *result)
     if (__builtin_expect(kvm_coalesced_pending(vcpu->kvm), 0)) {
         kvm_coalesced_drain(vcpu->kvm);
     }
-    *result = __builtin_expect(r == 0, 1) ? 0 : errno;
     return true;
 }
 
@@ -136,11 +140,11 @@ static bool finish_instruction(KvmVcpu *vcpu)
     int error;
 
     while (vcpu->unfinished) {
-        vcpu->run->immediate_exit = 1;
+        set_immediate_exit(vcpu, 1);
         if (!run_once(vcpu, REQ_PAUSE | REQ_EXIT, &error)) {
             return false;
         }
-        vcpu->run->immediate_exit = 0;
+        set_immediate_exit(vcpu, 0);
         vcpu->unfinished = error == 0;
         if (vcpu->unfinished) {
             kvm_vcpu_exit(vcpu);
@@ -357,7 +361,7 @@ static void run_loop(KvmVcpu *vcpu)
         if (__builtin_expect(error == 0, 1)) {
             kvm_vcpu_exit(vcpu);
         } else if (error == EINTR || error == EAGAIN) {
-            vcpu->run->immediate_exit = 0;
+            set_immediate_exit(vcpu, 0);
         } else {
             kvm_vcpu_run_failed(vcpu, error);
         }
@@ -464,7 +468,7 @@ bool kvm_vcpus_create(KvmAccel *kvm, GError **err)
 
 void kvm_vcpus_destroy(KvmAccel *kvm, bool with_cpus)
 {
-    kvm->ring = NULL;
+    __atomic_store_n(&kvm->ring, NULL, __ATOMIC_RELAXED);
     for (unsigned i = 0; i < kvm->n_vcpus; i++) {
         KvmVcpu *vcpu = kvm->vcpus[i];
 

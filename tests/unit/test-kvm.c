@@ -10,7 +10,7 @@
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "accel/kvm/kvm_slots.h"
@@ -68,9 +68,9 @@ static const RegionOps register_ops = {.read = register_read, .write = register_
 
 static const uint8_t jump_to_start[] = {0xe9, 0x0d, 0x00}; /* at FFF0h: jmp near 0 */
 
-static Rig *rig_new(const uint8_t *code, size_t size, const char *irqchip)
+static Rig *rig_new(const uint8_t *code, size_t size, const char *irqchip, const char *ring)
 {
-    const char *const options[] = {"kernel-irqchip", irqchip, NULL};
+    const char *const options[] = {"kernel-irqchip", irqchip, "dirty-ring-size", ring, NULL};
     Rig *rig = g_new0(Rig, 1);
     GError *err = NULL;
     Vm *vm = rig->vm = vm_new(&err);
@@ -93,7 +93,7 @@ static Rig *rig_new(const uint8_t *code, size_t size, const char *irqchip)
     g_assert_no_error(err);
     return rig;
 }
-#define RIG(code, irqchip) rig_new(code, sizeof(code), irqchip)
+#define RIG(code, irqchip) rig_new(code, sizeof(code), irqchip, "0")
 
 static void rig_start(Rig *rig)
 {
@@ -335,7 +335,7 @@ static void test_slots_while_running(void)
     region_destroy(&window);
 }
 
-static void test_dirty_log(void)
+static void test_dirty(const char *ring)
 {
     static const uint8_t code[] = {
         0xc6, 0x06, 0x00, 0x30, 0x01,                   /* mov byte [3000h], 1 */
@@ -344,10 +344,7 @@ static void test_dirty_log(void)
     };
     unsigned long dirty[0x100000 / 4096 / 64] = {0};
 
-    if (no_kvm()) {
-        return;
-    }
-    Rig *rig = RIG(code, "on");
+    Rig *rig = rig_new(code, sizeof code, "on", ring);
     rig->ram.ram->dirty = dirty;
     region_set_dirty_log(&rig->ram, DIRTY_MIGRATION, true);
     rig_start(rig);
@@ -361,6 +358,25 @@ static void test_dirty_log(void)
     rig->ram.ram->dirty = NULL;
     region_set_dirty_log(&rig->ram, DIRTY_MIGRATION, false);
     rig_free(rig);
+}
+
+static void test_dirty_log(void)
+{
+    if (!no_kvm()) {
+        test_dirty("0");
+    }
+}
+
+static void test_dirty_ring(void)
+{
+    int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+
+    if (fd < 0 || ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_DIRTY_LOG_RING) <= 0) {
+        g_test_skip("no KVM with dirty rings");
+    } else {
+        test_dirty("1024");
+    }
+    close(fd);
 }
 
 /* A port whose write signals an eventfd in the kernel, and registers whose writes are collected. */
@@ -529,6 +545,7 @@ int main(int argc, char **argv)
     g_test_add_func("/kvm/internal-error", test_internal_error);
     g_test_add_func("/kvm/slots-while-running", test_slots_while_running);
     g_test_add_func("/kvm/dirty-log", test_dirty_log);
+    g_test_add_func("/kvm/dirty-ring", test_dirty_ring);
     g_test_add_func("/kvm/eventfd-and-coalescing", test_eventfd_and_coalescing);
     g_test_add_func("/kvm/split-extint", test_split_extint);
     g_test_add_func("/kvm/irqchip-on", test_irqchip_on);
