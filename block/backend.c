@@ -55,6 +55,11 @@ BlockBackend *blk_new(Vm *vm, const char *name, BlockNode *node)
 
 BlockBackend *blk_new_empty(Vm *vm) { return blk_new(vm, NULL, NULL); }
 
+bool blk_is_alive(Vm *vm, const BlockBackend *blk)
+{
+    return blk && vm->block && g_ptr_array_find(vm->block->backends, blk, NULL);
+}
+
 void blk_free(BlockBackend *blk)
 {
     if (!blk) {
@@ -348,6 +353,8 @@ BlkErrorAction blk_error_action(BlockBackend *blk, bool is_read, int error)
     }
 }
 
+void blk_want_retry(BlockBackend *blk) { blk->retry_wanted = true; }
+
 void blk_retry_all(Vm *vm)
 {
     for (unsigned i = 0; vm->block && i < vm->block->backends->len; i++) {
@@ -380,10 +387,9 @@ static void drive_release(Object *obj, const Property *prop, void *field)
 {
     BlockBackend **slot = field;
 
-    (void)obj;
     (void)prop;
     /* Back ends of -blockdev nodes live as long as their device; the VM's cleanup may have come first. */
-    if (*slot && obj->vm->block && g_ptr_array_find(obj->vm->block->backends, *slot, NULL)) {
+    if (blk_is_alive(obj->vm, *slot)) {
         if (!(*slot)->name) {
             blk_free(*slot);
         } else {

@@ -86,6 +86,8 @@ const char *blk_filename(const BlockBackend *blk);
 DriveInfo *blk_drive_info(const BlockBackend *blk);
 /* A back end without medium (an empty CD-ROM or floppy drive); blk_free when it is no drive's. */
 BlockBackend *blk_new_empty(Vm *vm);
+/* False once blk_cleanup has run: what devices ask when they go after it. */
+bool blk_is_alive(Vm *vm, const BlockBackend *blk);
 void blk_free(BlockBackend *blk);
 
 /* PROP_DRIVE("drive", Type, field): BlockBackend * field, by name. */
@@ -130,6 +132,8 @@ typedef enum BlkOnError {
 void blk_set_on_error(BlockBackend *blk, BlkOnError on_read, BlkOnError on_write);
 /* "ok", "failed" or "nospace", as query-block says it. */
 const char *blk_io_status(const BlockBackend *blk);
+/* ops->retry shall run when the VM does: a state was loaded that has a request to be retried. */
+void blk_want_retry(BlockBackend *blk);
 
 typedef enum BlkStatKind { BLK_STAT_READ, BLK_STAT_WRITE, BLK_STAT_FLUSH, BLK_STAT_DISCARD, BLK_STAT_KINDS } BlkStatKind;
 typedef struct BlkStats {

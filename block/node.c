@@ -35,7 +35,7 @@ static void on_run_state(void *opaque, bool running, RunState state)
     }
 }
 
-static void on_exit_vm(void *opaque) { blk_cleanup(((BlockState *)opaque)->vm); }
+static void on_exit_vm(void *opaque) { blk_cleanup(opaque); }
 
 BlockState *block_state(Vm *vm)
 {
@@ -50,7 +50,7 @@ BlockState *block_state(Vm *vm)
         s->blockdevs = g_ptr_array_new();
         vm->block = s;
         vm_on_run_state(vm, on_run_state, s);
-        vm_on_exit(vm, on_exit_vm, s);
+        vm_on_exit(vm, on_exit_vm, vm);
     }
     return s;
 }
@@ -87,6 +87,13 @@ void blk_cleanup(Vm *vm)
             s->engines[i] = NULL;
         }
     }
+    vm_off_run_state(vm, on_run_state, s);
+    g_ptr_array_free(s->nodes, TRUE);
+    g_ptr_array_free(s->backends, TRUE);
+    g_ptr_array_free(s->drives, TRUE);
+    g_ptr_array_free(s->blockdevs, TRUE);
+    g_free(s);
+    vm->block = NULL;
 }
 
 /* ---- engines ------------------------------------------------------------------------------------ */

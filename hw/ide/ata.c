@@ -73,7 +73,7 @@ static void begin(IdeDrive *d, bool lba48)
 static void advance(IdeDrive *d, uint32_t n)
 {
     set_sector(d, get_sector(d) + n);
-    d->nsector -= n;
+    d->nsector -= MIN(n, d->nsector);
 }
 
 static bool in_range(const IdeDrive *d, uint32_t n) { return range_fits(get_sector(d), n, d->sectors); }
@@ -575,6 +575,8 @@ void ide_ata_retry(IdeDrive *d, int kind)
     trace(ide_retry, "bus %u unit %u kind %02x", bus->index, d->unit, kind);
     if (d->kind == IDE_CD) {
         if (kind & IDE_RETRY_DMA) {
+            d->atapi_sector = (uint64_t)bus->retry_sector_num;
+            d->atapi_sectors_left = bus->retry_nsector;
             ide_dma_begin(d, ide_atapi_dma);
         } else {
             ide_atapi_reply_next(d);

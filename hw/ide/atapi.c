@@ -85,10 +85,9 @@ static void put_msf(uint8_t *p, uint64_t lba)
     p[2] = (uint8_t)(lba % 75);
 }
 
-/* In place: sector i's 2048 bytes, which were read to the end of its raw frame's room. */
-static void add_raw_frames(IdeDrive *d, uint32_t count)
+/* count sectors of 2048 bytes at base become raw frames there, from the last to the first. */
+static void add_raw_frames(IdeDrive *d, uint8_t *base, uint32_t count)
 {
-    uint8_t *base = d->io_buffer + d->buf_pos;
 
     for (uint32_t i = count; i-- > 0;) {
         uint8_t *frame = base + (size_t)i * CD_RAW_SECTOR;
@@ -130,10 +129,9 @@ static void reply_refilled(IdeDrive *d, int result)
         return;
     }
     if (d->atapi_block == CD_RAW_SECTOR) {
-        add_raw_frames(d, d->io_sectors);
+        add_raw_frames(d, d->io_buffer + d->buf_end, d->io_sectors);
     }
-    d->buf_end = d->buf_pos + d->io_sectors * d->atapi_block;
-    d->buf_pos = 0;
+    d->buf_end += d->io_sectors * d->atapi_block;
     d->atapi_sector += d->io_sectors;
     d->atapi_sectors_left -= d->io_sectors;
     ide_atapi_reply_next(d);
@@ -147,7 +145,7 @@ static void refill(IdeDrive *d)
 
     memmove(d->io_buffer, d->io_buffer + d->buf_pos, left);
     d->io_sectors = MIN(d->atapi_sectors_left, room);
-    d->buf_pos = left; /* where the new bytes go; reply_refilled sets it to 0 */
+    d->buf_pos = 0;
     d->buf_end = left;
     d->status = IDE_DRDY | IDE_DSC | IDE_BSY;
     d->iov = (struct iovec){d->io_buffer + left, (size_t)d->io_sectors * CD_SECTOR};
@@ -224,8 +222,7 @@ static void raw_dma_done(IdeDrive *d, int result)
     if (result < 0 && read_failed(d, result, IDE_RETRY_DMA)) {
         return;
     }
-    d->buf_pos = 0;
-    add_raw_frames(d, d->io_sectors);
+    add_raw_frames(d, d->io_buffer, d->io_sectors);
     mapped = ide_dma_map(d, len, true);
     if (mapped >= 0) {
         iov_from_buf(d->dma_vec.iov, d->dma_vec.count, 0, d->io_buffer, len);
@@ -286,6 +283,11 @@ void ide_atapi_dma(IdeDrive *d)
 
 static void begin_dma(IdeDrive *d)
 {
+    IdeBus *bus = d->bus;
+
+    bus->retry_unit = d->unit;
+    bus->retry_sector_num = (int64_t)d->atapi_sector;
+    bus->retry_nsector = d->atapi_sectors_left;
     d->status = IDE_DRDY | IDE_DSC | IDE_DRQ | IDE_BSY;
     ide_dma_begin(d, ide_atapi_dma);
 }

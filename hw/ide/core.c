@@ -395,12 +395,15 @@ static void run_command(IdeBus *bus, uint8_t cmd)
     }
 }
 
-/* Both drives see writes to the task file. */
+/* Both drives see writes to the task file, unless they are at work. */
 static void task_file_write(IdeBus *bus, unsigned reg, uint8_t value)
 {
     for (unsigned i = 0; i < 2; i++) {
         IdeDrive *d = &bus->ifs[i];
 
+        if (d->status & (IDE_BSY | IDE_DRQ)) {
+            continue;
+        }
         switch (reg) {
         case 1:
             d->hob_feature = d->feature;

@@ -131,10 +131,11 @@ static void unplug_drive(IdeDevice *device)
     IdeBus *bus = container_of(device->dev.bus, IdeBus, bus);
     IdeDrive *d = &bus->ifs[device->unit];
 
-    ide_cancel(d);
-    if (d->blk) {
+    if (blk_is_alive(device->dev.vm, d->blk)) {
+        ide_cancel(d);
         blk_detach(d->blk);
     }
+    d->request = NULL;
     iov_vec_clear(&d->dma_vec);
     g_free(d->io_buffer);
     *d = (IdeDrive){.bus = bus, .unit = (uint8_t)device->unit};
@@ -203,7 +204,9 @@ static void ide_unrealize(Device *dev)
 
     unplug_drive(device);
     if (device->owns_blk) {
-        blk_free(device->blk);
+        if (blk_is_alive(dev->vm, device->blk)) {
+            blk_free(device->blk);
+        }
         device->blk = NULL;
         device->owns_blk = false;
     }

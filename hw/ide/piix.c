@@ -67,6 +67,11 @@ static void piix_unrealize(Device *dev)
 static void piix_reset(Device *dev)
 {
     PiixIde *s = container_of(dev, PiixIde, pci.dev);
+    const IsaBus *isa = isa_bus_find(dev->vm);
+
+    for (unsigned i = 0; i < 2; i++) {
+        s->bus[i].irq = isa->irqs[channels[i].irq]; /* a board may have filled them since */
+    }
 
     ide_bus_reset(&s->bus[0]);
     ide_bus_reset(&s->bus[1]);
@@ -88,10 +93,14 @@ static bool piix_post_load(void *obj, unsigned version, GError **err)
     for (unsigned i = 0; i < 2; i++) {
         IdeBus *bus = &s->bus[i];
 
-        if (bus->error_status && bus->ifs[bus->retry_unit & 1].kind == IDE_NONE) {
+        if (!bus->error_status) {
+            continue;
+        }
+        if (bus->ifs[bus->retry_unit & 1].kind == IDE_NONE) {
             return error_set(err, "ide: channel %u has a request to be retried on unit %u, but no drive there", i,
                              bus->retry_unit);
         }
+        blk_want_retry(bus->ifs[bus->retry_unit & 1].blk);
     }
     return true;
 }

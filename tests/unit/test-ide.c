@@ -111,6 +111,14 @@ static void setup_machine(Fixture *f, const char *disk_options)
     pci_config_write((PciDevice *)f->piix, PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MASTER, 2);
 }
 
+static void free_machine(Fixture *f)
+{
+    blk_cleanup(f->vm);
+    region_remove(&f->ram);
+    region_destroy(&f->ram);
+    vm_free(f->vm);
+}
+
 static void setup(Fixture *f, const void *data)
 {
     f->dir = g_strdup("test-ide-XXXXXX");
@@ -123,8 +131,7 @@ static void setup(Fixture *f, const void *data)
 static void teardown(Fixture *f, const void *data)
 {
     (void)data;
-    blk_cleanup(f->vm);
-    vm_free(f->vm);
+    free_machine(f);
     g_unlink(f->disk);
     g_unlink(f->iso);
     g_rmdir(f->dir);
@@ -658,8 +665,7 @@ static void test_state(Fixture *f, const void *data)
     in(f, 0x170, 4);
     in(f, 0x170, 4);
     save(f, first);
-    blk_cleanup(f->vm);
-    vm_free(f->vm);
+    free_machine(f);
     setup_machine(f, "index=0");
     state_load_fields(type_state(f->piix->obj.type), f->piix, 3, first->data, first->len, &err);
     g_assert_no_error(err);
@@ -691,6 +697,54 @@ static void test_state(Fixture *f, const void *data)
     }
 }
 
+/* ---- a guest that does anything ------------------------------------------------------------------------------------- */
+
+static void test_random(Fixture *f, const void *data)
+{
+    static const uint16_t ports[] = {0x1f0, 0x1f1, 0x1f2, 0x1f3, 0x1f4, 0x1f5, 0x1f6, 0x1f7, 0x3f6, 0x170, 0x171, 0x172,
+                                     0x173, 0x174, 0x175, 0x176, 0x177, 0x376, BM, BM + 2, BM + 4, BM + 8, BM + 10,
+                                     BM + 12};
+    /* Half of the commands are known ones, so that they get somewhere. */
+    static const uint8_t commands[] = {0x20, 0x24, 0x25, 0x29, 0x30, 0x35, 0x39, 0x06, 0x08, 0x90, 0xa0, 0xa0, 0xa0,
+                                       0xa1, 0xc4, 0xc5, 0xc6, 0xc8, 0xca, 0xe7, 0xec, 0xef, 0xb0, 0xce, 0x3d};
+    static const uint8_t packets[] = {0x28, 0xa8, 0xbe, 0x12, 0x43, 0x5a, 0x4a, 0x46, 0xad, 0x1b, 0x1e, 0x25};
+    GRand *rand = g_rand_new_with_seed(11);
+
+    (void)data;
+    for (unsigned i = 0; i < 300000; i++) {
+        uint16_t port = ports[g_rand_int_range(rand, 0, G_N_ELEMENTS(ports))];
+        unsigned size = 1u << g_rand_int_range(rand, 0, 3);
+        uint32_t value = g_rand_int(rand);
+
+        if ((port & 0xf7f) == 0x177 && g_rand_boolean(rand)) {
+            value = commands[g_rand_int_range(rand, 0, G_N_ELEMENTS(commands))];
+            size = 1;
+        }
+        if (port == 0x170 && g_rand_boolean(rand)) {
+            value = packets[g_rand_int_range(rand, 0, G_N_ELEMENTS(packets))];
+        }
+        if ((port == BM + 4 || port == BM + 12) && g_rand_boolean(rand)) {
+            value = PRD;
+        }
+        if (i % 64 == 0) {
+            store_prd(f, 0, g_rand_boolean(rand) ? BUF : value, value >> 3, value & 4);
+            store_prd(f, 1, BUF + 0x4000, 0, true);
+        }
+        if (g_rand_int_range(rand, 0, 3)) {
+            out(f, port, size, value);
+        } else {
+            in(f, port, size);
+        }
+        if (i % 16 == 0) {
+            loop_run_once(f->vm->loop, 0);
+        }
+    }
+    g_rand_free(rand);
+    /* Still alive, and a reset brings it back. */
+    device_reset(f->piix);
+    g_assert_cmphex(command(f, HD_BASE, 0xec), ==, 0x58);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -708,6 +762,7 @@ int main(int argc, char **argv)
     ADD("packets", test_packets);
     ADD("cd-read", test_cd_read);
     ADD("state", test_state);
+    ADD("random", test_random);
     g_test_add("/ide/dma/direct", Fixture, "index=0,cache=none", setup, test_dma, teardown);
     g_test_add("/ide/dma/native", Fixture, "index=0,cache=none,aio=native", setup, test_dma, teardown);
     g_test_add("/ide/dma/io_uring", Fixture, "index=0,aio=io_uring", setup, test_dma, teardown);
