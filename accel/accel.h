@@ -82,6 +82,9 @@ struct Accel {
     void *ioapic_opaque;
     /* Off: a message for the user-space APICs (accel/x86), any thread. NULL: there are none. */
     bool (*apic_send_msi)(Vm *vm, MsiMessage msi);
+    /* Guest pages that the accelerator keeps for itself, known after init: reserved in E820, first of its
+     * entries as in QEMU. size 0: none. */
+    uint64_t reserved_addr, reserved_size;
     /* What a CPU in system management mode sees; set by the board before machine_done; NULL: as others. */
     AddressSpace *smm_space;
 };

@@ -136,6 +136,8 @@ static bool reserve_pages(KvmAccel *kvm, GError **err)
     if (r >= 0) {
         r = kvm_ioctl(kvm->vm_fd, KVM_SET_TSS_ADDR, (void *)(uintptr_t)TSS_ADDRESS);
     }
+    kvm->accel.reserved_addr = identity;
+    kvm->accel.reserved_size = 4 * KVM_SLOT_PAGE;
     return r >= 0 || error_set_errno(err, -r, "KVM cannot place its own pages at 0x%" PRIx64, identity);
 }
 

@@ -206,7 +206,7 @@ static void exit_system_event(KvmVcpu *vcpu)
         vm_request_reset(vm, SHUTDOWN_CAUSE_GUEST_RESET);
         break;
     case KVM_SYSTEM_EVENT_CRASH:
-        vm_request_stop(vm, RUN_STATE_GUEST_PANICKED);
+        vm_request_panic(vm);
         break;
     default:
         exit_unknown(vcpu);
