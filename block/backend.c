@@ -11,16 +11,16 @@
 
 struct BlockBackend {
     Vm *vm;
-    char *name;                 /* -drive's id; NULL: none */
-    BlockNode *node;            /* NULL: no medium */
-    DriveInfo *info;            /* -drive's; NULL: none */
-    Device *dev;                /* attached; NULL: none */
-    const BlkDevOps *ops;       /* the device's; NULL: none */
+    char *name;           /* -drive's id; NULL: none */
+    BlockNode *node;      /* NULL: no medium */
+    DriveInfo *info;      /* -drive's; NULL: none */
+    Device *dev;          /* attached; NULL: none */
+    const BlkDevOps *ops; /* the device's; NULL: none */
     void *opaque;
     unsigned in_flight;
-    bool write_cache;           /* writes may stay in caches until a flush */
-    bool retry_wanted;          /* stopped the VM: tell the device when it runs again */
-    bool locked;                /* the guest locked the tray */
+    bool write_cache;  /* writes may stay in caches until a flush */
+    bool retry_wanted; /* stopped the VM: tell the device when it runs again */
+    bool locked;       /* the guest locked the tray */
     BlkOnError on_read_error, on_write_error;
     const char *io_status;
     BlkStats stats;
@@ -31,12 +31,12 @@ struct BlkRequest {
     BlockBackend *blk;
     BlkStatKind kind;
     uint64_t bytes;
-    int64_t start_ns;           /* monotonic */
+    int64_t start_ns; /* monotonic */
     BlkDone *done;
     void *opaque;
 };
 
-/* ---- life ----------------------------------------------------------------------------------------- */
+/* ---- life ----------------------------------------------------------------------------------- */
 
 BlockBackend *blk_new(Vm *vm, const char *name, BlockNode *node)
 {
@@ -53,7 +53,10 @@ BlockBackend *blk_new(Vm *vm, const char *name, BlockNode *node)
     return blk;
 }
 
-BlockBackend *blk_new_empty(Vm *vm) { return blk_new(vm, NULL, NULL); }
+BlockBackend *blk_new_empty(Vm *vm)
+{
+    return blk_new(vm, NULL, NULL);
+}
 
 bool blk_is_alive(Vm *vm, const BlockBackend *blk)
 {
@@ -72,7 +75,10 @@ void blk_free(BlockBackend *blk)
     g_free(blk);
 }
 
-void blk_set_drive_info(BlockBackend *blk, DriveInfo *info) { blk->info = info; }
+void blk_set_drive_info(BlockBackend *blk, DriveInfo *info)
+{
+    blk->info = info;
+}
 
 BlockBackend *blk_find(Vm *vm, const char *name)
 {
@@ -86,24 +92,29 @@ BlockBackend *blk_find(Vm *vm, const char *name)
     return NULL;
 }
 
-/* ---- attaching -------------------------------------------------------------------------------------- */
+/* ---- attaching ------------------------------------------------------------------------------ */
 
-static bool attach(BlockBackend *blk, Device *dev, const BlkDevOps *ops, void *opaque, bool need_write, bool share,
-                   GError **err)
+static bool attach(BlockBackend *blk, Device *dev, const BlkDevOps *ops, void *opaque,
+                   bool need_write, bool share, GError **err)
 {
     uint32_t used = BLOCK_PERM_CONSISTENT_READ | (need_write ? BLOCK_PERM_WRITE : 0);
     uint32_t unshared = (share ? 0 : BLOCK_PERM_WRITE) | (need_write ? 0 : BLOCK_PERM_RESIZE);
 
     if (blk->dev || blk->ops) {
-        return error_set(err, blk->info && strcmp(blk->info->interface, "none")
-                                  ? "Drive '%s' is already in use because it has been automatically connected to "
-                                    "another device (did you need 'if=none' in the drive options?)"
-                                  : "Drive '%s' is already in use by another device",
-                         blk->name ? blk->name : blk_node_name(blk));
+        return error_set(
+            err,
+            blk->info && strcmp(blk->info->interface, "none")
+                ? "Drive '%s' is already in use because it has been automatically connected to "
+                  "another device (did you need 'if=none' in the drive options?)"
+                : "Drive '%s' is already in use by another device",
+            blk->name ? blk->name : blk_node_name(blk));
     }
     if (need_write && blk->node && blk->node->read_only) {
-        return error_set(err, "Block node is read-only: image '%s' was opened for reading only (asked so, or its "
-                              "permissions allow no more), but the device writes to it", blk_filename(blk));
+        return error_set(
+            err,
+            "Block node is read-only: image '%s' was opened for reading only (asked so, or its "
+            "permissions allow no more), but the device writes to it",
+            blk_filename(blk));
     }
     if (blk->node && !block_node_set_perm(blk->node, used, unshared, err)) {
         return false;
@@ -117,13 +128,14 @@ static bool attach(BlockBackend *blk, Device *dev, const BlkDevOps *ops, void *o
     return true;
 }
 
-bool blk_attach(BlockBackend *blk, Device *dev, const BlkDevOps *ops, void *opaque, bool need_write, GError **err)
+bool blk_attach(BlockBackend *blk, Device *dev, const BlkDevOps *ops, void *opaque, bool need_write,
+                GError **err)
 {
     return attach(blk, dev, ops, opaque, need_write, false, err);
 }
 
-bool blk_attach_shared(BlockBackend *blk, Device *dev, const BlkDevOps *ops, void *opaque, bool need_write,
-                       GError **err)
+bool blk_attach_shared(BlockBackend *blk, Device *dev, const BlkDevOps *ops, void *opaque,
+                       bool need_write, GError **err)
 {
     return attach(blk, dev, ops, opaque, need_write, true, err);
 }
@@ -142,18 +154,48 @@ void blk_detach(BlockBackend *blk)
     }
 }
 
-/* ---- facts ------------------------------------------------------------------------------------------ */
+/* ---- facts ---------------------------------------------------------------------------------- */
 
-const char *blk_name(const BlockBackend *blk) { return blk->name ? blk->name : ""; }
-const char *blk_node_name(const BlockBackend *blk) { return blk->node ? blk->node->name : ""; }
-DriveInfo *blk_drive_info(const BlockBackend *blk) { return blk->info; }
-bool blk_is_inserted(const BlockBackend *blk) { return blk->node != NULL; }
-bool blk_is_read_only(const BlockBackend *blk) { return blk->node && blk->node->read_only; }
-bool blk_write_cache(const BlockBackend *blk) { return blk->write_cache; }
-void blk_set_write_cache(BlockBackend *blk, bool on) { blk->write_cache = on; }
-unsigned blk_in_flight(const BlockBackend *blk) { return blk->in_flight; }
-const BlkStats *blk_stats(const BlockBackend *blk) { return &blk->stats; }
-const char *blk_io_status(const BlockBackend *blk) { return blk->io_status; }
+const char *blk_name(const BlockBackend *blk)
+{
+    return blk->name ? blk->name : "";
+}
+const char *blk_node_name(const BlockBackend *blk)
+{
+    return blk->node ? blk->node->name : "";
+}
+DriveInfo *blk_drive_info(const BlockBackend *blk)
+{
+    return blk->info;
+}
+bool blk_is_inserted(const BlockBackend *blk)
+{
+    return blk->node != NULL;
+}
+bool blk_is_read_only(const BlockBackend *blk)
+{
+    return blk->node && blk->node->read_only;
+}
+bool blk_write_cache(const BlockBackend *blk)
+{
+    return blk->write_cache;
+}
+void blk_set_write_cache(BlockBackend *blk, bool on)
+{
+    blk->write_cache = on;
+}
+unsigned blk_in_flight(const BlockBackend *blk)
+{
+    return blk->in_flight;
+}
+const BlkStats *blk_stats(const BlockBackend *blk)
+{
+    return &blk->stats;
+}
+const char *blk_io_status(const BlockBackend *blk)
+{
+    return blk->io_status;
+}
 
 const char *blk_filename(const BlockBackend *blk)
 {
@@ -165,7 +207,7 @@ uint64_t blk_size(const BlockBackend *blk)
     return blk->node ? align_up(blk->node->size, BLOCK_SECTOR) : 0;
 }
 
-/* ---- requests ---------------------------------------------------------------------------------------- */
+/* ---- requests ------------------------------------------------------------------------------- */
 
 static void count_request(BlkRequest *request, int result)
 {
@@ -209,15 +251,18 @@ static int check_request(const BlockBackend *blk, const BlkRequest *request)
     return request->io.op != BLOCK_READ && blk->node->read_only ? -EACCES : 0;
 }
 
-static BlkRequest *submit(BlockBackend *blk, BlkStatKind kind, BlockIo io, BlkDone *done, void *opaque)
+static BlkRequest *submit(BlockBackend *blk, BlkStatKind kind, BlockIo io, BlkDone *done,
+                          void *opaque)
 {
     BlkRequest *request = g_new0(BlkRequest, 1);
     int ret;
 
-    *request = (BlkRequest){.io = io, .blk = blk, .kind = kind, .bytes = io.len, .done = done, .opaque = opaque};
+    *request = (BlkRequest){
+        .io = io, .blk = blk, .kind = kind, .bytes = io.len, .done = done, .opaque = opaque};
     request->io.done = request_done;
     request->start_ns = clock_monotonic_ns();
-    trace(blk_submit, "blk %s kind %d offset %" PRIu64 " len %" PRIu64, blk_name(blk), kind, io.offset, io.len);
+    trace(blk_submit, "blk %s kind %d offset %" PRIu64 " len %" PRIu64, blk_name(blk), kind,
+          io.offset, io.len);
     blk->in_flight++;
     ret = check_request(blk, request);
     if (ret < 0) {
@@ -233,18 +278,26 @@ static BlkRequest *submit(BlockBackend *blk, BlkStatKind kind, BlockIo io, BlkDo
     return request;
 }
 
-BlkRequest *blk_readv(BlockBackend *blk, uint64_t offset, const struct iovec *iov, unsigned count, BlkDone *done,
-                      void *opaque)
+BlkRequest *blk_readv(BlockBackend *blk, uint64_t offset, const struct iovec *iov, unsigned count,
+                      BlkDone *done, void *opaque)
 {
-    BlockIo io = {.op = BLOCK_READ, .offset = offset, .len = iov_size(iov, count), .iov = iov, .iov_count = count};
+    BlockIo io = {.op = BLOCK_READ,
+                  .offset = offset,
+                  .len = iov_size(iov, count),
+                  .iov = iov,
+                  .iov_count = count};
 
     return submit(blk, BLK_STAT_READ, io, done, opaque);
 }
 
-BlkRequest *blk_writev(BlockBackend *blk, uint64_t offset, const struct iovec *iov, unsigned count, bool fua,
-                       BlkDone *done, void *opaque)
+BlkRequest *blk_writev(BlockBackend *blk, uint64_t offset, const struct iovec *iov, unsigned count,
+                       bool fua, BlkDone *done, void *opaque)
 {
-    BlockIo io = {.op = BLOCK_WRITE, .offset = offset, .len = iov_size(iov, count), .iov = iov, .iov_count = count,
+    BlockIo io = {.op = BLOCK_WRITE,
+                  .offset = offset,
+                  .len = iov_size(iov, count),
+                  .iov = iov,
+                  .iov_count = count,
                   .fua = fua};
 
     return submit(blk, BLK_STAT_WRITE, io, done, opaque);
@@ -255,13 +308,15 @@ BlkRequest *blk_flush(BlockBackend *blk, BlkDone *done, void *opaque)
     return submit(blk, BLK_STAT_FLUSH, (BlockIo){.op = BLOCK_FLUSH}, done, opaque);
 }
 
-BlkRequest *blk_discard(BlockBackend *blk, uint64_t offset, uint64_t len, BlkDone *done, void *opaque)
+BlkRequest *blk_discard(BlockBackend *blk, uint64_t offset, uint64_t len, BlkDone *done,
+                        void *opaque)
 {
-    return submit(blk, BLK_STAT_DISCARD, (BlockIo){.op = BLOCK_DISCARD, .offset = offset, .len = len}, done, opaque);
+    return submit(blk, BLK_STAT_DISCARD,
+                  (BlockIo){.op = BLOCK_DISCARD, .offset = offset, .len = len}, done, opaque);
 }
 
-BlkRequest *blk_write_zeroes(BlockBackend *blk, uint64_t offset, uint64_t len, bool may_unmap, BlkDone *done,
-                             void *opaque)
+BlkRequest *blk_write_zeroes(BlockBackend *blk, uint64_t offset, uint64_t len, bool may_unmap,
+                             BlkDone *done, void *opaque)
 {
     BlockIo io = {.op = BLOCK_ZERO, .offset = offset, .len = len, .may_unmap = may_unmap};
 
@@ -315,7 +370,7 @@ int blk_flush_all(Vm *vm)
     return first_error;
 }
 
-/* ---- errors --------------------------------------------------------------------------------------------- */
+/* ---- errors --------------------------------------------------------------------------------- */
 
 void blk_set_on_error(BlockBackend *blk, BlkOnError on_read, BlkOnError on_write)
 {
@@ -335,7 +390,8 @@ BlkErrorAction blk_error_action(BlockBackend *blk, bool is_read, int error)
     if (policy == BLK_ON_ERROR_ENOSPC) {
         policy = no_space ? BLK_ON_ERROR_STOP : BLK_ON_ERROR_REPORT;
     }
-    trace(blk_error, "blk %s %s error %d policy %d", blk_name(blk), is_read ? "read" : "write", error, policy);
+    trace(blk_error, "blk %s %s error %d policy %d", blk_name(blk), is_read ? "read" : "write",
+          error, policy);
     switch (policy) {
     case BLK_ON_ERROR_IGNORE:
         return BLK_ERROR_IGNORE;
@@ -353,7 +409,10 @@ BlkErrorAction blk_error_action(BlockBackend *blk, bool is_read, int error)
     }
 }
 
-void blk_want_retry(BlockBackend *blk) { blk->retry_wanted = true; }
+void blk_want_retry(BlockBackend *blk)
+{
+    blk->retry_wanted = true;
+}
 
 void blk_retry_all(Vm *vm)
 {
@@ -370,10 +429,13 @@ void blk_retry_all(Vm *vm)
     }
 }
 
-/* ---- removable media ---------------------------------------------------------------------------------------- */
+/* ---- removable media ------------------------------------------------------------------------ */
 
 /* Changing media by command comes with QMP; a file needs nothing done for the tray. */
-void blk_eject(BlockBackend *blk, bool eject) { trace(blk_eject, "blk %s eject %d", blk_name(blk), eject); }
+void blk_eject(BlockBackend *blk, bool eject)
+{
+    trace(blk_eject, "blk %s eject %d", blk_name(blk), eject);
+}
 
 void blk_lock_medium(BlockBackend *blk, bool locked)
 {
@@ -381,14 +443,15 @@ void blk_lock_medium(BlockBackend *blk, bool locked)
     blk->locked = locked;
 }
 
-/* ---- property kind --------------------------------------------------------------------------------------------- */
+/* ---- property kind -------------------------------------------------------------------------- */
 
 static void drive_release(Object *obj, const Property *prop, void *field)
 {
     BlockBackend **slot = field;
 
     (void)prop;
-    /* Back ends of -blockdev nodes live as long as their device; the VM's cleanup may have come first. */
+    /* Back ends of -blockdev nodes live as long as their device; the VM's cleanup may have come
+     * first. */
     if (blk_is_alive(obj->vm, *slot)) {
         if (!(*slot)->name) {
             blk_free(*slot);
@@ -399,14 +462,16 @@ static void drive_release(Object *obj, const Property *prop, void *field)
     *slot = NULL;
 }
 
-static bool drive_set(Object *obj, const Property *prop, void *field, const char *text, GError **err)
+static bool drive_set(Object *obj, const Property *prop, void *field, const char *text,
+                      GError **err)
 {
     BlockBackend *blk = blk_find(obj->vm, text);
     BlockBackend **slot = field;
     BlockNode *node = block_node_find(obj->vm, text);
 
     if (!(blk && blk->name) && !node) {
-        return error_set(err, "Property '%s.%s' can't find value '%s'", obj->type->name, prop->name, text);
+        return error_set(err, "Property '%s.%s' can't find value '%s'", obj->type->name, prop->name,
+                         text);
     }
     drive_release(obj, prop, field);
     *slot = blk && blk->name ? blk : blk_new(obj->vm, NULL, node);
@@ -419,7 +484,9 @@ static json_object *drive_get(Object *obj, const Property *prop, const void *fie
 
     (void)obj;
     (void)prop;
-    return json_object_new_string(!*slot ? "" : (*slot)->name ? (*slot)->name : blk_node_name(*slot));
+    return json_object_new_string(!*slot          ? ""
+                                  : (*slot)->name ? (*slot)->name
+                                                  : blk_node_name(*slot));
 }
 
 const PropKind prop_kind_drive = {

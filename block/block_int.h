@@ -26,36 +26,42 @@ typedef enum BlockOp { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD, BLOC
 
 struct BlockIo {
     BlockOp op;
-    bool fua;                   /* writes: on stable storage when done */
-    bool may_unmap;             /* BLOCK_ZERO: a hole will do */
-    uint64_t offset, len;       /* bytes, in the node it is at now */
-    const struct iovec *iov;    /* BLOCK_READ, BLOCK_WRITE: exactly len bytes */
+    bool fua;                /* writes: on stable storage when done */
+    bool may_unmap;          /* BLOCK_ZERO: a hole will do */
+    uint64_t offset, len;    /* bytes, in the node it is at now */
+    const struct iovec *iov; /* BLOCK_READ, BLOCK_WRITE: exactly len bytes */
     unsigned iov_count;
     void (*done)(BlockIo *io, int result); /* the submitter's; 0 or -errno */
 
     /* Of the protocol driver and its engine, from submit to done. */
-    int (*run)(BlockIo *io);    /* does it all at once, in a worker thread */
+    int (*run)(BlockIo *io);                 /* does it all at once, in a worker thread */
     void (*finish)(BlockIo *io, int result); /* in the loop; calls done */
     BlockNode *node;
     int fd;
-    uint64_t progress;          /* bytes that are already done */
-    bool serialising;           /* changes more than it was asked to (read-modify-write) */
+    uint64_t progress; /* bytes that are already done */
+    bool serialising;  /* changes more than it was asked to (read-modify-write) */
     bool started;
     int result;
     BlockIo *next;
-    GList link;                 /* in its node's list of writes */
+    GList link; /* in its node's list of writes */
 };
 
 /* ---- engines -------------------------------------------------------------------------------- */
 
-typedef enum BlockAio { BLOCK_AIO_THREADS, BLOCK_AIO_NATIVE, BLOCK_AIO_IO_URING, BLOCK_AIO_KINDS } BlockAio;
+typedef enum BlockAio {
+    BLOCK_AIO_THREADS,
+    BLOCK_AIO_NATIVE,
+    BLOCK_AIO_IO_URING,
+    BLOCK_AIO_KINDS
+} BlockAio;
 
 typedef struct BlockEngineOps {
     const char *name;
-    /* io->fd, offset, len, progress, iov are set; io->finish runs later from the loop. False: the engine
-     * cannot take it now (ring full), nothing happened. */
+    /* io->fd, offset, len, progress, iov are set; io->finish runs later from the loop. False: the
+     * engine cannot take it now (ring full), nothing happened. */
     bool (*submit)(BlockEngine *engine, BlockIo *io);
-    /* Blocks until at least one request of this engine has been finished. Something is in flight. */
+    /* Blocks until at least one request of this engine has been finished. Something is in flight.
+     */
     void (*wait)(BlockEngine *engine);
     /* True: it had not started and finishes with -ECANCELED. */
     bool (*cancel)(BlockEngine *engine, BlockIo *io);
@@ -92,7 +98,7 @@ enum {
 
 struct BlockDriver {
     const char *name;
-    bool is_format;             /* has a child "file" */
+    bool is_format; /* has a child "file" */
     size_t state_size;
     /* Takes its options out of opts. node has filename-independent fields set. */
     bool (*open)(BlockNode *node, BlockOpts *opts, GError **err);
@@ -105,31 +111,35 @@ struct BlockDriver {
 struct BlockNode {
     Vm *vm;
     const BlockDriver *drv;
-    void *state;                /* drv->state_size bytes */
-    char *name;                 /* node-name, "#block012" for those without */
-    char *filename;             /* as the user wrote it; NULL for null-co */
-    BlockNode *child;           /* role "file" */
+    void *state;      /* drv->state_size bytes */
+    char *name;       /* node-name, "#block012" for those without */
+    char *filename;   /* as the user wrote it; NULL for null-co */
+    BlockNode *child; /* role "file" */
     unsigned refs;
-    uint64_t size;              /* bytes */
+    uint64_t size; /* bytes */
     bool read_only;
-    bool auto_read_only;        /* read-only will do when it cannot be written */
-    bool direct, no_flush;      /* cache.direct, cache.no-flush */
-    bool discard_unmap;         /* discard=unmap */
-    bool probed;                /* nobody said that this is raw */
+    bool auto_read_only;   /* read-only will do when it cannot be written */
+    bool direct, no_flush; /* cache.direct, cache.no-flush */
+    bool discard_unmap;    /* discard=unmap */
+    bool probed;           /* nobody said that this is raw */
     bool user_named;
 };
 
-extern const BlockDriver block_driver_file, block_driver_host_device, block_driver_host_cdrom, block_driver_raw,
-    block_driver_null;
+extern const BlockDriver block_driver_file, block_driver_host_device, block_driver_host_cdrom,
+    block_driver_raw, block_driver_null;
 
 const BlockDriver *block_driver_find(const char *name);
-/* Opens a node (and the nodes nested in opts), one reference. option_hint: "-drive" or "-blockdev". */
+/* Opens a node (and the nodes nested in opts), one reference. option_hint: "-drive" or "-blockdev".
+ */
 BlockNode *block_node_open(Vm *vm, BlockOpts *opts, const BlockNode *parent_defaults, GError **err);
 BlockNode *block_node_find(Vm *vm, const char *name);
 BlockNode *block_node_ref(BlockNode *node);
 void block_node_unref(BlockNode *node);
 bool block_node_set_perm(BlockNode *node, uint32_t used, uint32_t unshared, GError **err);
-static inline void block_node_submit(BlockNode *node, BlockIo *io) { node->drv->submit(node, io); }
+static inline void block_node_submit(BlockNode *node, BlockIo *io)
+{
+    node->drv->submit(node, io);
+}
 
 /* The name of the format that these first bytes of an image show; "raw" when none is recognised. */
 const char *block_probe_format(const uint8_t *buf, size_t len, const char *filename);
@@ -140,13 +150,13 @@ bool block_format_is_planned(const char *name);
 
 struct BlockState {
     Vm *vm;
-    GPtrArray *nodes;           /* BlockNode *, all */
-    GPtrArray *backends;        /* BlockBackend *, all */
-    GPtrArray *drives;          /* DriveInfo * */
-    GPtrArray *blockdevs;       /* BlockNode *, a reference each: made by -blockdev */
+    GPtrArray *nodes;     /* BlockNode *, all */
+    GPtrArray *backends;  /* BlockBackend *, all */
+    GPtrArray *drives;    /* DriveInfo * */
+    GPtrArray *blockdevs; /* BlockNode *, a reference each: made by -blockdev */
     BlockEngine *engines[BLOCK_AIO_KINDS];
     bool engine_warned[BLOCK_AIO_KINDS];
-    unsigned next_node;         /* for generated names */
+    unsigned next_node; /* for generated names */
 };
 
 /* vm->block, made when needed. */
@@ -176,9 +186,11 @@ char *block_opts_take(BlockOpts *opts, const char *key);
 BlockOpts *block_opts_take_prefix(BlockOpts *opts, const char *prefix);
 /* False with *err for a malformed value; *value unchanged when absent. */
 bool block_opts_take_bool(BlockOpts *opts, const char *key, bool *value, GError **err);
-bool block_opts_take_size(BlockOpts *opts, const char *key, uint64_t *value, bool *present, GError **err);
+bool block_opts_take_size(BlockOpts *opts, const char *key, uint64_t *value, bool *present,
+                          GError **err);
 /* Index in values (NULL-terminated). */
-bool block_opts_take_enum(BlockOpts *opts, const char *key, const char *const *values, int *value, GError **err);
+bool block_opts_take_enum(BlockOpts *opts, const char *key, const char *const *values, int *value,
+                          GError **err);
 /* Any key that is left, or NULL. */
 const char *block_opts_left(const BlockOpts *opts);
 
@@ -186,8 +198,8 @@ const char *block_opts_left(const BlockOpts *opts);
 
 /* Takes QEMU's byte locks for these permissions on fd and looks for conflicts; drops what is held
  * beyond them. On failure the locks of held_used/held_unshared remain. */
-bool block_lock(int fd, const char *filename, uint32_t held_used, uint32_t held_unshared, uint32_t used,
-                uint32_t unshared, GError **err);
+bool block_lock(int fd, const char *filename, uint32_t held_used, uint32_t held_unshared,
+                uint32_t used, uint32_t unshared, GError **err);
 /* Does this file system have OFD locks? */
 bool block_lock_supported(int fd);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * -drive, -hda and its like, -blockdev: from text to nodes, back ends and the list of drives that the
- * board connects.
+ * -drive, -hda and its like, -blockdev: from text to nodes, back ends and the list of drives that
+ * the board connects.
  *
  * Not yet: snapshot=on, copy-on-read, throttling, detect-zeroes; they are refused by name.
  */
@@ -20,7 +20,8 @@ static const struct DriveInterface {
     const char *name;
     int max_units;
 } interfaces[] = {
-    {"none", 0}, {"ide", 2}, {"scsi", 7}, {"floppy", 0}, {"pflash", 0}, {"mtd", 0}, {"sd", 0}, {"virtio", 0}, {"xen", 0},
+    {"none", 0}, {"ide", 2}, {"scsi", 7},   {"floppy", 0}, {"pflash", 0},
+    {"mtd", 0},  {"sd", 0},  {"virtio", 0}, {"xen", 0},
 };
 
 static const struct DriveInterface *find_interface(const char *name)
@@ -37,15 +38,15 @@ static const struct DriveInterface *find_interface(const char *name)
 typedef struct DriveRequest {
     const struct DriveInterface *interface;
     bool is_cdrom, read_only;
-    int bus, unit, index;       /* -1: not given */
+    int bus, unit, index; /* -1: not given */
     char *id;
-    char *file;                 /* NULL or "": no medium */
-    bool write_cache;           /* cache.writeback */
+    char *file;       /* NULL or "": no medium */
+    bool write_cache; /* cache.writeback */
     bool has_cache;
     int on_read_error, on_write_error;
 } DriveRequest;
 
-/* ---- small options ------------------------------------------------------------------------------------ */
+/* ---- small options -------------------------------------------------------------------------- */
 
 static bool take_number(BlockOpts *opts, const char *key, int *value, GError **err)
 {
@@ -69,8 +70,9 @@ static bool take_cache_mode(BlockOpts *opts, DriveRequest *req, GError **err)
         const char *name;
         bool write_cache, direct, no_flush;
     } modes[] = {
-        {"none", true, true, false},      {"off", true, true, false},        {"writeback", true, false, false},
-        {"writethrough", false, false, false}, {"directsync", false, true, false}, {"unsafe", true, false, true},
+        {"none", true, true, false},        {"off", true, true, false},
+        {"writeback", true, false, false},  {"writethrough", false, false, false},
+        {"directsync", false, true, false}, {"unsafe", true, false, true},
     };
     g_autofree char *text = block_opts_take(opts, "cache");
 
@@ -87,26 +89,31 @@ static bool take_cache_mode(BlockOpts *opts, DriveRequest *req, GError **err)
         }
     }
     if (text) {
-        return error_set(err, "invalid cache option '%s' (none, writeback, writethrough, directsync, unsafe)", text);
+        return error_set(
+            err, "invalid cache option '%s' (none, writeback, writethrough, directsync, unsafe)",
+            text);
     }
     return block_opts_take_bool(opts, "cache.writeback", &req->write_cache, err);
 }
 
 static bool take_error_policy(BlockOpts *opts, DriveRequest *req, GError **err)
 {
-    static const char *const names[] = {"report", "ignore", "enospc", "stop", NULL}; /* BlkOnError */
+    static const char *const names[] = {"report", "ignore", "enospc", "stop",
+                                        NULL}; /* BlkOnError */
     g_autofree char *read_text = g_strdup(block_opts_peek(opts, "rerror"));
     g_autofree char *write_text = g_strdup(block_opts_peek(opts, "werror"));
 
     if (!block_opts_take_enum(opts, "werror", names, &req->on_write_error, NULL)) {
-        return error_set(err, "'%s' invalid write error action (report, ignore, enospc, stop)", write_text);
+        return error_set(err, "'%s' invalid write error action (report, ignore, enospc, stop)",
+                         write_text);
     }
     if (!block_opts_take_enum(opts, "rerror", names, &req->on_read_error, NULL) ||
         req->on_read_error == BLK_ON_ERROR_ENOSPC) {
         return error_set(err, "'%s' invalid read error action (report, ignore, stop)", read_text);
     }
     if ((read_text || write_text) && !strcmp(req->interface->name, "floppy")) {
-        return error_set(err, "%s is not supported by this bus type (if=floppy)", write_text ? "werror" : "rerror");
+        return error_set(err, "%s is not supported by this bus type (if=floppy)",
+                         write_text ? "werror" : "rerror");
     }
     return true;
 }
@@ -120,19 +127,23 @@ static bool refuse_unsupported(BlockOpts *opts, GError **err)
         return false;
     }
     if (snapshot) {
-        return error_set(err, "snapshot=on is not supported yet (it comes with the qcow2 format); work on a copy of the "
+        return error_set(err, "snapshot=on is not supported yet (it comes with the qcow2 format); "
+                              "work on a copy of the "
                               "image instead");
     }
     if (copy_on_read) {
         return error_set(err, "copy-on-read=on is not supported yet (it comes with backing files)");
     }
-    if (block_opts_has_prefix(opts, "throttling") || block_opts_peek(opts, "bps") || block_opts_peek(opts, "iops")) {
-        return error_set(err, "throttling is not supported yet; leave out throttling.*, bps and iops");
+    if (block_opts_has_prefix(opts, "throttling") || block_opts_peek(opts, "bps") ||
+        block_opts_peek(opts, "iops")) {
+        return error_set(err,
+                         "throttling is not supported yet; leave out throttling.*, bps and iops");
     }
     return true;
 }
 
-static bool take_interface(BlockOpts *opts, const DriveDefaults *defaults, DriveRequest *req, GError **err)
+static bool take_interface(BlockOpts *opts, const DriveDefaults *defaults, DriveRequest *req,
+                           GError **err)
 {
     g_autofree char *name = block_opts_take(opts, "if");
     g_autofree char *media = block_opts_take(opts, "media");
@@ -142,7 +153,8 @@ static bool take_interface(BlockOpts *opts, const DriveDefaults *defaults, Drive
     }
     req->interface = find_interface(name);
     if (!req->interface) {
-        return error_set(err, "unsupported bus type '%s' (if=ide, floppy, scsi, virtio, pflash, none)", name);
+        return error_set(
+            err, "unsupported bus type '%s' (if=ide, floppy, scsi, virtio, pflash, none)", name);
     }
     req->is_cdrom = defaults->is_cdrom;
     if (media) {
@@ -154,19 +166,25 @@ static bool take_interface(BlockOpts *opts, const DriveDefaults *defaults, Drive
     return true;
 }
 
-static bool parse_request(BlockOpts *opts, const DriveDefaults *defaults, DriveRequest *req, GError **err)
+static bool parse_request(BlockOpts *opts, const DriveDefaults *defaults, DriveRequest *req,
+                          GError **err)
 {
     bool has_ro, ok;
 
-    *req = (DriveRequest){.bus = -1, .unit = -1, .index = defaults->index, .write_cache = true,
-                          .read_only = defaults->read_only, .on_read_error = BLK_ON_ERROR_REPORT,
+    *req = (DriveRequest){.bus = -1,
+                          .unit = -1,
+                          .index = defaults->index,
+                          .write_cache = true,
+                          .read_only = defaults->read_only,
+                          .on_read_error = BLK_ON_ERROR_REPORT,
                           .on_write_error = BLK_ON_ERROR_ENOSPC};
     if (!refuse_unsupported(opts, err) || !take_interface(opts, defaults, req, err)) {
         return false;
     }
     has_ro = block_opts_peek(opts, "readonly") != NULL;
     if (has_ro && block_opts_peek(opts, "read-only")) {
-        return error_set(err, "'read-only' and its alias 'readonly' can't be used at the same time");
+        return error_set(err,
+                         "'read-only' and its alias 'readonly' can't be used at the same time");
     }
     ok = block_opts_take_bool(opts, has_ro ? "readonly" : "read-only", &req->read_only, err) &&
          take_cache_mode(opts, req, err) && take_error_policy(opts, req, err) &&
@@ -181,14 +199,15 @@ static bool parse_request(BlockOpts *opts, const DriveDefaults *defaults, DriveR
     return ok;
 }
 
-/* ---- where it goes ---------------------------------------------------------------------------------------- */
+/* ---- where it goes -------------------------------------------------------------------------- */
 
 DriveInfo *blk_drive_get(Vm *vm, const char *interface, int bus, int unit)
 {
     for (unsigned i = 0; vm->block && i < vm->block->drives->len; i++) {
         DriveInfo *info = g_ptr_array_index(vm->block->drives, i);
 
-        if ((!interface || !strcmp(info->interface, interface)) && info->bus == bus && info->unit == unit) {
+        if ((!interface || !strcmp(info->interface, interface)) && info->bus == bus &&
+            info->unit == unit) {
             return info;
         }
     }
@@ -235,16 +254,20 @@ static bool assign_id(Vm *vm, DriveRequest *req, GError **err)
 
     if (req->id) {
         if (!g_regex_match_simple("^[A-Za-z][-A-Za-z0-9._]*$", req->id, 0, 0)) {
-            return error_set(err, "Parameter 'id' expects an identifier (letters, digits, '-', '.', '_', starting with a "
-                                  "letter), not '%s'", req->id);
+            return error_set(err,
+                             "Parameter 'id' expects an identifier (letters, digits, '-', '.', "
+                             "'_', starting with a "
+                             "letter), not '%s'",
+                             req->id);
         }
     } else {
         if (!strcmp(req->interface->name, "ide") || !strcmp(req->interface->name, "scsi")) {
             medium = req->is_cdrom ? "-cd" : "-hd";
         }
-        req->id = req->interface->max_units
-                      ? g_strdup_printf("%s%d%s%d", req->interface->name, req->bus, medium, req->unit)
-                      : g_strdup_printf("%s%s%d", req->interface->name, medium, req->unit);
+        req->id =
+            req->interface->max_units
+                ? g_strdup_printf("%s%d%s%d", req->interface->name, req->bus, medium, req->unit)
+                : g_strdup_printf("%s%s%d", req->interface->name, medium, req->unit);
     }
     if (blk_find(vm, req->id) || block_node_find(vm, req->id)) {
         return error_set(err, "Duplicate ID '%s' for drive", req->id);
@@ -252,10 +275,10 @@ static bool assign_id(Vm *vm, DriveRequest *req, GError **err)
     return true;
 }
 
-/* ---- what it opens ------------------------------------------------------------------------------------------ */
+/* ---- what it opens -------------------------------------------------------------------------- */
 
-/* "file:x" is x; "nbd://x", "json:{}" and the like are not there yet. A name with '/' before the colon
- * is a path. */
+/* "file:x" is x; "nbd://x", "json:{}" and the like are not there yet. A name with '/' before the
+ * colon is a path. */
 static bool plain_path(char **file, GError **err)
 {
     const char *colon = strchr(*file, ':'), *slash = strchr(*file, '/');
@@ -270,8 +293,11 @@ static bool plain_path(char **file, GError **err)
         *file = path;
         return true;
     }
-    return error_set(err, "Could not open '%s': Unknown protocol '%.*s' (only local files and devices are supported yet; "
-                          "write ./%s for a file of that name)", *file, (int)(colon - *file), *file, *file);
+    return error_set(err,
+                     "Could not open '%s': Unknown protocol '%.*s' (only local files and devices "
+                     "are supported yet; "
+                     "write ./%s for a file of that name)",
+                     *file, (int)(colon - *file), *file, *file);
 }
 
 static const char *protocol_for(const char *path)
@@ -302,9 +328,11 @@ static bool check_is_raw(const char *path, GError **err)
         close(fd); /* takes no lock, drops none: OFD locks belong to descriptions */
     }
     if (strcmp(format, "raw")) {
-        return error_set(err, "Could not open '%s': format '%s' is not supported yet; convert the image (qemu-img "
-                              "convert -O raw), or say format=raw if its bytes are what the guest shall see", path,
-                         format);
+        return error_set(
+            err,
+            "Could not open '%s': format '%s' is not supported yet; convert the image (qemu-img "
+            "convert -O raw), or say format=raw if its bytes are what the guest shall see",
+            path, format);
     }
     return true;
 }
@@ -364,19 +392,22 @@ static bool compose_options(BlockOpts *opts, DriveRequest *req, bool *probed, GE
 static BlockNode *open_node(Vm *vm, BlockOpts *opts, DriveRequest *req, GError **err)
 {
     bool probed = false;
-    BlockNode *node = compose_options(opts, req, &probed, err) ? block_node_open(vm, opts, NULL, err) : NULL;
+    BlockNode *node =
+        compose_options(opts, req, &probed, err) ? block_node_open(vm, opts, NULL, err) : NULL;
 
     if (node && probed && !node->read_only) {
         node->probed = true;
         report_warning("Image format was not specified for '%s' and probing guessed raw.\n"
-                       "         Automatically detecting the format is dangerous for raw images, write operations on "
+                       "         Automatically detecting the format is dangerous for raw images, "
+                       "write operations on "
                        "block 0 will be restricted.\n"
-                       "         Specify the 'raw' format explicitly to remove the restrictions.", node->filename);
+                       "         Specify the 'raw' format explicitly to remove the restrictions.",
+                       node->filename);
     }
     return node;
 }
 
-/* ---- -drive ----------------------------------------------------------------------------------------------------- */
+/* ---- -drive --------------------------------------------------------------------------------- */
 
 static DriveInfo *new_drive(Vm *vm, DriveRequest *req, BlockNode *node)
 {
@@ -395,12 +426,14 @@ static DriveInfo *new_drive(Vm *vm, DriveRequest *req, BlockNode *node)
     return info;
 }
 
-static bool add_drive(Vm *vm, BlockOpts *opts, const DriveDefaults *defaults, DriveInfo **info, GError **err)
+static bool add_drive(Vm *vm, BlockOpts *opts, const DriveDefaults *defaults, DriveInfo **info,
+                      GError **err)
 {
     DriveRequest req = {0};
     BlockNode *node = NULL;
     DriveInfo *drive;
-    bool ok = parse_request(opts, defaults, &req, err) && assign_place(vm, &req, err) && assign_id(vm, &req, err);
+    bool ok = parse_request(opts, defaults, &req, err) && assign_place(vm, &req, err) &&
+              assign_id(vm, &req, err);
     bool has_medium = ok && ((req.file && *req.file) || block_opts_has_prefix(opts, "file") ||
                              block_opts_peek(opts, "driver") || block_opts_peek(opts, "format"));
 
@@ -422,7 +455,8 @@ static bool add_drive(Vm *vm, BlockOpts *opts, const DriveDefaults *defaults, Dr
 
 static const DriveDefaults plain_defaults = {.option = "-drive", .interface = "ide", .index = -1};
 
-bool blk_add_drive(Vm *vm, const char *text, const DriveDefaults *defaults, DriveInfo **info, GError **err)
+bool blk_add_drive(Vm *vm, const char *text, const DriveDefaults *defaults, DriveInfo **info,
+                   GError **err)
 {
     const DriveDefaults *d = defaults ? defaults : &plain_defaults;
     BlockOpts *opts = block_opts_parse(text, NULL, err);
@@ -437,7 +471,8 @@ bool blk_add_drive(Vm *vm, const char *text, const DriveDefaults *defaults, Driv
     return ok;
 }
 
-bool blk_add_disk(Vm *vm, const char *filename, const DriveDefaults *defaults, DriveInfo **info, GError **err)
+bool blk_add_disk(Vm *vm, const char *filename, const DriveDefaults *defaults, DriveInfo **info,
+                  GError **err)
 {
     const DriveDefaults *d = defaults ? defaults : &plain_defaults;
     BlockOpts *opts = block_opts_new();
@@ -453,11 +488,12 @@ bool blk_add_disk(Vm *vm, const char *filename, const DriveDefaults *defaults, D
     return ok;
 }
 
-/* ---- -blockdev ---------------------------------------------------------------------------------------------------- */
+/* ---- -blockdev ------------------------------------------------------------------------------ */
 
 bool blk_add_blockdev(Vm *vm, const char *text, GError **err)
 {
-    BlockOpts *opts = *text == '{' ? block_opts_parse_json(text, err) : block_opts_parse(text, "driver", err);
+    BlockOpts *opts =
+        *text == '{' ? block_opts_parse_json(text, err) : block_opts_parse(text, "driver", err);
     BlockNode *node = NULL;
 
     if (opts && !block_opts_peek(opts, "node-name")) {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The thread pool: requests are run by worker threads (io->run) and finished from the loop, which an
- * eventfd wakes. Also the way by which any request is ended "later".
+ * The thread pool: requests are run by worker threads (io->run) and finished from the loop, which
+ * an eventfd wakes. Also the way by which any request is ended "later".
  *
- * Workers start on demand, at most 64, and leave after five idle seconds. They never take the VM lock,
- * so a drain may wait for them while it holds it.
+ * Workers start on demand, at most 64, and leave after five idle seconds. They never take the VM
+ * lock, so a drain may wait for them while it holds it.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -27,9 +27,9 @@ typedef struct IoQueue {
 
 typedef struct ThreadEngine {
     BlockEngine engine;
-    pthread_mutex_t lock;       /* all below */
-    pthread_cond_t work;        /* todo is not empty, or quit */
-    pthread_cond_t ended;       /* done is not empty, or a worker has left */
+    pthread_mutex_t lock; /* all below */
+    pthread_cond_t work;  /* todo is not empty, or quit */
+    pthread_cond_t ended; /* done is not empty, or a worker has left */
     IoQueue todo, done;
     unsigned workers, idle;
     bool quit;
@@ -37,7 +37,10 @@ typedef struct ThreadEngine {
     LoopFd *source;
 } ThreadEngine;
 
-static void queue_init(IoQueue *queue) { *queue = (IoQueue){.tail = &queue->head}; }
+static void queue_init(IoQueue *queue)
+{
+    *queue = (IoQueue){.tail = &queue->head};
+}
 
 static void queue_push(IoQueue *queue, BlockIo *io)
 {
@@ -73,7 +76,7 @@ static bool queue_remove(IoQueue *queue, BlockIo *io)
     return false;
 }
 
-/* ---- workers ------------------------------------------------------------------------------------- */
+/* ---- workers -------------------------------------------------------------------------------- */
 
 /* Lock held. */
 static void push_done(ThreadEngine *t, BlockIo *io)
@@ -147,7 +150,7 @@ static bool start_worker(ThreadEngine *t)
     return ret == 0;
 }
 
-/* ---- from the loop --------------------------------------------------------------------------------- */
+/* ---- from the loop -------------------------------------------------------------------------- */
 
 static bool threads_submit(BlockEngine *engine, BlockIo *io)
 {
@@ -160,8 +163,10 @@ static bool threads_submit(BlockEngine *engine, BlockIo *io)
     if (t->idle) {
         pthread_cond_signal(&t->work);
     }
-    /* One that is about to leave, or busy for long, is no help: start another while there is room. */
-    if ((!t->idle || t->todo.head != io) && t->workers < MAX_WORKERS && !start_worker(t) && !t->workers) {
+    /* One that is about to leave, or busy for long, is no help: start another while there is room.
+     */
+    if ((!t->idle || t->todo.head != io) && t->workers < MAX_WORKERS && !start_worker(t) &&
+        !t->workers) {
         queue_remove(&t->todo, io);
         io->result = -EAGAIN;
         push_done(t, io);
@@ -279,7 +284,7 @@ BlockEngine *block_engine_threads_new(BlockState *state, GError **err)
     return &t->engine;
 }
 
-/* ---- for others -------------------------------------------------------------------------------------- */
+/* ---- for others ----------------------------------------------------------------------------- */
 
 void block_io_finish_later(Vm *vm, BlockIo *io, int result)
 {

@@ -22,7 +22,7 @@
 
 #define MAX_ENGINE_IOV 1024
 
-/* ---- size and alignment ----------------------------------------------------------------------------- */
+/* ---- size and alignment --------------------------------------------------------------------- */
 
 static void find_size(BlockNode *node)
 {
@@ -58,47 +58,55 @@ static bool find_alignment(BlockNode *node, GError **err)
 #ifdef STATX_DIOALIGN
     struct statx sx;
 
-    if (statx(f->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) == 0 && (sx.stx_mask & STATX_DIOALIGN) &&
-        is_power_of_two(sx.stx_dio_offset_align) && is_power_of_two(sx.stx_dio_mem_align)) {
+    if (statx(f->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) == 0 &&
+        (sx.stx_mask & STATX_DIOALIGN) && is_power_of_two(sx.stx_dio_offset_align) &&
+        is_power_of_two(sx.stx_dio_mem_align)) {
         f->align = sx.stx_dio_offset_align;
         f->mem_align = sx.stx_dio_mem_align;
         return true;
     }
 #endif
-    if (f->is_device && ioctl(f->fd, BLKSSZGET, &sector) == 0 && is_power_of_two(sector) && sector <= 65536) {
+    if (f->is_device && ioctl(f->fd, BLKSSZGET, &sector) == 0 && is_power_of_two(sector) &&
+        sector <= 65536) {
         f->align = f->mem_align = sector;
         return true;
     }
     if (posix_memalign((void **)&buf, 65536, 65536)) {
         return error_set(err, "Could not open '%s': out of memory", node->filename);
     }
-    for (f->align = 512; f->align <= 65536 && !direct_read_works(f->fd, buf, f->align); f->align *= 2) {
+    for (f->align = 512; f->align <= 65536 && !direct_read_works(f->fd, buf, f->align);
+         f->align *= 2) {
     }
     free(buf);
     f->mem_align = MAX(f->align, 4096);
     if (f->align > 65536) {
-        return error_set(err, "Could not find working O_DIRECT alignment for '%s'; try cache.direct=off (cache=writeback)",
+        return error_set(err,
+                         "Could not find working O_DIRECT alignment for '%s'; try cache.direct=off "
+                         "(cache=writeback)",
                          node->filename);
     }
     return true;
 }
 
-/* ---- opening ------------------------------------------------------------------------------------------ */
+/* ---- opening -------------------------------------------------------------------------------- */
 
 static const char *open_advice(int error, bool read_only, bool direct)
 {
     switch (error) {
     case EACCES:
     case EPERM:
-        return read_only ? " (who runs this needs read permission)"
-                         : " (who runs this needs write permission; read-only=on opens it for reading)";
+        return read_only
+                   ? " (who runs this needs read permission)"
+                   : " (who runs this needs write permission; read-only=on opens it for reading)";
     case EROFS:
         return " (read-only=on opens it for reading)";
     case ENXIO:
     case ENOMEDIUM:
         return " (there is no medium or device behind it)";
     case EINVAL:
-        return direct ? " (its file system may not support O_DIRECT: use cache.direct=off, that is cache=writeback)" : "";
+        return direct ? " (its file system may not support O_DIRECT: use cache.direct=off, that is "
+                        "cache=writeback)"
+                      : "";
     default:
         return "";
     }
@@ -106,7 +114,8 @@ static const char *open_advice(int error, bool read_only, bool direct)
 
 static int open_path(BlockNode *node, bool read_only)
 {
-    int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (read_only ? O_RDONLY : O_RDWR) | (node->direct ? O_DIRECT : 0);
+    int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (read_only ? O_RDONLY : O_RDWR) |
+                (node->direct ? O_DIRECT : 0);
     int fd;
 
     do {
@@ -145,10 +154,12 @@ static bool check_kind(BlockNode *node, GError **err)
     }
     if (f->is_device) {
         return S_ISBLK(st.st_mode) ||
-               error_set(err, "'%s' driver requires '%s' to be a block device", node->drv->name, node->filename);
+               error_set(err, "'%s' driver requires '%s' to be a block device", node->drv->name,
+                         node->filename);
     }
     if (S_ISDIR(st.st_mode)) {
-        return error_set(err, "'file' driver requires '%s' to be a regular file: it is a directory", node->filename);
+        return error_set(err, "'file' driver requires '%s' to be a regular file: it is a directory",
+                         node->filename);
     }
     if (!S_ISREG(st.st_mode)) {
         return error_set(err, "'file' driver requires '%s' to be a regular file%s", node->filename,
@@ -173,7 +184,9 @@ static bool take_file_options(BlockNode *node, BlockOpts *opts, int *locking, GE
         return false;
     }
     if (aio == BLOCK_AIO_NATIVE && !node->direct) {
-        return error_set(err, "aio=native was specified, but it requires cache.direct=on, which was not specified.");
+        return error_set(
+            err,
+            "aio=native was specified, but it requires cache.direct=on, which was not specified.");
     }
     f->aio = (BlockAio)aio;
     return true;
@@ -199,7 +212,8 @@ static bool file_open_any(BlockNode *node, BlockOpts *opts, GError **err)
     }
     f->locking = locking == 1 || (locking == 0 && block_lock_supported(f->fd));
     if (locking == 1 && !block_lock_supported(f->fd)) {
-        error_set(err, "Could not open '%s': locking=on, but its file system has no OFD locks", node->filename);
+        error_set(err, "Could not open '%s': locking=on, but its file system has no OFD locks",
+                  node->filename);
         goto fail;
     }
     find_size(node);
@@ -210,7 +224,10 @@ fail:
     return false;
 }
 
-static bool file_open(BlockNode *node, BlockOpts *opts, GError **err) { return file_open_any(node, opts, err); }
+static bool file_open(BlockNode *node, BlockOpts *opts, GError **err)
+{
+    return file_open_any(node, opts, err);
+}
 
 static bool device_open(BlockNode *node, BlockOpts *opts, GError **err)
 {
@@ -230,7 +247,8 @@ static bool cdrom_open(BlockNode *node, BlockOpts *opts, GError **err)
         return false;
     }
     if (ioctl(f->fd, CDROM_DRIVE_STATUS, CDSL_CURRENT) < 0) {
-        error_set_errno(err, errno, "'host_cdrom' driver requires '%s' to be a CD-ROM drive", node->filename);
+        error_set_errno(err, errno, "'host_cdrom' driver requires '%s' to be a CD-ROM drive",
+                        node->filename);
         close(f->fd);
         return false;
     }
@@ -260,13 +278,14 @@ static bool file_set_perm(BlockNode *node, uint32_t used, uint32_t unshared, GEr
     return true;
 }
 
-/* ---- writes that must not overlap --------------------------------------------------------------------- */
+/* ---- writes that must not overlap ----------------------------------------------------------- */
 
 /* With O_DIRECT and sectors above 512 bytes, a small write rewrites its neighbours: it must not run
  * beside a write to them. */
 static bool overlaps(const FileState *f, const BlockIo *a, const BlockIo *b)
 {
-    uint64_t a_end = align_up(a->offset + a->len, f->align), b_end = align_up(b->offset + b->len, f->align);
+    uint64_t a_end = align_up(a->offset + a->len, f->align),
+             b_end = align_up(b->offset + b->len, f->align);
 
     return align_down(a->offset, f->align) < b_end && align_down(b->offset, f->align) < a_end;
 }
@@ -285,18 +304,19 @@ static bool must_wait(const FileState *f, const BlockIo *io)
 
 static bool is_tracked(const FileState *f, const BlockIo *io)
 {
-    return f->align > BLOCK_SECTOR && (io->op == BLOCK_WRITE || io->op == BLOCK_ZERO || io->op == BLOCK_DISCARD);
+    return f->align > BLOCK_SECTOR &&
+           (io->op == BLOCK_WRITE || io->op == BLOCK_ZERO || io->op == BLOCK_DISCARD);
 }
 
-/* ---- requests ------------------------------------------------------------------------------------------- */
+/* ---- requests ------------------------------------------------------------------------------- */
 
 static bool suits_engine(const FileState *f, const BlockIo *io)
 {
     if (io->op == BLOCK_FLUSH) {
         return f->aio == BLOCK_AIO_IO_URING && !f->flush_error && f->align > 1;
     }
-    return (io->op == BLOCK_READ || io->op == BLOCK_WRITE) && io->iov_count <= MAX_ENGINE_IOV && io->len &&
-           file_is_aligned(f, io);
+    return (io->op == BLOCK_READ || io->op == BLOCK_WRITE) && io->iov_count <= MAX_ENGINE_IOV &&
+           io->len && file_is_aligned(f, io);
 }
 
 static void file_start(BlockNode *node, BlockIo *io)
@@ -339,8 +359,8 @@ static void file_finish(BlockIo *io, int result)
     BlockNode *node = io->node;
     FileState *f = node->state;
 
-    trace(block_file_done, "node %s op %d offset %" PRIu64 " len %" PRIu64 " result %d", node->name, io->op,
-          io->offset, io->len, result);
+    trace(block_file_done, "node %s op %d offset %" PRIu64 " len %" PRIu64 " result %d", node->name,
+          io->op, io->offset, io->len, result);
     if (is_tracked(f, io)) {
         g_queue_unlink(&f->writes, &io->link);
         start_waiting(node);
@@ -352,15 +372,18 @@ static void file_submit(BlockNode *node, BlockIo *io)
 {
     FileState *f = node->state;
 
-    trace(block_file_submit, "node %s op %d offset %" PRIu64 " len %" PRIu64, node->name, io->op, io->offset, io->len);
+    trace(block_file_submit, "node %s op %d offset %" PRIu64 " len %" PRIu64, node->name, io->op,
+          io->offset, io->len);
     io->node = node;
     io->fd = f->fd;
     io->run = file_run;
     io->finish = file_finish;
     io->progress = 0;
     io->link = (GList){0};
-    io->serialising = f->align > BLOCK_SECTOR && ((io->offset | io->len) & (f->align - 1)) && io->op != BLOCK_READ;
-    if ((io->op == BLOCK_FLUSH && node->no_flush) || (io->op == BLOCK_DISCARD && !node->discard_unmap)) {
+    io->serialising = f->align > BLOCK_SECTOR && ((io->offset | io->len) & (f->align - 1)) &&
+                      io->op != BLOCK_READ;
+    if ((io->op == BLOCK_FLUSH && node->no_flush) ||
+        (io->op == BLOCK_DISCARD && !node->discard_unmap)) {
         io->op = BLOCK_FLUSH; /* not tracked */
         block_io_finish_later(node->vm, io, 0);
         return;
@@ -374,7 +397,7 @@ static void file_submit(BlockNode *node, BlockIo *io)
     file_start(node, io);
 }
 
-/* ---- drivers --------------------------------------------------------------------------------------------- */
+/* ---- drivers -------------------------------------------------------------------------------- */
 
 const BlockDriver block_driver_file = {
     .name = "file",

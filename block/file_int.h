@@ -8,17 +8,17 @@
 typedef struct FileState {
     int fd;
     BlockAio aio;
-    BlockEngine *engine;        /* for aligned reads and writes */
-    uint32_t align;             /* O_DIRECT: offsets and lengths; 1 without */
-    uint32_t mem_align;         /* O_DIRECT: buffers; 1 without */
-    bool is_device;             /* block device: BLKDISCARD instead of holes */
+    BlockEngine *engine; /* for aligned reads and writes */
+    uint32_t align;      /* O_DIRECT: offsets and lengths; 1 without */
+    uint32_t mem_align;  /* O_DIRECT: buffers; 1 without */
+    bool is_device;      /* block device: BLKDISCARD instead of holes */
     bool is_cdrom;
     bool locking;
     uint32_t held_used, held_unshared;
     /* Set by workers, read by workers: the file system cannot do this. */
     int no_punch, no_zero_range;
-    int flush_error;            /* fdatasync failed once: what the cache lost stays lost */
-    GQueue writes;              /* BlockIo (link) in flight; kept only when align > 512 */
+    int flush_error;                  /* fdatasync failed once: what the cache lost stays lost */
+    GQueue writes;                    /* BlockIo (link) in flight; kept only when align > 512 */
     BlockIo *waiting, **waiting_tail; /* overlap with a serialising write */
 } FileState;
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a worker thread does for the file driver: whole transfers, bounce buffers for O_DIRECT, holes
- * and zeros, fdatasync. Blocking system calls; no VM lock; touches nothing but its request, its
- * buffers and the flags in FileState that say so.
+ * What a worker thread does for the file driver: whole transfers, bounce buffers for O_DIRECT,
+ * holes and zeros, fdatasync. Blocking system calls; no VM lock; touches nothing but its request,
+ * its buffers and the flags in FileState that say so.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,7 +23,8 @@ bool file_is_aligned(const FileState *f, const BlockIo *io)
         return false;
     }
     for (unsigned i = 0; f->mem_align > 1 && i < io->iov_count; i++) {
-        if ((uintptr_t)io->iov[i].iov_base & (f->mem_align - 1) || io->iov[i].iov_len & (f->align - 1)) {
+        if ((uintptr_t)io->iov[i].iov_base & (f->mem_align - 1) ||
+            io->iov[i].iov_len & (f->align - 1)) {
             return false;
         }
     }
@@ -48,7 +49,10 @@ static unsigned iov_part(const BlockIo *io, uint64_t pos, struct iovec *part)
     return n;
 }
 
-static int sync_data(int fd) { return fdatasync(fd) == 0 ? 0 : -errno; }
+static int sync_data(int fd)
+{
+    return fdatasync(fd) == 0 ? 0 : -errno;
+}
 
 static ssize_t write_part(int fd, const struct iovec *iov, unsigned n, uint64_t offset, bool fua)
 {
@@ -82,8 +86,9 @@ static int transfer(BlockIo *io)
 
     while (pos < io->len) {
         unsigned n = iov_part(io, pos, part);
-        ssize_t ret = io->op == BLOCK_WRITE ? write_part(io->fd, part, n, io->offset + pos, io->fua)
-                                            : preadv(io->fd, part, (int)n, (off_t)(io->offset + pos));
+        ssize_t ret = io->op == BLOCK_WRITE
+                          ? write_part(io->fd, part, n, io->offset + pos, io->fua)
+                          : preadv(io->fd, part, (int)n, (off_t)(io->offset + pos));
 
         if (ret < 0 && errno == EINTR) {
             continue;
@@ -104,7 +109,7 @@ static int transfer(BlockIo *io)
     return 0;
 }
 
-/* ---- O_DIRECT with unfit requests ---------------------------------------------------------------- */
+/* ---- O_DIRECT with unfit requests ----------------------------------------------------------- */
 
 /* Reads [offset, offset + len), both aligned, zeros after the end of the file. */
 static int bounce_read(const FileState *f, int fd, uint8_t *buf, uint64_t offset, uint64_t len)
@@ -200,7 +205,7 @@ static int bounce(BlockIo *io)
     return ret;
 }
 
-/* ---- holes and zeros -------------------------------------------------------------------------------- */
+/* ---- holes and zeros ------------------------------------------------------------------------ */
 
 static bool is_unsupported(int error)
 {
@@ -216,7 +221,8 @@ static int punch(FileState *f, const BlockIo *io)
 
         ret = ioctl(io->fd, BLKDISCARD, range);
     } else {
-        ret = fallocate(io->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)io->offset, (off_t)io->len);
+        ret = fallocate(io->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)io->offset,
+                        (off_t)io->len);
     }
     return ret == 0 ? 0 : -errno;
 }
@@ -250,8 +256,13 @@ static int write_zero_bytes(BlockIo *io)
     memset(buf, 0, BOUNCE_MAX);
     while (ret == 0 && pos < io->len) {
         struct iovec iov = {buf, MIN(io->len - pos, BOUNCE_MAX)};
-        BlockIo part = {.op = BLOCK_WRITE, .offset = io->offset + pos, .len = iov.iov_len, .iov = &iov, .iov_count = 1,
-                        .node = io->node, .fd = io->fd};
+        BlockIo part = {.op = BLOCK_WRITE,
+                        .offset = io->offset + pos,
+                        .len = iov.iov_len,
+                        .iov = &iov,
+                        .iov_count = 1,
+                        .node = io->node,
+                        .fd = io->fd};
 
         ret = file_is_aligned(f, &part) ? transfer(&part) : bounce(&part);
         pos += iov.iov_len;
@@ -272,7 +283,9 @@ static int run_zero(BlockIo *io)
         ret = punch(f, io);
     }
     if (ret < 0 && !f->is_device && !__atomic_load_n(&f->no_zero_range, __ATOMIC_RELAXED)) {
-        ret = fallocate(io->fd, FALLOC_FL_ZERO_RANGE, (off_t)io->offset, (off_t)io->len) == 0 ? 0 : -errno;
+        ret = fallocate(io->fd, FALLOC_FL_ZERO_RANGE, (off_t)io->offset, (off_t)io->len) == 0
+                  ? 0
+                  : -errno;
         if (ret < 0 && is_unsupported(-ret)) {
             __atomic_store_n(&f->no_zero_range, 1, __ATOMIC_RELAXED);
         }
@@ -288,8 +301,8 @@ static int run_zero(BlockIo *io)
     return ret == 0 && io->fua ? sync_data(io->fd) : ret;
 }
 
-/* Once a sync has failed, the pages that could not be written are clean and lost: later syncs must not
- * claim success. */
+/* Once a sync has failed, the pages that could not be written are clean and lost: later syncs must
+ * not claim success. */
 static int run_flush(BlockIo *io)
 {
     FileState *f = io->node->state;

@@ -2,12 +2,13 @@
 /*
  * Image locks, as QEMU 7.2 takes them, so that Kiln, QEMU and qemu-img refuse each other's images.
  *
- * Open-file-description locks of one byte each: byte 100 + n is read-locked by who uses permission n
- * (0 consistent read, 1 write, 2 write unchanged, 3 resize); byte 200 + n by who does not let others
- * have it. After locking, each user looks whether the opposite byte is locked by somebody else.
+ * Open-file-description locks of one byte each: byte 100 + n is read-locked by who uses permission
+ * n (0 consistent read, 1 write, 2 write unchanged, 3 resize); byte 200 + n by who does not let
+ * others have it. After locking, each user looks whether the opposite byte is locked by somebody
+ * else.
  *
- * A refusal names the process: the kernel gives no pid for these locks, so /proc/PID/fdinfo is searched
- * for the lock's line (only processes that we may look at).
+ * A refusal names the process: the kernel gives no pid for these locks, so /proc/PID/fdinfo is
+ * searched for the lock's line (only processes that we may look at).
  */
 #include <dirent.h>
 #include <errno.h>
@@ -44,7 +45,7 @@ bool block_lock_supported(int fd)
     return fcntl(fd, F_OFD_GETLK, &fl) == 0;
 }
 
-/* ---- who holds it -------------------------------------------------------------------------------- */
+/* ---- who holds it --------------------------------------------------------------------------- */
 
 /* Does this fdinfo file show an OFD lock that covers byte? */
 static bool fdinfo_holds(const char *path, off_t byte)
@@ -61,10 +62,11 @@ static bool fdinfo_holds(const char *path, off_t byte)
         char kind[16], mode[16], type[16], where[64], end[32];
         long long start;
 
-        if (sscanf(line, "lock: %*[^:]: %15s %15s %15s %*s %63s %lld %31s", kind, mode, type, where, &start,
-                   end) == 6 &&
+        if (sscanf(line, "lock: %*[^:]: %15s %15s %15s %*s %63s %lld %31s", kind, mode, type, where,
+                   &start, end) == 6 &&
             !strcmp(kind, "OFDLCK")) {
-            found = start <= byte && (!strcmp(end, "EOF") || g_ascii_strtoll(end, NULL, 10) >= byte);
+            found =
+                start <= byte && (!strcmp(end, "EOF") || g_ascii_strtoll(end, NULL, 10) >= byte);
         }
     }
     fclose(file);
@@ -110,7 +112,8 @@ static char *lock_holder(int fd, off_t byte)
             g_autofree char *exe = g_file_read_link(link, NULL);
             g_autofree char *base = exe ? g_path_get_basename(exe) : NULL;
 
-            who = g_strdup_printf("process %s (%s)", entry->d_name, base ? base : "program unknown");
+            who =
+                g_strdup_printf("process %s (%s)", entry->d_name, base ? base : "program unknown");
         }
     }
     if (proc) {
@@ -119,12 +122,14 @@ static char *lock_holder(int fd, off_t byte)
     return who;
 }
 
-static bool lock_refused(int fd, const char *filename, const char *perm, bool wants_exclusive, off_t byte, GError **err)
+static bool lock_refused(int fd, const char *filename, const char *perm, bool wants_exclusive,
+                         off_t byte, GError **err)
 {
     g_autofree char *who = lock_holder(fd, byte);
 
     return error_set(err,
-                     "Failed to get %s\"%s\" lock: image '%s' is in use by %s. End that process first, or share the "
+                     "Failed to get %s\"%s\" lock: image '%s' is in use by %s. End that process "
+                     "first, or share the "
                      "image on purpose with %s",
                      wants_exclusive ? "shared " : "", perm, filename,
                      who ? who : "another process (which one cannot be seen from here)",
@@ -132,7 +137,7 @@ static bool lock_refused(int fd, const char *filename, const char *perm, bool wa
                                      : "read-only=on, or file.locking=off");
 }
 
-/* ---- taking and dropping --------------------------------------------------------------------------- */
+/* ---- taking and dropping -------------------------------------------------------------------- */
 
 static void drop_locks(int fd, uint32_t used, uint32_t unshared)
 {
@@ -158,15 +163,18 @@ static bool take_locks(int fd, const char *filename, uint32_t used, uint32_t uns
             ret = lock_byte(fd, LOCK_UNSHARED_BASE + bit, F_RDLCK);
         }
         if (ret) {
-            return error_set_errno(err, -ret, "Failed to lock image '%s' (file.locking=off does without)", filename);
+            return error_set_errno(
+                err, -ret, "Failed to lock image '%s' (file.locking=off does without)", filename);
         }
     }
     return true;
 }
 
-static bool check_locks(int fd, const char *filename, uint32_t used, uint32_t unshared, GError **err)
+static bool check_locks(int fd, const char *filename, uint32_t used, uint32_t unshared,
+                        GError **err)
 {
-    static const char *const names[LOCK_BITS] = {"consistent read", "write", "write unchanged", "resize"};
+    static const char *const names[LOCK_BITS] = {"consistent read", "write", "write unchanged",
+                                                 "resize"};
 
     for (unsigned bit = 0; bit < LOCK_BITS; bit++) {
         if ((used & (1u << bit)) && byte_is_held(fd, LOCK_UNSHARED_BASE + bit)) {
@@ -179,8 +187,8 @@ static bool check_locks(int fd, const char *filename, uint32_t used, uint32_t un
     return true;
 }
 
-bool block_lock(int fd, const char *filename, uint32_t held_used, uint32_t held_unshared, uint32_t used,
-                uint32_t unshared, GError **err)
+bool block_lock(int fd, const char *filename, uint32_t held_used, uint32_t held_unshared,
+                uint32_t used, uint32_t unshared, GError **err)
 {
     uint32_t new_used = used & ~held_used, new_unshared = unshared & ~held_unshared;
 

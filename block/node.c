@@ -7,7 +7,8 @@
 #include "util/log.h"
 
 static const BlockDriver *const drivers[] = {
-    &block_driver_file, &block_driver_host_device, &block_driver_host_cdrom, &block_driver_raw, &block_driver_null,
+    &block_driver_file, &block_driver_host_device, &block_driver_host_cdrom,
+    &block_driver_raw,  &block_driver_null,
 };
 
 const BlockDriver *block_driver_find(const char *name)
@@ -20,7 +21,7 @@ const BlockDriver *block_driver_find(const char *name)
     return NULL;
 }
 
-/* ---- the VM's state ---------------------------------------------------------------------------- */
+/* ---- the VM's state ------------------------------------------------------------------------- */
 
 static void on_run_state(void *opaque, bool running, RunState state)
 {
@@ -35,7 +36,10 @@ static void on_run_state(void *opaque, bool running, RunState state)
     }
 }
 
-static void on_exit_vm(void *opaque) { blk_cleanup(opaque); }
+static void on_exit_vm(void *opaque)
+{
+    blk_cleanup(opaque);
+}
 
 BlockState *block_state(Vm *vm)
 {
@@ -96,7 +100,7 @@ void blk_cleanup(Vm *vm)
     vm->block = NULL;
 }
 
-/* ---- engines ------------------------------------------------------------------------------------ */
+/* ---- engines -------------------------------------------------------------------------------- */
 
 BlockEngine *block_engine(Vm *vm, BlockAio kind, GError **err)
 {
@@ -121,7 +125,8 @@ BlockEngine *block_engine(Vm *vm, BlockAio kind, GError **err)
     }
     if (!s->engine_warned[kind]) {
         s->engine_warned[kind] = true;
-        report_warning("aio=%s is not available here, using the thread pool: %s", names[kind], why->message);
+        report_warning("aio=%s is not available here, using the thread pool: %s", names[kind],
+                       why->message);
     }
     return block_engine(vm, BLOCK_AIO_THREADS, err);
 }
@@ -139,7 +144,7 @@ bool block_wait_one(Vm *vm)
     return false;
 }
 
-/* ---- nodes -------------------------------------------------------------------------------------- */
+/* ---- nodes ---------------------------------------------------------------------------------- */
 
 BlockNode *block_node_find(Vm *vm, const char *name)
 {
@@ -209,8 +214,11 @@ static bool node_set_name(BlockNode *node, BlockOpts *opts, GError **err)
         return true;
     }
     if (!name_is_well_formed(name)) {
-        return error_set(err, "Invalid node-name: '%s' (letters, digits, '-', '.', '_', starting with a letter, at most "
-                              "31)", name);
+        return error_set(err,
+                         "Invalid node-name: '%s' (letters, digits, '-', '.', '_', starting with a "
+                         "letter, at most "
+                         "31)",
+                         name);
     }
     if (block_node_find(node->vm, name) || blk_find(node->vm, name)) {
         return error_set(err, "Duplicate nodes with node-name='%s'", name);
@@ -261,7 +269,8 @@ static bool node_open_child(BlockNode *node, BlockOpts *opts, GError **err)
             return error_set(err, "Cannot find device='' nor node-name='%s'", ref);
         }
         if (block_opts_has_prefix(opts, "file")) {
-            return error_set(err, "Cannot reference an existing block device with additional options or a new filename");
+            return error_set(err, "Cannot reference an existing block device with additional "
+                                  "options or a new filename");
         }
         node->child = block_node_ref(child);
         return true;
@@ -286,9 +295,12 @@ static const BlockDriver *take_driver(BlockOpts *opts, GError **err)
     }
     drv = block_driver_find(name);
     if (!drv && block_format_is_planned(name)) {
-        error_set(err, "format '%s' is not supported yet; convert the image: qemu-img convert -O raw", name);
+        error_set(err,
+                  "format '%s' is not supported yet; convert the image: qemu-img convert -O raw",
+                  name);
     } else if (!drv) {
-        error_set(err, "Unknown driver '%s' (known: raw, file, host_device, host_cdrom, null-co)", name);
+        error_set(err, "Unknown driver '%s' (known: raw, file, host_device, host_cdrom, null-co)",
+                  name);
     }
     return drv;
 }
@@ -298,7 +310,8 @@ static bool node_open(BlockNode *node, BlockOpts *opts, GError **err)
     const char *left;
 
     if (!node_set_name(node, opts, err) || !node_common_options(node, opts, err) ||
-        (node->drv->is_format && !node_open_child(node, opts, err)) || !node->drv->open(node, opts, err)) {
+        (node->drv->is_format && !node_open_child(node, opts, err)) ||
+        !node->drv->open(node, opts, err)) {
         return false;
     }
     left = block_opts_left(opts);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * null-co: a device that keeps nothing: writes vanish, reads leave the buffer as it is (or give zeros
- * with read-zeroes=on). For measurements and tests. Latency is not simulated.
+ * null-co: a device that keeps nothing: writes vanish, reads leave the buffer as it is (or give
+ * zeros with read-zeroes=on). For measurements and tests. Latency is not simulated.
  */
 #include "block/block_int.h"
 
@@ -18,7 +18,10 @@ static bool null_open(BlockNode *node, BlockOpts *opts, GError **err)
            block_opts_take_bool(opts, "read-zeroes", &n->read_zeroes, err);
 }
 
-static void null_finish(BlockIo *io, int result) { io->done(io, result); }
+static void null_finish(BlockIo *io, int result)
+{
+    io->done(io, result);
+}
 
 static void null_submit(BlockNode *node, BlockIo *io)
 {

@@ -101,7 +101,7 @@ const char *block_opts_left(const BlockOpts *opts)
     return first;
 }
 
-/* ---- values ------------------------------------------------------------------------------------ */
+/* ---- values --------------------------------------------------------------------------------- */
 
 bool block_opts_take_bool(BlockOpts *opts, const char *key, bool *value, GError **err)
 {
@@ -110,9 +110,11 @@ bool block_opts_take_bool(BlockOpts *opts, const char *key, bool *value, GError 
     if (!text) {
         return true;
     }
-    if (!strcmp(text, "on") || !strcmp(text, "yes") || !strcmp(text, "true") || !strcmp(text, "y")) {
+    if (!strcmp(text, "on") || !strcmp(text, "yes") || !strcmp(text, "true") ||
+        !strcmp(text, "y")) {
         *value = true;
-    } else if (!strcmp(text, "off") || !strcmp(text, "no") || !strcmp(text, "false") || !strcmp(text, "n")) {
+    } else if (!strcmp(text, "off") || !strcmp(text, "no") || !strcmp(text, "false") ||
+               !strcmp(text, "n")) {
         *value = false;
     } else {
         return error_set(err, "Parameter '%s' expects 'on' or 'off', not '%s'", key, text);
@@ -120,7 +122,8 @@ bool block_opts_take_bool(BlockOpts *opts, const char *key, bool *value, GError 
     return true;
 }
 
-bool block_opts_take_size(BlockOpts *opts, const char *key, uint64_t *value, bool *present, GError **err)
+bool block_opts_take_size(BlockOpts *opts, const char *key, uint64_t *value, bool *present,
+                          GError **err)
 {
     g_autofree char *text = block_opts_take(opts, key);
     static const char suffixes[] = "bkmgtpe";
@@ -142,14 +145,18 @@ bool block_opts_take_size(BlockOpts *opts, const char *key, uint64_t *value, boo
         shift = s ? 10 * (unsigned)(s - suffixes) : 0;
         end += s != NULL;
     }
-    if (end == text || *end || errno || *text == '-' || number > (UINT64_C(0x7fffffffffffffff) >> shift)) {
-        return error_set(err, "Parameter '%s' expects a size (a number, with k, M, G or T), not '%s'", key, text);
+    if (end == text || *end || errno || *text == '-' ||
+        number > (UINT64_C(0x7fffffffffffffff) >> shift)) {
+        return error_set(err,
+                         "Parameter '%s' expects a size (a number, with k, M, G or T), not '%s'",
+                         key, text);
     }
     *value = number << shift;
     return true;
 }
 
-bool block_opts_take_enum(BlockOpts *opts, const char *key, const char *const *values, int *value, GError **err)
+bool block_opts_take_enum(BlockOpts *opts, const char *key, const char *const *values, int *value,
+                          GError **err)
 {
     g_autofree char *text = block_opts_take(opts, key);
     g_autofree char *all = NULL;
@@ -164,10 +171,11 @@ bool block_opts_take_enum(BlockOpts *opts, const char *key, const char *const *v
         }
     }
     all = g_strjoinv(", ", (char **)values);
-    return error_set(err, "Parameter '%s' does not accept value '%s' (possible values: %s)", key, text, all);
+    return error_set(err, "Parameter '%s' does not accept value '%s' (possible values: %s)", key,
+                     text, all);
 }
 
-/* ---- text -------------------------------------------------------------------------------------- */
+/* ---- text ----------------------------------------------------------------------------------- */
 
 /* The next part up to a single comma, with ",," made ",". Moves *text past it. */
 static char *next_part(const char **text)
@@ -215,14 +223,16 @@ BlockOpts *block_opts_parse(const char *text, const char *implied_key, GError **
     return opts;
 }
 
-static bool flatten(BlockOpts *opts, const char *prefix, json_object *value, unsigned depth, GError **err)
+static bool flatten(BlockOpts *opts, const char *prefix, json_object *value, unsigned depth,
+                    GError **err)
 {
     if (depth > 16) {
         return error_set(err, "Parameter '%s' is nested too deeply", prefix);
     }
     switch (json_object_get_type(value)) {
     case json_type_object:
-        json_object_object_foreach(value, key, member) {
+        json_object_object_foreach(value, key, member)
+        {
             g_autofree char *full = *prefix ? g_strdup_printf("%s.%s", prefix, key) : g_strdup(key);
 
             if (!flatten(opts, full, member, depth + 1, err)) {
@@ -238,7 +248,8 @@ static bool flatten(BlockOpts *opts, const char *prefix, json_object *value, uns
         block_opts_set(opts, prefix, json_object_get_string(value));
         return true;
     default:
-        return error_set(err, "Parameter '%s' expects a string, a number, a boolean or an object", prefix);
+        return error_set(err, "Parameter '%s' expects a string, a number, a boolean or an object",
+                         prefix);
     }
 }
 
@@ -249,7 +260,8 @@ BlockOpts *block_opts_parse_json(const char *text, GError **err)
     BlockOpts *opts = NULL;
 
     if (!root || !json_object_is_type(root, json_type_object)) {
-        error_set(err, "JSON parse error: %s", root ? "an object is expected" : json_tokener_error_desc(why));
+        error_set(err, "JSON parse error: %s",
+                  root ? "an object is expected" : json_tokener_error_desc(why));
     } else {
         opts = block_opts_new();
         if (!flatten(opts, "", root, 0, err)) {

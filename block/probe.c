@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What format the first bytes of an image show. Used to refuse, never to choose anything but raw: a
- * format is taken only when the user names it, because a guest can write any header into a raw image
- * (CVE-2024-4467's family).
+ * format is taken only when the user names it, because a guest can write any header into a raw
+ * image (CVE-2024-4467's family).
  */
 #include "block/block_int.h"
 
@@ -45,9 +45,10 @@ const char *block_probe_format(const uint8_t *buf, size_t len, const char *filen
 
 bool block_format_is_planned(const char *name)
 {
-    static const char *const planned[] = {"qcow2", "qcow", "vmdk", "vpc", "vhdx", "vdi", "qed", "luks",
-                                          "parallels", "bochs", "cloop", "dmg", "nbd", "ssh", "http", "https",
-                                          "throttle", "copy-on-read", "blkdebug", "null-aio", "quorum", NULL};
+    static const char *const planned[] = {
+        "qcow2",     "qcow",         "vmdk",     "vpc",      "vhdx",   "vdi", "qed",  "luks",
+        "parallels", "bochs",        "cloop",    "dmg",      "nbd",    "ssh", "http", "https",
+        "throttle",  "copy-on-read", "blkdebug", "null-aio", "quorum", NULL};
 
     return g_strv_contains(planned, name);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * raw: the bytes of its file, or a window of them (offset=, size=). Requests are handed on in place.
+ * raw: the bytes of its file, or a window of them (offset=, size=). Requests are handed on in
+ * place.
  *
  * When nobody said that the image is raw, a write to its first sector that would make it look like
  * another format is refused, as QEMU does: a later probe would believe the guest.
@@ -11,8 +12,8 @@
 #include "util/log.h"
 
 typedef struct RawState {
-    uint64_t offset;            /* of the window in the file */
-    uint64_t size;              /* of the window, when has_size */
+    uint64_t offset; /* of the window in the file */
+    uint64_t size;   /* of the window, when has_size */
     bool has_size;
 } RawState;
 
@@ -26,9 +27,11 @@ static bool raw_open(BlockNode *node, BlockOpts *opts, GError **err)
         return false;
     }
     if (r->offset > file_size || (r->has_size && r->size > file_size - r->offset)) {
-        return error_set(err, "The sum of offset (%" PRIu64 ") and size (%" PRIu64
-                              ") has to be smaller or equal to the actual size of the containing file (%" PRIu64 ")",
-                         r->offset, r->size, file_size);
+        return error_set(
+            err,
+            "The sum of offset (%" PRIu64 ") and size (%" PRIu64
+            ") has to be smaller or equal to the actual size of the containing file (%" PRIu64 ")",
+            r->offset, r->size, file_size);
     }
     if (r->has_size && r->size % BLOCK_SECTOR) {
         return error_set(err, "Specified size is not multiple of %u", BLOCK_SECTOR);
@@ -37,15 +40,16 @@ static bool raw_open(BlockNode *node, BlockOpts *opts, GError **err)
     node->filename = g_strdup(node->child->filename);
     if (node->child->read_only && !node->read_only) {
         if (!node->auto_read_only && !node->child->auto_read_only) {
-            return error_set(err, "Block node is read-only: '%s' was opened so; use read-only=on here too",
-                             node->child->name);
+            return error_set(
+                err, "Block node is read-only: '%s' was opened so; use read-only=on here too",
+                node->child->name);
         }
         node->read_only = true;
     }
     return true;
 }
 
-/* ---- writes to sector 0 of a guessed image -------------------------------------------------------- */
+/* ---- writes to sector 0 of a guessed image -------------------------------------------------- */
 
 typedef struct GuardedWrite {
     BlockIo io;
@@ -64,10 +68,13 @@ static void guarded_done(BlockIo *io, int result)
     outer->done(outer, result);
 }
 
-static void outer_finish(BlockIo *io, int result) { io->done(io, result); }
+static void outer_finish(BlockIo *io, int result)
+{
+    io->done(io, result);
+}
 
-/* Looks at a private copy of the sector, which is also what gets written: the guest may change its own
- * buffer meanwhile. */
+/* Looks at a private copy of the sector, which is also what gets written: the guest may change its
+ * own buffer meanwhile. */
 static void guarded_write(BlockNode *node, BlockIo *io)
 {
     GuardedWrite *g;
@@ -83,8 +90,10 @@ static void guarded_write(BlockNode *node, BlockIo *io)
     iov_to_buf(io->iov, io->iov_count, 0, g->first, sizeof g->first);
     format = block_probe_format(g->first, sizeof g->first, NULL);
     if (strcmp(format, "raw")) {
-        report_warning("A guest tried to write a %s header to sector 0 of '%s', whose format was guessed as raw: "
-                       "refused (format=raw lifts this)", format, node->filename);
+        report_warning("A guest tried to write a %s header to sector 0 of '%s', whose format was "
+                       "guessed as raw: "
+                       "refused (format=raw lifts this)",
+                       format, node->filename);
         g_free(g);
         io->finish = outer_finish;
         block_io_finish_later(node->vm, io, -EPERM);
@@ -102,12 +111,17 @@ static void guarded_write(BlockNode *node, BlockIo *io)
         g->iov[g->count++] = (struct iovec){(char *)part.iov_base + skip, part.iov_len - skip};
         skip = 0;
     }
-    g->io = (BlockIo){.op = BLOCK_WRITE, .fua = io->fua, .offset = io->offset, .len = io->len, .iov = g->iov,
-                      .iov_count = g->count, .done = guarded_done};
+    g->io = (BlockIo){.op = BLOCK_WRITE,
+                      .fua = io->fua,
+                      .offset = io->offset,
+                      .len = io->len,
+                      .iov = g->iov,
+                      .iov_count = g->count,
+                      .done = guarded_done};
     block_node_submit(node->child, &g->io);
 }
 
-/* ---- requests ------------------------------------------------------------------------------------- */
+/* ---- requests ------------------------------------------------------------------------------- */
 
 static void raw_submit(BlockNode *node, BlockIo *io)
 {

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * ATA commands of disks (ATA/ATAPI-7, chapter 6; DATA SET MANAGEMENT from ACS-2) and the table of all
- * commands.
+ * ATA commands of disks (ATA/ATAPI-7, chapter 6; DATA SET MANAGEMENT from ACS-2) and the table of
+ * all commands.
  *
- * Address and count registers advance when a piece has been transferred, so after an error they name
- * where it happened. Not done: security (absent from IDENTIFY; SECURITY FREEZE LOCK is accepted as
- * QEMU does), the CFA set, READ LONG, streaming, queued commands.
+ * Address and count registers advance when a piece has been transferred, so after an error they
+ * name where it happened. Not done: security (absent from IDENTIFY; SECURITY FREEZE LOCK is
+ * accepted as QEMU does), the CFA set, READ LONG, streaming, queued commands.
  */
 #include "hw/ide/ide.h"
 #include "util/trace.h"
 
-/* ---- addresses ------------------------------------------------------------------------------------------ */
+/* ---- addresses ------------------------------------------------------------------------------ */
 
 /* Out of range in any mode gives a number beyond the capacity. */
 static uint64_t get_sector(const IdeDrive *d)
@@ -20,12 +20,14 @@ static uint64_t get_sector(const IdeDrive *d)
     if (!(d->select & 0x40)) {
         uint64_t cylinder = (uint64_t)d->hcyl << 8 | d->lcyl;
 
-        return d->sector ? (cylinder * d->heads + (d->select & 0xf)) * d->secs + d->sector - 1 : UINT64_MAX;
+        return d->sector ? (cylinder * d->heads + (d->select & 0xf)) * d->secs + d->sector - 1
+                         : UINT64_MAX;
     }
     if (!d->lba48) {
         return (uint64_t)(d->select & 0xf) << 24 | low;
     }
-    return (uint64_t)d->hob_hcyl << 40 | (uint64_t)d->hob_lcyl << 32 | (uint64_t)d->hob_sector << 24 | low;
+    return (uint64_t)d->hob_hcyl << 40 | (uint64_t)d->hob_lcyl << 32 |
+           (uint64_t)d->hob_sector << 24 | low;
 }
 
 static void set_sector(IdeDrive *d, uint64_t n)
@@ -76,9 +78,12 @@ static void advance(IdeDrive *d, uint32_t n)
     d->nsector -= MIN(n, d->nsector);
 }
 
-static bool in_range(const IdeDrive *d, uint32_t n) { return range_fits(get_sector(d), n, d->sectors); }
+static bool in_range(const IdeDrive *d, uint32_t n)
+{
+    return range_fits(get_sector(d), n, d->sectors);
+}
 
-/* ---- PIO ------------------------------------------------------------------------------------------------------ */
+/* ---- PIO ------------------------------------------------------------------------------------ */
 
 static uint32_t next_piece(const IdeDrive *d)
 {
@@ -173,8 +178,14 @@ static bool pio_write(IdeDrive *d, bool lba48, int piece, bool fua)
     return false;
 }
 
-static bool cmd_read_pio(IdeDrive *d, uint8_t cmd) { return pio_read(d, cmd == 0x24, 1); }
-static bool cmd_write_pio(IdeDrive *d, uint8_t cmd) { return pio_write(d, cmd == 0x34, 1, false); }
+static bool cmd_read_pio(IdeDrive *d, uint8_t cmd)
+{
+    return pio_read(d, cmd == 0x24, 1);
+}
+static bool cmd_write_pio(IdeDrive *d, uint8_t cmd)
+{
+    return pio_write(d, cmd == 0x34, 1, false);
+}
 
 static bool cmd_read_multiple(IdeDrive *d, uint8_t cmd)
 {
@@ -194,7 +205,7 @@ static bool cmd_write_multiple(IdeDrive *d, uint8_t cmd)
     return pio_write(d, cmd != 0xc5, d->mult_sectors, cmd == 0xce);
 }
 
-/* ---- DMA -------------------------------------------------------------------------------------------------------- */
+/* ---- DMA ------------------------------------------------------------------------------------ */
 
 static void dma_fail(IdeDrive *d)
 {
@@ -251,8 +262,14 @@ static void dma_done(IdeDrive *d, int result, bool read)
     ide_raise_irq(d->bus);
 }
 
-static void dma_read_done(IdeDrive *d, int result) { dma_done(d, result, true); }
-static void dma_write_done(IdeDrive *d, int result) { dma_done(d, result, false); }
+static void dma_read_done(IdeDrive *d, int result)
+{
+    dma_done(d, result, true);
+}
+static void dma_write_done(IdeDrive *d, int result)
+{
+    dma_done(d, result, false);
+}
 
 static void dma_step(IdeDrive *d, bool read)
 {
@@ -265,14 +282,22 @@ static void dma_step(IdeDrive *d, bool read)
         return;
     }
     if (read) {
-        ide_submit_read(d, get_sector(d) * IDE_SECTOR, d->dma_vec.iov, d->dma_vec.count, dma_read_done);
+        ide_submit_read(d, get_sector(d) * IDE_SECTOR, d->dma_vec.iov, d->dma_vec.count,
+                        dma_read_done);
     } else {
-        ide_submit_write(d, get_sector(d) * IDE_SECTOR, d->dma_vec.iov, d->dma_vec.count, d->fua, dma_write_done);
+        ide_submit_write(d, get_sector(d) * IDE_SECTOR, d->dma_vec.iov, d->dma_vec.count, d->fua,
+                         dma_write_done);
     }
 }
 
-static void dma_read_ready(IdeDrive *d) { dma_step(d, true); }
-static void dma_write_ready(IdeDrive *d) { dma_step(d, false); }
+static void dma_read_ready(IdeDrive *d)
+{
+    dma_step(d, true);
+}
+static void dma_write_ready(IdeDrive *d)
+{
+    dma_step(d, false);
+}
 
 static bool dma_command(IdeDrive *d, bool lba48, bool fua, void (*fn)(IdeDrive *d))
 {
@@ -287,14 +312,17 @@ static bool dma_command(IdeDrive *d, bool lba48, bool fua, void (*fn)(IdeDrive *
     return false;
 }
 
-static bool cmd_read_dma(IdeDrive *d, uint8_t cmd) { return dma_command(d, cmd == 0x25, false, dma_read_ready); }
+static bool cmd_read_dma(IdeDrive *d, uint8_t cmd)
+{
+    return dma_command(d, cmd == 0x25, false, dma_read_ready);
+}
 
 static bool cmd_write_dma(IdeDrive *d, uint8_t cmd)
 {
     return dma_command(d, cmd == 0x35 || cmd == 0x3d, cmd == 0x3d, dma_write_ready);
 }
 
-/* ---- TRIM --------------------------------------------------------------------------------------------------------- */
+/* ---- TRIM ----------------------------------------------------------------------------------- */
 
 static void trim_next(IdeDrive *d);
 
@@ -338,7 +366,8 @@ static void trim_ready(IdeDrive *d)
         return;
     }
     d->buf_pos = 0;
-    d->buf_end = (uint32_t)iov_to_buf(d->dma_vec.iov, d->dma_vec.count, 0, d->io_buffer, n * IDE_SECTOR);
+    d->buf_end =
+        (uint32_t)iov_to_buf(d->dma_vec.iov, d->dma_vec.count, 0, d->io_buffer, n * IDE_SECTOR);
     ide_dma_unmap(d, true);
     trim_next(d);
 }
@@ -346,7 +375,8 @@ static void trim_ready(IdeDrive *d)
 static bool cmd_data_set_management(IdeDrive *d, uint8_t cmd)
 {
     (void)cmd;
-    if (!(d->feature & 1) || !d->trim || d->hob_nsector > 1 || (d->hob_nsector == 1 && (uint8_t)d->nsector)) {
+    if (!(d->feature & 1) || !d->trim || d->hob_nsector > 1 ||
+        (d->hob_nsector == 1 && (uint8_t)d->nsector)) {
         ide_abort(d);
         return true;
     }
@@ -357,7 +387,7 @@ static bool cmd_data_set_management(IdeDrive *d, uint8_t cmd)
     return dma_command(d, true, false, trim_ready);
 }
 
-/* ---- flush, verify, power, small ones ---------------------------------------------------------------------------------- */
+/* ---- flush, verify, power, small ones ------------------------------------------------------- */
 
 static void flush_done(IdeDrive *d, int result)
 {
@@ -566,7 +596,7 @@ static bool cmd_set_features(IdeDrive *d, uint8_t cmd)
     return true;
 }
 
-/* ---- after the VM was stopped by an error ---------------------------------------------------------------------------------- */
+/* ---- after the VM was stopped by an error --------------------------------------------------- */
 
 void ide_ata_retry(IdeDrive *d, int kind)
 {
@@ -587,7 +617,9 @@ void ide_ata_retry(IdeDrive *d, int kind)
         /* From the start: the bus master begins its table anew. */
         set_sector(d, (uint64_t)bus->retry_sector_num);
         d->nsector = bus->retry_nsector;
-        ide_dma_begin(d, kind & IDE_RETRY_TRIM ? trim_ready : kind & IDE_RETRY_READ ? dma_read_ready : dma_write_ready);
+        ide_dma_begin(d, kind & IDE_RETRY_TRIM   ? trim_ready
+                         : kind & IDE_RETRY_READ ? dma_read_ready
+                                                 : dma_write_ready);
     } else if (kind & IDE_RETRY_READ) {
         ide_sector_read(d);
     } else {
@@ -595,41 +627,41 @@ void ide_ata_retry(IdeDrive *d, int kind)
     }
 }
 
-/* ---- the table ----------------------------------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------ */
 
 #define HD (1u << IDE_HD)
 #define CD (1u << IDE_CD)
 
 const IdeCommand ide_commands[256] = {
-    [0x00] = {cmd_abort, HD | CD, false},          /* NOP */
+    [0x00] = {cmd_abort, HD | CD, false}, /* NOP */
     [0x06] = {cmd_data_set_management, HD, true},
     [0x08] = {cmd_device_reset, CD, false},
-    [0x10] = {cmd_nop, HD, true},                  /* RECALIBRATE */
-    [0x20] = {cmd_read_pio, HD, false},            /* READ SECTORS */
+    [0x10] = {cmd_nop, HD, true},       /* RECALIBRATE */
+    [0x20] = {cmd_read_pio, HD, false}, /* READ SECTORS */
     [0x21] = {cmd_read_pio, HD, false},
-    [0x24] = {cmd_read_pio, HD, false},            /* READ SECTORS EXT */
-    [0x25] = {cmd_read_dma, HD, false},            /* READ DMA EXT */
-    [0x27] = {cmd_native_max, HD, true},           /* READ NATIVE MAX ADDRESS EXT */
-    [0x29] = {cmd_read_multiple, HD, false},       /* READ MULTIPLE EXT */
-    [0x30] = {cmd_write_pio, HD, false},           /* WRITE SECTORS */
+    [0x24] = {cmd_read_pio, HD, false},      /* READ SECTORS EXT */
+    [0x25] = {cmd_read_dma, HD, false},      /* READ DMA EXT */
+    [0x27] = {cmd_native_max, HD, true},     /* READ NATIVE MAX ADDRESS EXT */
+    [0x29] = {cmd_read_multiple, HD, false}, /* READ MULTIPLE EXT */
+    [0x30] = {cmd_write_pio, HD, false},     /* WRITE SECTORS */
     [0x31] = {cmd_write_pio, HD, false},
-    [0x34] = {cmd_write_pio, HD, false},           /* WRITE SECTORS EXT */
-    [0x35] = {cmd_write_dma, HD, false},           /* WRITE DMA EXT */
-    [0x39] = {cmd_write_multiple, HD, false},      /* WRITE MULTIPLE EXT */
-    [0x3c] = {cmd_write_pio, HD, false},           /* WRITE VERIFY */
-    [0x3d] = {cmd_write_dma, HD, false},           /* WRITE DMA FUA EXT */
-    [0x40] = {cmd_verify, HD, true},               /* READ VERIFY SECTORS */
+    [0x34] = {cmd_write_pio, HD, false},      /* WRITE SECTORS EXT */
+    [0x35] = {cmd_write_dma, HD, false},      /* WRITE DMA EXT */
+    [0x39] = {cmd_write_multiple, HD, false}, /* WRITE MULTIPLE EXT */
+    [0x3c] = {cmd_write_pio, HD, false},      /* WRITE VERIFY */
+    [0x3d] = {cmd_write_dma, HD, false},      /* WRITE DMA FUA EXT */
+    [0x40] = {cmd_verify, HD, true},          /* READ VERIFY SECTORS */
     [0x41] = {cmd_verify, HD, true},
-    [0x42] = {cmd_verify, HD, true},               /* READ VERIFY SECTORS EXT */
-    [0x70] = {cmd_nop, HD, true},                  /* SEEK */
-    [0x90] = {cmd_diagnostic, HD | CD, false},     /* EXECUTE DEVICE DIAGNOSTIC */
-    [0x91] = {cmd_nop, HD, true},                  /* INITIALIZE DEVICE PARAMETERS */
-    [0x94] = {cmd_nop, HD, false},                 /* STANDBY IMMEDIATE (old code) */
-    [0x95] = {cmd_nop, HD, false},                 /* IDLE IMMEDIATE (old) */
-    [0x96] = {cmd_nop, HD, false},                 /* STANDBY (old) */
-    [0x97] = {cmd_nop, HD, false},                 /* IDLE (old) */
-    [0x98] = {cmd_check_power, HD, true},          /* CHECK POWER MODE (old) */
-    [0x99] = {cmd_nop, HD, false},                 /* SLEEP (old) */
+    [0x42] = {cmd_verify, HD, true},           /* READ VERIFY SECTORS EXT */
+    [0x70] = {cmd_nop, HD, true},              /* SEEK */
+    [0x90] = {cmd_diagnostic, HD | CD, false}, /* EXECUTE DEVICE DIAGNOSTIC */
+    [0x91] = {cmd_nop, HD, true},              /* INITIALIZE DEVICE PARAMETERS */
+    [0x94] = {cmd_nop, HD, false},             /* STANDBY IMMEDIATE (old code) */
+    [0x95] = {cmd_nop, HD, false},             /* IDLE IMMEDIATE (old) */
+    [0x96] = {cmd_nop, HD, false},             /* STANDBY (old) */
+    [0x97] = {cmd_nop, HD, false},             /* IDLE (old) */
+    [0x98] = {cmd_check_power, HD, true},      /* CHECK POWER MODE (old) */
+    [0x99] = {cmd_nop, HD, false},             /* SLEEP (old) */
     [0xa0] = {ide_cmd_packet, CD, false},
     [0xa1] = {ide_cmd_identify_packet, CD, false},
     [0xb0] = {ide_cmd_smart, HD, true},
@@ -640,17 +672,17 @@ const IdeCommand ide_commands[256] = {
     [0xc9] = {cmd_read_dma, HD, false},
     [0xca] = {cmd_write_dma, HD, false},
     [0xcb] = {cmd_write_dma, HD, false},
-    [0xce] = {cmd_write_multiple, HD, false},      /* WRITE MULTIPLE FUA EXT */
-    [0xe0] = {cmd_nop, HD, false},                 /* STANDBY IMMEDIATE */
-    [0xe1] = {cmd_nop, HD, false},                 /* IDLE IMMEDIATE */
-    [0xe2] = {cmd_nop, HD, false},                 /* STANDBY */
-    [0xe3] = {cmd_nop, HD, false},                 /* IDLE */
+    [0xce] = {cmd_write_multiple, HD, false}, /* WRITE MULTIPLE FUA EXT */
+    [0xe0] = {cmd_nop, HD, false},            /* STANDBY IMMEDIATE */
+    [0xe1] = {cmd_nop, HD, false},            /* IDLE IMMEDIATE */
+    [0xe2] = {cmd_nop, HD, false},            /* STANDBY */
+    [0xe3] = {cmd_nop, HD, false},            /* IDLE */
     [0xe5] = {cmd_check_power, HD, true},
-    [0xe6] = {cmd_nop, HD, false},                 /* SLEEP */
-    [0xe7] = {cmd_flush, HD | CD, true},           /* FLUSH CACHE */
-    [0xea] = {cmd_flush, HD, true},                /* FLUSH CACHE EXT */
+    [0xe6] = {cmd_nop, HD, false},       /* SLEEP */
+    [0xe7] = {cmd_flush, HD | CD, true}, /* FLUSH CACHE */
+    [0xea] = {cmd_flush, HD, true},      /* FLUSH CACHE EXT */
     [0xec] = {ide_cmd_identify, HD | CD, true},
     [0xef] = {cmd_set_features, HD | CD, true},
-    [0xf5] = {cmd_nop, HD, true},                  /* SECURITY FREEZE LOCK */
-    [0xf8] = {cmd_native_max, HD, true},           /* READ NATIVE MAX ADDRESS */
+    [0xf5] = {cmd_nop, HD, true},        /* SECURITY FREEZE LOCK */
+    [0xf8] = {cmd_native_max, HD, true}, /* READ NATIVE MAX ADDRESS */
 };

@@ -19,7 +19,12 @@
 #define CD_RAW_SECTOR 2352
 #define MAX_CD_SECTORS (80u * 60 * 75) /* more, and it is a DVD */
 
-enum { SENSE_NOT_READY = 2, SENSE_MEDIUM_ERROR = 3, SENSE_ILLEGAL_REQUEST = 5, SENSE_UNIT_ATTENTION = 6 };
+enum {
+    SENSE_NOT_READY = 2,
+    SENSE_MEDIUM_ERROR = 3,
+    SENSE_ILLEGAL_REQUEST = 5,
+    SENSE_UNIT_ATTENTION = 6
+};
 enum {
     ASC_UNRECOVERED_READ = 0x11,
     ASC_INVALID_COMMAND = 0x20,
@@ -39,11 +44,11 @@ typedef struct PacketCommand {
 enum {
     ALLOW_ATTENTION = 1, /* runs while a unit attention is pending */
     NEEDS_MEDIUM = 2,
-    NO_DATA = 4,         /* a byte count of 0 is fine */
-    MAYBE_DATA = 8,      /* may turn out to have none */
+    NO_DATA = 4,    /* a byte count of 0 is fine */
+    MAYBE_DATA = 8, /* may turn out to have none */
 };
 
-/* ---- ends ---------------------------------------------------------------------------------------------- */
+/* ---- ends ----------------------------------------------------------------------------------- */
 
 static void command_ok(IdeDrive *d)
 {
@@ -69,12 +74,21 @@ static void command_error(IdeDrive *d, uint8_t key, uint8_t asc)
     ide_raise_irq(d->bus);
 }
 
-static void invalid_field(IdeDrive *d) { command_error(d, SENSE_ILLEGAL_REQUEST, ASC_INVALID_FIELD); }
+static void invalid_field(IdeDrive *d)
+{
+    command_error(d, SENSE_ILLEGAL_REQUEST, ASC_INVALID_FIELD);
+}
 
-static bool has_medium(const IdeDrive *d) { return !d->tray_open && blk_is_inserted(d->blk) && blk_size(d->blk) > 0; }
-static uint64_t total_sectors(const IdeDrive *d) { return blk_size(d->blk) / CD_SECTOR; }
+static bool has_medium(const IdeDrive *d)
+{
+    return !d->tray_open && blk_is_inserted(d->blk) && blk_size(d->blk) > 0;
+}
+static uint64_t total_sectors(const IdeDrive *d)
+{
+    return blk_size(d->blk) / CD_SECTOR;
+}
 
-/* ---- reading the medium ----------------------------------------------------------------------------------- */
+/* ---- reading the medium --------------------------------------------------------------------- */
 
 /* Minute, second, frame of a sector, 2 seconds of lead-in included. */
 static void put_msf(uint8_t *p, uint64_t lba)
@@ -96,7 +110,7 @@ static void add_raw_frames(IdeDrive *d, uint8_t *base, uint32_t count)
         memset(frame, 0xff, 12);
         frame[0] = frame[11] = 0;
         put_msf(frame + 12, d->atapi_sector + i);
-        frame[15] = 1; /* mode 1 */
+        frame[15] = 1;                                                     /* mode 1 */
         memset(frame + 16 + CD_SECTOR, 0, CD_RAW_SECTOR - CD_SECTOR - 16); /* no EDC/ECC */
     }
 }
@@ -164,8 +178,8 @@ static uint32_t piece_size(const IdeDrive *d, uint32_t total)
     return limit > 1 ? limit & ~1u : limit;
 }
 
-/* A piece was taken, or the reply begins, or the buffer was refilled. packet_transfer_size: bytes of the
- * reply that were not offered yet. */
+/* A piece was taken, or the reply begins, or the buffer was refilled. packet_transfer_size: bytes
+ * of the reply that were not offered yet. */
 void ide_atapi_reply_next(IdeDrive *d)
 {
     uint32_t total = (uint32_t)d->packet_transfer_size, size;
@@ -175,11 +189,13 @@ void ide_atapi_reply_next(IdeDrive *d)
         command_ok(d);
         return;
     }
-    size = d->elementary_transfer_size ? (uint32_t)d->elementary_transfer_size : piece_size(d, total);
+    size =
+        d->elementary_transfer_size ? (uint32_t)d->elementary_transfer_size : piece_size(d, total);
     size = MIN(size, total);
     if (d->buf_end - d->buf_pos < size) {
         if (!d->atapi_block || !d->atapi_sectors_left) {
-            /* A state was loaded in the middle of a long read: the stream does not name the sector. */
+            /* A state was loaded in the middle of a long read: the stream does not name the sector.
+             */
             command_error(d, SENSE_MEDIUM_ERROR, ASC_UNRECOVERED_READ);
             return;
         }
@@ -197,7 +213,7 @@ void ide_atapi_reply_next(IdeDrive *d)
     ide_raise_irq(d->bus);
 }
 
-/* ---- by DMA ------------------------------------------------------------------------------------------------- */
+/* ---- by DMA --------------------------------------------------------------------------------- */
 
 static void medium_dma_done(IdeDrive *d, int result)
 {
@@ -278,7 +294,8 @@ void ide_atapi_dma(IdeDrive *d)
         return;
     }
     d->io_sectors = (uint32_t)(mapped / CD_SECTOR);
-    ide_submit_read(d, d->atapi_sector * CD_SECTOR, d->dma_vec.iov, d->dma_vec.count, medium_dma_done);
+    ide_submit_read(d, d->atapi_sector * CD_SECTOR, d->dma_vec.iov, d->dma_vec.count,
+                    medium_dma_done);
 }
 
 static void begin_dma(IdeDrive *d)
@@ -330,7 +347,7 @@ static void read_medium(IdeDrive *d, uint32_t lba, uint32_t count, uint32_t bloc
     }
 }
 
-/* ---- commands --------------------------------------------------------------------------------------------------- */
+/* ---- commands ------------------------------------------------------------------------------- */
 
 static void cmd_test_unit_ready(IdeDrive *d, uint8_t *cdb)
 {
@@ -566,8 +583,8 @@ static void cmd_mode_sense(IdeDrive *d, uint8_t *cdb)
 {
     static const uint8_t recovery[] = {0x01, 0x06, 0x00, 0x05};
     static const uint8_t audio[] = {0x0e, 0x0e};
-    static const uint8_t capabilities[] = {0x2a, 0x14, 0x3b, 0x00, 0x71, 0x60, 0x29, 0x00, 0x02, 0xc0, 0x00,
-                                           0x02, 0x02, 0x00, 0x02, 0xc0};
+    static const uint8_t capabilities[] = {0x2a, 0x14, 0x3b, 0x00, 0x71, 0x60, 0x29, 0x00,
+                                           0x02, 0xc0, 0x00, 0x02, 0x02, 0x00, 0x02, 0xc0};
     uint8_t *buf = d->io_buffer, *page = buf + 8;
     uint32_t max = load16_be(cdb + 7), len = 16;
     unsigned control = cdb[2] >> 6, code = cdb[2] & 0x3f;
@@ -628,15 +645,15 @@ static void cmd_get_configuration(IdeDrive *d, uint8_t *cdb)
     uint32_t max = load16_be(cdb + 7);
     bool dvd = has_medium(d) && total_sectors(d) > MAX_CD_SECTORS, cd = has_medium(d) && !dvd;
 
-    /* MMC: a drive that has no feature beyond the starting one may answer with the header alone; this
-     * one only starts at feature 0. */
+    /* MMC: a drive that has no feature beyond the starting one may answer with the header alone;
+     * this one only starts at feature 0. */
     if (cdb[2] || cdb[3]) {
         invalid_field(d);
         return;
     }
     memset(buf, 0, 20);
     store16_be(buf + 6, dvd ? 0x10 : cd ? 0x08 : 0); /* current profile */
-    buf[10] = 0x03; /* profile list: persistent, current */
+    buf[10] = 0x03;                                  /* profile list: persistent, current */
     buf[11] = 8;
     store16_be(buf + 12, 0x10); /* DVD-ROM */
     buf[14] = dvd;
@@ -675,10 +692,10 @@ static uint32_t dvd_physical(IdeDrive *d)
     uint8_t *buf = d->io_buffer;
     uint32_t last = (uint32_t)total_sectors(d) - 1;
 
-    buf[4] = 1;                       /* DVD-ROM, part version 1 */
-    buf[5] = 0x0f;                    /* 120 mm, rate not specified */
-    buf[6] = 1;                       /* one layer, read only */
-    store32_be(buf + 8, 0x30000);     /* data starts here */
+    buf[4] = 1;                   /* DVD-ROM, part version 1 */
+    buf[5] = 0x0f;                /* 120 mm, rate not specified */
+    buf[6] = 1;                   /* one layer, read only */
+    store32_be(buf + 8, 0x30000); /* data starts here */
     store32_be(buf + 12, 0x30000 + last);
     store32_be(buf + 16, 0x30000 + last);
     return 2048 + 4;
@@ -686,8 +703,8 @@ static uint32_t dvd_physical(IdeDrive *d)
 
 static void cmd_read_dvd_structure(IdeDrive *d, uint8_t *cdb)
 {
-    static const uint8_t list[] = {0x00, 0x40, 0x08, 0x04, 0x01, 0x40, 0x00, 0x08, 0x03, 0x40, 0x00, 0xc0,
-                                   0x04, 0x40, 0x08, 0x04};
+    static const uint8_t list[] = {0x00, 0x40, 0x08, 0x04, 0x01, 0x40, 0x00, 0x08,
+                                   0x03, 0x40, 0x00, 0xc0, 0x04, 0x40, 0x08, 0x04};
     uint8_t *buf = d->io_buffer, layer = cdb[6], format = cdb[7];
     uint32_t max = load16_be(cdb + 8), len;
 
@@ -732,7 +749,8 @@ static void cmd_start_stop(IdeDrive *d, uint8_t *cdb)
         return;
     }
     if (!start && d->tray_locked) {
-        command_error(d, has_medium(d) ? SENSE_NOT_READY : SENSE_ILLEGAL_REQUEST, ASC_REMOVAL_PREVENTED);
+        command_error(d, has_medium(d) ? SENSE_NOT_READY : SENSE_ILLEGAL_REQUEST,
+                      ASC_REMOVAL_PREVENTED);
         return;
     }
     if (d->tray_open != !start) {
@@ -763,7 +781,7 @@ static const PacketCommand packet_commands[256] = {
     [0xbe] = {cmd_read_cd, NEEDS_MEDIUM | MAYBE_DATA},
 };
 
-/* ---- dispatch ---------------------------------------------------------------------------------------------------- */
+/* ---- dispatch ------------------------------------------------------------------------------- */
 
 /* After a change the guest sees "no medium" once, then "may have changed" once. False: reported. */
 static bool report_change(IdeDrive *d)
@@ -796,7 +814,8 @@ void ide_atapi_command(IdeDrive *d)
         command_error(d, SENSE_UNIT_ATTENTION, d->asc);
         return;
     }
-    if (!(command->flags & ALLOW_ATTENTION) && !d->tray_open && blk_is_inserted(d->blk) && !report_change(d)) {
+    if (!(command->flags & ALLOW_ATTENTION) && !d->tray_open && blk_is_inserted(d->blk) &&
+        !report_change(d)) {
         return;
     }
     if (!command->fn) {

@@ -3,13 +3,13 @@
  * Bus master IDE; see bmdma.h. A table is at most 4 KiB (512 entries) here, as in QEMU: enough for
  * the largest command, and a bound for the walk. Each entry is read once.
  */
-#include "core/dma.h"
 #include "hw/ide/bmdma.h"
+#include "core/dma.h"
 #include "util/trace.h"
 
 #define BM_TABLE_MAX 4096
 
-/* ---- the table ------------------------------------------------------------------------------------------ */
+/* ---- the table ------------------------------------------------------------------------------ */
 
 /* False: the table ended. */
 static bool next_entry(BmDma *bm, bool *failed)
@@ -42,7 +42,8 @@ static int64_t bm_map(IdeBus *bus, uint64_t limit, bool to_guest, IoVec *vec, bo
         uint32_t len = (uint32_t)MIN(limit - total, bm->cur_prd_len);
 
         if (!dma_map(bm->dev, bm->cur_prd_addr, len, to_guest, vec)) {
-            guest_error(bm->dev, "bus master table points at %08x, which is no RAM", bm->cur_prd_addr);
+            guest_error(bm->dev, "bus master table points at %08x, which is no RAM",
+                        bm->cur_prd_addr);
             failed = true;
             break;
         }
@@ -65,7 +66,7 @@ static void bm_unmap(IdeBus *bus, IoVec *vec, bool to_guest, uint64_t written)
     dma_unmap(bm->dev, vec, to_guest, written);
 }
 
-/* ---- the engine -------------------------------------------------------------------------------------------- */
+/* ---- the engine ----------------------------------------------------------------------------- */
 
 static void rewind_table(BmDma *bm)
 {
@@ -124,7 +125,7 @@ static const IdeDmaOps bm_ops = {
     .reset = bm_reset,
 };
 
-/* ---- registers ------------------------------------------------------------------------------------------------ */
+/* ---- registers ------------------------------------------------------------------------------ */
 
 static void stop_engine(BmDma *bm)
 {
@@ -166,7 +167,8 @@ static uint64_t bm_read(void *opaque, uint64_t offset, unsigned size)
     } else if (size == 1 && offset == 2) {
         value = bm->status;
     }
-    trace(bmdma_read, "bus %u offset %u size %u value %" PRIx64, bm->bus->index, (unsigned)offset, size, value);
+    trace(bmdma_read, "bus %u offset %u size %u value %" PRIx64, bm->bus->index, (unsigned)offset,
+          size, value);
     return value;
 }
 
@@ -174,7 +176,8 @@ static void bm_write(void *opaque, uint64_t offset, uint64_t value, unsigned siz
 {
     BmDma *bm = opaque;
 
-    trace(bmdma_write, "bus %u offset %u size %u value %" PRIx64, bm->bus->index, (unsigned)offset, size, value);
+    trace(bmdma_write, "bus %u offset %u size %u value %" PRIx64, bm->bus->index, (unsigned)offset,
+          size, value);
     if (size != 1) {
         return;
     }
@@ -191,7 +194,8 @@ static uint64_t addr_read(void *opaque, uint64_t offset, unsigned size)
     const BmDma *bm = opaque;
     uint64_t value = (bm->addr >> (8 * offset)) & all_ones(size);
 
-    trace(bmdma_addr_read, "bus %u offset %u value %" PRIx64, bm->bus->index, (unsigned)offset, value);
+    trace(bmdma_addr_read, "bus %u offset %u value %" PRIx64, bm->bus->index, (unsigned)offset,
+          value);
     return value;
 }
 
@@ -200,7 +204,8 @@ static void addr_write(void *opaque, uint64_t offset, uint64_t value, unsigned s
     BmDma *bm = opaque;
     uint32_t mask = (uint32_t)(all_ones(size) << (8 * offset));
 
-    trace(bmdma_addr_write, "bus %u offset %u value %" PRIx64, bm->bus->index, (unsigned)offset, value);
+    trace(bmdma_addr_write, "bus %u offset %u value %" PRIx64, bm->bus->index, (unsigned)offset,
+          value);
     bm->addr = ((bm->addr & ~mask) | ((uint32_t)(value << (8 * offset)) & mask)) & ~3u;
 }
 
@@ -232,7 +237,7 @@ void bmdma_init(BmDma *bm, IdeBus *bus, Device *dev, Region *bar, uint32_t offse
     region_add(bar, offset + 4, &bm->addr_regs);
 }
 
-/* ---- state ---------------------------------------------------------------------------------------------------------- */
+/* ---- state ---------------------------------------------------------------------------------- */
 
 static bool current_needed(void *obj)
 {
@@ -241,13 +246,11 @@ static bool current_needed(void *obj)
     return bm->cur_prd_len != 0;
 }
 
-static const StateField current_fields[] = {
-    STATE_U32(BmDma, cur_addr),
-    STATE_U32(BmDma, cur_prd_last),
-    STATE_U32(BmDma, cur_prd_addr),
-    STATE_U32(BmDma, cur_prd_len, .max = 0x10000),
-    {}
-};
+static const StateField current_fields[] = {STATE_U32(BmDma, cur_addr),
+                                            STATE_U32(BmDma, cur_prd_last),
+                                            STATE_U32(BmDma, cur_prd_addr),
+                                            STATE_U32(BmDma, cur_prd_len, .max = 0x10000),
+                                            {}};
 static const StateDesc current_state = {
     .name = "ide bmdma_addr/current",
     .version = 1,
@@ -256,8 +259,8 @@ static const StateDesc current_state = {
     .needed = current_needed,
 };
 
-/* The older field shows the retry bits of a request that stopped the VM in place of these bits of the
- * status; when the status has any of them, it goes here. */
+/* The older field shows the retry bits of a request that stopped the VM in place of these bits of
+ * the status; when the status has any of them, it goes here. */
 #define SHARED_BITS (IDE_RETRY_DMA | IDE_RETRY_PIO | IDE_RETRY_READ | IDE_RETRY_FLUSH)
 
 static bool status_needed(void *obj)
@@ -267,10 +270,7 @@ static bool status_needed(void *obj)
     return (bm->status & SHARED_BITS) != 0;
 }
 
-static const StateField status_fields[] = {
-    STATE_U8(BmDma, status),
-    {}
-};
+static const StateField status_fields[] = {STATE_U8(BmDma, status), {}};
 static const StateDesc status_state = {
     .name = "ide bmdma/status",
     .version = 1,
@@ -284,7 +284,8 @@ static void bm_pre_save(void *obj)
     BmDma *bm = obj;
     const IdeBus *bus = bm->bus;
 
-    bm->migration_compat_status = (uint8_t)((bm->status & ~SHARED_BITS) | (bus->error_status & SHARED_BITS));
+    bm->migration_compat_status =
+        (uint8_t)((bm->status & ~SHARED_BITS) | (bus->error_status & SHARED_BITS));
     bm->migration_retry_sector_num = bus->retry_sector_num;
     bm->migration_retry_nsector = bus->retry_nsector;
     bm->migration_retry_unit = bus->retry_unit;
@@ -315,15 +316,13 @@ static bool bm_post_load(void *obj, unsigned version, GError **err)
     return true;
 }
 
-static const StateField bm_fields[] = {
-    STATE_U8(BmDma, cmd),
-    STATE_U8(BmDma, migration_compat_status),
-    STATE_U32(BmDma, addr),
-    STATE_I64(BmDma, migration_retry_sector_num),
-    STATE_U32(BmDma, migration_retry_nsector, .max = 65536),
-    STATE_U8(BmDma, migration_retry_unit, .max = 1),
-    {}
-};
+static const StateField bm_fields[] = {STATE_U8(BmDma, cmd),
+                                       STATE_U8(BmDma, migration_compat_status),
+                                       STATE_U32(BmDma, addr),
+                                       STATE_I64(BmDma, migration_retry_sector_num),
+                                       STATE_U32(BmDma, migration_retry_nsector, .max = 65536),
+                                       STATE_U8(BmDma, migration_retry_unit, .max = 1),
+                                       {}};
 static const StateDesc *const bm_subsections[] = {&current_state, &status_state, NULL};
 const StateDesc bmdma_state = {
     .name = "ide bmdma",

@@ -14,12 +14,12 @@ enum { BM_STATUS_ACTIVE = 0x01, BM_STATUS_ERROR = 0x02, BM_STATUS_INT = 0x04 };
 
 typedef struct BmDma {
     IdeBus *bus;
-    Device *dev;                 /* whose DMA */
+    Device *dev; /* whose DMA */
     uint8_t cmd, status;
-    uint32_t addr;               /* of the table */
-    uint32_t cur_addr;           /* next entry to be fetched */
+    uint32_t addr;                                    /* of the table */
+    uint32_t cur_addr;                                /* next entry to be fetched */
     uint32_t cur_prd_last, cur_prd_addr, cur_prd_len; /* the entry in work */
-    bool waiting;                /* the drive waits for the start bit */
+    bool waiting;                                     /* the drive waits for the start bit */
     /* Wire only: a request that stopped the VM. */
     uint8_t migration_compat_status;
     int64_t migration_retry_sector_num;

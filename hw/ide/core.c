@@ -3,14 +3,14 @@
  * IDE channel: task file and control registers, the PIO data phase, resets, and the sending of
  * requests to the block layer (ATA/ATAPI-7 volume 1 and 2).
  *
- * Observed of QEMU 7.2 and kept: SRST takes effect when it is set; an absent drive 1 reads status 0;
- * a byte read of the data port takes a word.
+ * Observed of QEMU 7.2 and kept: SRST takes effect when it is set; an absent drive 1 reads status
+ * 0; a byte read of the data port takes a word.
  */
 #include "hw/ide/ide.h"
 #include "util/iov.h"
 #include "util/trace.h"
 
-/* ---- interrupts and data phase ---------------------------------------------------------------------- */
+/* ---- interrupts and data phase -------------------------------------------------------------- */
 
 void ide_raise_irq(IdeBus *bus)
 {
@@ -102,7 +102,7 @@ static void data_write(IdeDrive *d, uint32_t value, unsigned size)
     }
 }
 
-/* ---- requests ------------------------------------------------------------------------------------------ */
+/* ---- requests ------------------------------------------------------------------------------- */
 
 static void request_done(void *opaque, int result)
 {
@@ -117,14 +117,16 @@ static void request_done(void *opaque, int result)
     }
 }
 
-void ide_submit_read(IdeDrive *d, uint64_t offset, const struct iovec *iov, unsigned count, IdeIoDone *done)
+void ide_submit_read(IdeDrive *d, uint64_t offset, const struct iovec *iov, unsigned count,
+                     IdeIoDone *done)
 {
     g_assert(!d->request);
     d->io_done = done;
     d->request = blk_readv(d->blk, offset, iov, count, request_done, d);
 }
 
-void ide_submit_write(IdeDrive *d, uint64_t offset, const struct iovec *iov, unsigned count, bool fua, IdeIoDone *done)
+void ide_submit_write(IdeDrive *d, uint64_t offset, const struct iovec *iov, unsigned count,
+                      bool fua, IdeIoDone *done)
 {
     g_assert(!d->request);
     d->io_done = done;
@@ -200,7 +202,7 @@ void ide_retry(void *opaque)
     }
 }
 
-/* ---- DMA --------------------------------------------------------------------------------------------------- */
+/* ---- DMA ------------------------------------------------------------------------------------ */
 
 void ide_dma_begin(IdeDrive *d, void (*fn)(IdeDrive *d))
 {
@@ -214,7 +216,7 @@ void ide_dma_begin(IdeDrive *d, void (*fn)(IdeDrive *d))
 
 void ide_dma_ready(IdeBus *bus)
 {
-    void (*fn)(IdeDrive *d) = bus->dma_fn;
+    void (*fn)(IdeDrive * d) = bus->dma_fn;
 
     if (bus->dma_drive && fn) {
         bus->dma_fn = NULL; /* runs once; the drive goes on by itself */
@@ -231,7 +233,8 @@ int64_t ide_dma_map(IdeDrive *d, uint64_t limit, bool to_guest)
 void ide_dma_unmap(IdeDrive *d, bool ok)
 {
     /* A read that failed may have written some of it. */
-    d->bus->dma_ops->unmap(d->bus, &d->dma_vec, d->dma_to_guest, d->dma_to_guest ? d->dma_vec.size : 0);
+    d->bus->dma_ops->unmap(d->bus, &d->dma_vec, d->dma_to_guest,
+                           d->dma_to_guest ? d->dma_vec.size : 0);
     (void)ok;
 }
 
@@ -244,7 +247,7 @@ void ide_dma_finish(IdeDrive *d, bool failed)
     bus->dma_ops->finish(bus, !failed && bus->dma_more, failed);
 }
 
-/* ---- resets --------------------------------------------------------------------------------------------------- */
+/* ---- resets --------------------------------------------------------------------------------- */
 
 void ide_set_signature(IdeDrive *d)
 {
@@ -314,7 +317,7 @@ static void soft_reset(IdeBus *bus)
     bus->unit = 0;
 }
 
-/* ---- registers --------------------------------------------------------------------------------------------------- */
+/* ---- registers ------------------------------------------------------------------------------ */
 
 static bool bus_is_empty(const IdeBus *bus)
 {
@@ -457,7 +460,8 @@ static uint64_t command_read(void *opaque, uint64_t offset, unsigned size)
             value |= (uint64_t)register_read(bus, (unsigned)offset + i) << (8 * i);
         }
     }
-    trace(ide_read, "bus %u reg %u size %u value %" PRIx64, bus->index, (unsigned)offset, size, value);
+    trace(ide_read, "bus %u reg %u size %u value %" PRIx64, bus->index, (unsigned)offset, size,
+          value);
     return value;
 }
 
@@ -465,7 +469,8 @@ static void command_write(void *opaque, uint64_t offset, uint64_t value, unsigne
 {
     IdeBus *bus = opaque;
 
-    trace(ide_write, "bus %u reg %u size %u value %" PRIx64, bus->index, (unsigned)offset, size, value);
+    trace(ide_write, "bus %u reg %u size %u value %" PRIx64, bus->index, (unsigned)offset, size,
+          value);
     if (offset == 0 && size > 1) {
         data_write(ide_active(bus), (uint32_t)value, size);
         return;
@@ -513,7 +518,7 @@ static const RegionOps control_ops = {
     .impl = {.min_size = 1, .max_size = 1},
 };
 
-/* ---- making ------------------------------------------------------------------------------------------------------- */
+/* ---- making --------------------------------------------------------------------------------- */
 
 void ide_bus_init(IdeBus *bus, Vm *vm, Device *owner, unsigned index)
 {

@@ -6,9 +6,12 @@
 #include "hw/ide/ide.h"
 #include "util/log.h"
 
-/* ---- the bus ------------------------------------------------------------------------------------------------ */
+/* ---- the bus -------------------------------------------------------------------------------- */
 
-static IdeDevice *ide_device(Device *dev) { return container_of(dev, IdeDevice, dev); }
+static IdeDevice *ide_device(Device *dev)
+{
+    return container_of(dev, IdeDevice, dev);
+}
 
 static bool bus_plug(Bus *bus, Device *dev, GError **err)
 {
@@ -29,12 +32,13 @@ static bool bus_plug(Bus *bus, Device *dev, GError **err)
 
 static char *bus_fw_path(Bus *bus, Device *dev)
 {
-    return g_strdup_printf("drive@%x/disk@%x", container_of(bus, IdeBus, bus)->index, ide_device(dev)->unit);
+    return g_strdup_printf("drive@%x/disk@%x", container_of(bus, IdeBus, bus)->index,
+                           ide_device(dev)->unit);
 }
 
 static const BusOps bus_ops = {.plug = bus_plug, .fw_path = bus_fw_path, .max_devices = 2};
 
-/* ---- back end callbacks ----------------------------------------------------------------------------------------- */
+/* ---- back end callbacks --------------------------------------------------------------------- */
 
 static void resized(void *opaque)
 {
@@ -44,8 +48,14 @@ static void resized(void *opaque)
     d->identify_set = 0; /* made anew when it is asked for */
 }
 
-static void media_changed(void *opaque, bool loaded) { ide_atapi_media_changed(opaque, loaded); }
-static bool is_tray_open(void *opaque) { return ((IdeDrive *)opaque)->tray_open; }
+static void media_changed(void *opaque, bool loaded)
+{
+    ide_atapi_media_changed(opaque, loaded);
+}
+static bool is_tray_open(void *opaque)
+{
+    return ((IdeDrive *)opaque)->tray_open;
+}
 
 static void eject_request(void *opaque, bool force)
 {
@@ -66,15 +76,16 @@ static const BlkDevOps cdrom_ops = {
     .retry = ide_retry,
 };
 
-/* ---- realize -------------------------------------------------------------------------------------------------------- */
+/* ---- realize -------------------------------------------------------------------------------- */
 
 static bool set_geometry(IdeDevice *device, IdeDrive *d, GError **err)
 {
     if (!device->cyls && !device->heads && !device->secs) {
         ide_guess_geometry(d, &device->cyls, &device->heads, &device->secs, &device->chs_trans);
     } else if (device->chs_trans == IDE_TRANS_AUTO) {
-        device->chs_trans = device->cyls <= 1024 && device->heads <= 16 && device->secs <= 63 ? IDE_TRANS_NONE
-                                                                                             : IDE_TRANS_LBA;
+        device->chs_trans = device->cyls <= 1024 && device->heads <= 16 && device->secs <= 63
+                                ? IDE_TRANS_NONE
+                                : IDE_TRANS_LBA;
     }
     if (device->cyls < 1 || device->cyls > 65535) {
         return error_set(err, "cyls must be between 1 and 65535");
@@ -99,7 +110,9 @@ static bool set_block_sizes(IdeDevice *device, IdeDrive *d, GError **err)
         return error_set(err, "logical_block_size must be 512 for IDE");
     }
     if (!is_power_of_two(physical) || physical < 512 || physical > 2 * MIB) {
-        return error_set(err, "physical_block_size=%" PRIu64 " is not a power of two between 512 B and 2 MiB", physical);
+        return error_set(
+            err, "physical_block_size=%" PRIu64 " is not a power of two between 512 B and 2 MiB",
+            physical);
     }
     while ((UINT64_C(512) << d->physical_exponent) < physical) {
         d->physical_exponent++;
@@ -109,7 +122,9 @@ static bool set_block_sizes(IdeDevice *device, IdeDrive *d, GError **err)
 
 static bool set_names(IdeDevice *device, IdeDrive *d, GError **err)
 {
-    const char *model = device->model ? device->model : d->kind == IDE_CD ? "QEMU DVD-ROM" : "QEMU HARDDISK";
+    const char *model = device->model       ? device->model
+                        : d->kind == IDE_CD ? "QEMU DVD-ROM"
+                                            : "QEMU HARDDISK";
 
     if (device->serial && strlen(device->serial) > 20) {
         return error_set(err, "serial='%s' is longer than 20 characters", device->serial);
@@ -172,10 +187,12 @@ static bool plug_drive(IdeDevice *device, IdeKind kind, GError **err)
         device->owns_blk = true;
     }
     if (kind == IDE_HD && (!blk_is_inserted(device->blk) || blk_size(device->blk) == 0)) {
-        return error_set(err, blk_is_inserted(device->blk)
-                                  ? "Device needs media, but image '%s' is empty (0 bytes)"
-                                  : "Device needs media, but drive '%s' is empty: give it a file=",
-                         blk_is_inserted(device->blk) ? blk_filename(device->blk) : blk_name(device->blk));
+        return error_set(err,
+                         blk_is_inserted(device->blk)
+                             ? "Device needs media, but image '%s' is empty (0 bytes)"
+                             : "Device needs media, but drive '%s' is empty: give it a file=",
+                         blk_is_inserted(device->blk) ? blk_filename(device->blk)
+                                                      : blk_name(device->blk));
     }
     d->kind = kind;
     if (!attach(device, d, err)) {
@@ -195,8 +212,14 @@ static bool plug_drive(IdeDevice *device, IdeKind kind, GError **err)
     return true;
 }
 
-static bool hd_realize(Device *dev, GError **err) { return plug_drive(ide_device(dev), IDE_HD, err); }
-static bool cd_realize(Device *dev, GError **err) { return plug_drive(ide_device(dev), IDE_CD, err); }
+static bool hd_realize(Device *dev, GError **err)
+{
+    return plug_drive(ide_device(dev), IDE_HD, err);
+}
+static bool cd_realize(Device *dev, GError **err)
+{
+    return plug_drive(ide_device(dev), IDE_CD, err);
+}
 
 static void ide_unrealize(Device *dev)
 {
@@ -212,10 +235,10 @@ static void ide_unrealize(Device *dev)
     }
 }
 
-/* ---- for boards -------------------------------------------------------------------------------------------------------- */
+/* ---- for boards ----------------------------------------------------------------------------- */
 
-bool ide_get_geometry(IdeBus *bus, unsigned unit, uint32_t *cylinders, uint32_t *heads, uint32_t *sectors,
-                      IdeTranslation *translation)
+bool ide_get_geometry(IdeBus *bus, unsigned unit, uint32_t *cylinders, uint32_t *heads,
+                      uint32_t *sectors, IdeTranslation *translation)
 {
     const IdeDrive *d = &bus->ifs[unit];
 
@@ -234,8 +257,10 @@ static bool connect_drive(Device *piix, DriveInfo *info, GError **err)
     Device *dev;
 
     if (info->bus > 1 || info->unit > 1) {
-        return error_set(err, "machine type does not support if=ide,bus=%d,unit=%d: it has two buses of two drives",
-                         info->bus, info->unit);
+        return error_set(
+            err,
+            "machine type does not support if=ide,bus=%d,unit=%d: it has two buses of two drives",
+            info->bus, info->unit);
     }
     dev = device_new(piix->vm, info->is_cdrom ? "ide-cd" : "ide-hd");
     object_set_uint(dev, "unit", (uint64_t)info->unit);
@@ -253,32 +278,41 @@ bool ide_connect_drives(Device *piix, GError **err)
     DriveInfo *info;
 
     for (unsigned i = 0; (info = blk_drive_nth(piix->vm, i)); i++) {
-        if (!strcmp(info->interface, "ide") && !info->connected && !connect_drive(piix, info, err)) {
+        if (!strcmp(info->interface, "ide") && !info->connected &&
+            !connect_drive(piix, info, err)) {
             return false;
         }
     }
     return true;
 }
 
-/* ---- what users and managers see ------------------------------------------------------------------------------------------- */
+/* ---- what users and managers see ------------------------------------------------------------ */
 
 static const char *const on_error_names[] = {"report", "ignore", "enospc", "stop", "auto", NULL};
 static const char *const translation_names[] = {"auto", "none", "lba", "large", "rechs", NULL};
 
 static const Property ide_props[] = {
-    PROP_DRIVE("drive", IdeDevice, blk, .help = "Node name or ID of a block device to use as a backend"),
-    PROP_U32("unit", IdeDevice, unit, .def = UINT32_MAX, .help = "0 or 1; default: the first that is free"),
-    PROP_SIZE("logical_block_size", IdeDevice, logical_block_size, .help = "512 (the only one for IDE)"),
+    PROP_DRIVE("drive", IdeDevice, blk,
+               .help = "Node name or ID of a block device to use as a backend"),
+    PROP_U32("unit", IdeDevice, unit, .def = UINT32_MAX,
+             .help = "0 or 1; default: the first that is free"),
+    PROP_SIZE("logical_block_size", IdeDevice, logical_block_size,
+              .help = "512 (the only one for IDE)"),
     PROP_SIZE("physical_block_size", IdeDevice, physical_block_size,
               .help = "A power of two between 512 B and 2 MiB"),
-    PROP_SIZE("min_io_size", IdeDevice, min_io_size, .help = "accepted; IDE has no way to tell the guest"),
-    PROP_SIZE("opt_io_size", IdeDevice, opt_io_size, .help = "accepted; IDE has no way to tell the guest"),
-    PROP_SIZE("discard_granularity", IdeDevice, discard_granularity, .def = UINT32_MAX, .help = "0: no TRIM"),
-    PROP_ON_OFF_AUTO("write-cache", IdeDevice, write_cache, .help = "on/off; auto: as the drive's cache="),
+    PROP_SIZE("min_io_size", IdeDevice, min_io_size,
+              .help = "accepted; IDE has no way to tell the guest"),
+    PROP_SIZE("opt_io_size", IdeDevice, opt_io_size,
+              .help = "accepted; IDE has no way to tell the guest"),
+    PROP_SIZE("discard_granularity", IdeDevice, discard_granularity, .def = UINT32_MAX,
+              .help = "0: no TRIM"),
+    PROP_ON_OFF_AUTO("write-cache", IdeDevice, write_cache,
+                     .help = "on/off; auto: as the drive's cache="),
     PROP_BOOL("share-rw", IdeDevice, share_rw, .help = "others may write to the image too"),
     PROP_ON_OFF_AUTO("account-invalid", IdeDevice, account_invalid, .help = "accepted, no effect"),
     PROP_ON_OFF_AUTO("account-failed", IdeDevice, account_failed, .help = "accepted, no effect"),
-    PROP_ON_OFF_AUTO("backend_defaults", IdeDevice, backend_defaults, .help = "accepted, no effect"),
+    PROP_ON_OFF_AUTO("backend_defaults", IdeDevice, backend_defaults,
+                     .help = "accepted, no effect"),
     PROP_ENUM("rerror", IdeDevice, rerror, .values = on_error_names, .def = BLK_ON_ERROR_AUTO,
               .help = "what a failed read does: report/ignore/stop/auto"),
     PROP_ENUM("werror", IdeDevice, werror, .values = on_error_names, .def = BLK_ON_ERROR_AUTO,
@@ -289,8 +323,7 @@ static const Property ide_props[] = {
     PROP_STRING("model", IdeDevice, model, .help = "up to 40 characters"),
     PROP_I32("bootindex", IdeDevice, bootindex, .def = (uint64_t)-1, .anytime = true,
              .help = "place in the boot order; -1: none"),
-    {}
-};
+    {}};
 
 static const Property hd_props[] = {
     PROP_U32("cyls", IdeDevice, cyls, .max = 65535, .help = "cylinders; 0: guess"),
@@ -303,8 +336,7 @@ static const Property hd_props[] = {
               .help = "Logical CHS translation algorithm, auto/none/lba/large/rechs"),
     PROP_U32("rotation_rate", IdeDevice, rotation_rate_prop, .max = 65535,
              .help = "turns a minute; 1: no rotating parts; 0: not said"),
-    {}
-};
+    {}};
 
 KILN_TYPE(ide_bus) = {
     .name = "IDE",

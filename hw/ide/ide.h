@@ -25,7 +25,14 @@
 #define IDE_BUFFER_SIZE (256 * 512 + 4) /* as in QEMU's stream */
 
 /* Status register. */
-enum { IDE_ERR = 0x01, IDE_DRQ = 0x08, IDE_DSC = 0x10, IDE_DF = 0x20, IDE_DRDY = 0x40, IDE_BSY = 0x80 };
+enum {
+    IDE_ERR = 0x01,
+    IDE_DRQ = 0x08,
+    IDE_DSC = 0x10,
+    IDE_DF = 0x20,
+    IDE_DRDY = 0x40,
+    IDE_BSY = 0x80
+};
 /* Error register. */
 enum { IDE_ABRT = 0x04 };
 /* Device control register. */
@@ -61,36 +68,36 @@ typedef void IdeIoDone(IdeDrive *d, int result);
 
 struct IdeDrive {
     IdeBus *bus;
-    uint8_t unit;                /* 0 or 1 */
+    uint8_t unit; /* 0 or 1 */
     IdeKind kind;
-    IdeDevice *device;           /* NULL: nothing is plugged */
+    IdeDevice *device; /* NULL: nothing is plugged */
     BlockBackend *blk;
-    uint64_t sectors;            /* of 512 bytes */
+    uint64_t sectors; /* of 512 bytes */
     uint32_t cylinders, heads, secs;
     char serial[21], model[41], version[9];
     uint64_t wwn;
     uint16_t rotation_rate;
-    uint8_t physical_exponent;   /* log2 of logical sectors in a physical one */
+    uint8_t physical_exponent; /* log2 of logical sectors in a physical one */
     bool trim;
 
     /* Task file and what else the stream has. */
-    int32_t mult_sectors;        /* 0 (off) to 16 */
+    int32_t mult_sectors; /* 0 (off) to 16 */
     int32_t identify_set;
     uint8_t identify_data[512];
     uint8_t feature, error;
-    uint32_t nsector;            /* the register; while a command runs, what is left: 0 to 65536 */
+    uint32_t nsector; /* the register; while a command runs, what is left: 0 to 65536 */
     uint8_t sector, lcyl, hcyl;
     uint8_t hob_feature, hob_nsector, hob_sector, hob_lcyl, hob_hcyl;
     uint8_t select, status;
-    uint8_t lba48;               /* the running command takes 48-bit addresses */
+    uint8_t lba48; /* the running command takes 48-bit addresses */
     uint8_t sense_key, asc;
-    uint8_t cdrom_changed;       /* 0: no, 1: report no medium, then 2: report a change */
-    int32_t req_nb_sectors;      /* per data window */
-    uint8_t *io_buffer;          /* IDE_BUFFER_SIZE bytes */
+    uint8_t cdrom_changed;  /* 0: no, 1: report no medium, then 2: report a change */
+    int32_t req_nb_sectors; /* per data window */
+    uint8_t *io_buffer;     /* IDE_BUFFER_SIZE bytes */
     int32_t cur_io_buffer_offset, cur_io_buffer_len; /* wire only: the data window */
-    uint8_t end_transfer_fn_idx; /* IdeNext */
-    int32_t elementary_transfer_size; /* packet: left of the announced piece */
-    int32_t packet_transfer_size;     /* packet: left after that */
+    uint8_t end_transfer_fn_idx;                     /* IdeNext */
+    int32_t elementary_transfer_size;                /* packet: left of the announced piece */
+    int32_t packet_transfer_size;                    /* packet: left after that */
     bool new_media, eject_request;
     bool tray_open, tray_locked;
 
@@ -102,17 +109,18 @@ struct IdeDrive {
     uint64_t atapi_sector;       /* next to be read, in 2048 bytes */
     uint32_t atapi_sectors_left; /* not yet in the buffer */
     uint32_t atapi_block;        /* bytes a sector as asked: 2048, 2352; 0: not a medium read */
-    uint32_t buf_pos, buf_end;   /* bytes in io_buffer that are not used yet: of a reply, of TRIM's ranges */
-    bool fua;                    /* the write goes to stable storage */
+    uint32_t buf_pos,
+        buf_end; /* bytes in io_buffer that are not used yet: of a reply, of TRIM's ranges */
+    bool fua;    /* the write goes to stable storage */
 
     /* The request in flight. */
     BlkRequest *request;
     bool cancelling;
     IdeIoDone *io_done;
-    struct iovec iov;            /* of PIO transfers */
-    IoVec dma_vec;               /* guest memory of DMA transfers; empty otherwise */
+    struct iovec iov; /* of PIO transfers */
+    IoVec dma_vec;    /* guest memory of DMA transfers; empty otherwise */
     bool dma_to_guest;
-    uint32_t io_sectors;         /* of the request */
+    uint32_t io_sectors; /* of the request */
     bool smart_enabled, smart_autosave;
     uint8_t smart_errors, smart_selftests;
 };
@@ -135,18 +143,18 @@ typedef struct IdeDmaOps {
 /* Type "IDE"; named "ide.0", "ide.1". */
 struct IdeBus {
     Bus bus;
-    uint8_t index;               /* of the controller's channels; its drives' serials count on */
+    uint8_t index; /* of the controller's channels; its drives' serials count on */
     IdeDrive ifs[2];
-    Irq *irq;                    /* NULL: not connected */
-    Device *dma_device;          /* whose DMA it is */
-    const IdeDmaOps *dma_ops;    /* NULL: PIO only */
+    Irq *irq;                 /* NULL: not connected */
+    Device *dma_device;       /* whose DMA it is */
+    const IdeDmaOps *dma_ops; /* NULL: PIO only */
     void *dma_opaque;
-    IdeDrive *dma_drive;         /* waits for or does DMA; NULL: none */
+    IdeDrive *dma_drive; /* waits for or does DMA; NULL: none */
     void (*dma_fn)(IdeDrive *d);
-    bool dma_more;               /* the last map left some of the table */
-    uint8_t unit;                /* selected */
-    uint8_t cmd;                 /* device control */
-    int32_t error_status;        /* IDE_RETRY_*: a request waits for the VM to run again */
+    bool dma_more;        /* the last map left some of the table */
+    uint8_t unit;         /* selected */
+    uint8_t cmd;          /* device control */
+    int32_t error_status; /* IDE_RETRY_*: a request waits for the VM to run again */
     int64_t retry_sector_num;
     uint32_t retry_nsector;
     uint8_t retry_unit;
@@ -156,13 +164,13 @@ struct IdeBus {
 /* Type "ide-device", parent of ide-hd and ide-cd. */
 struct IdeDevice {
     Device dev;
-    uint32_t unit;               /* UINT32_MAX: the first free one */
+    uint32_t unit; /* UINT32_MAX: the first free one */
     BlockBackend *blk;
-    bool owns_blk;               /* an empty CD-ROM drive's own back end */
+    bool owns_blk; /* an empty CD-ROM drive's own back end */
     char *serial, *model, *version;
     uint64_t wwn;
     uint32_t cyls, heads, secs, lcyls, lheads, lsecs;
-    int chs_trans;               /* IdeTranslation */
+    int chs_trans; /* IdeTranslation */
     uint32_t rotation_rate_prop;
     uint64_t logical_block_size, physical_block_size, min_io_size, opt_io_size, discard_granularity;
     int rerror, werror, write_cache, account_invalid, account_failed, backend_defaults;
@@ -170,9 +178,15 @@ struct IdeDevice {
     bool share_rw;
 };
 
-typedef enum IdeTranslation { IDE_TRANS_AUTO, IDE_TRANS_NONE, IDE_TRANS_LBA, IDE_TRANS_LARGE, IDE_TRANS_RECHS } IdeTranslation;
+typedef enum IdeTranslation {
+    IDE_TRANS_AUTO,
+    IDE_TRANS_NONE,
+    IDE_TRANS_LBA,
+    IDE_TRANS_LARGE,
+    IDE_TRANS_RECHS
+} IdeTranslation;
 
-/* ---- for controllers and boards -------------------------------------------------------------- */
+/* ---- for controllers and boards ------------------------------------------------------------- */
 
 /* A channel embedded in its controller; index gives its name "ide.INDEX". */
 void ide_bus_init(IdeBus *bus, Vm *vm, Device *owner, unsigned index);
@@ -186,12 +200,15 @@ IdeBus *ide_pci_bus(Device *piix, unsigned n);
 /* Makes ide-hd and ide-cd for all -drive if=ide. False when one has no place on this machine. */
 bool ide_connect_drives(Device *piix, GError **err);
 /* What the BIOS is told (CMOS): false when there is no disk. */
-bool ide_get_geometry(IdeBus *bus, unsigned unit, uint32_t *cylinders, uint32_t *heads, uint32_t *sectors,
-                      IdeTranslation *translation);
+bool ide_get_geometry(IdeBus *bus, unsigned unit, uint32_t *cylinders, uint32_t *heads,
+                      uint32_t *sectors, IdeTranslation *translation);
 
-/* ---- between the files of this folder --------------------------------------------------------- */
+/* ---- between the files of this folder ------------------------------------------------------- */
 
-static inline IdeDrive *ide_active(IdeBus *bus) { return &bus->ifs[bus->unit]; }
+static inline IdeDrive *ide_active(IdeBus *bus)
+{
+    return &bus->ifs[bus->unit];
+}
 void ide_raise_irq(IdeBus *bus);
 /* ABRT, ERR and no more data. No interrupt. */
 void ide_abort(IdeDrive *d);
@@ -203,12 +220,14 @@ void ide_cancel(IdeDrive *d);
 void ide_drive_reset(IdeDrive *d);
 void ide_set_signature(IdeDrive *d);
 /* Sends the prepared request; done runs unless it is cancelled. */
-void ide_submit_read(IdeDrive *d, uint64_t offset, const struct iovec *iov, unsigned count, IdeIoDone *done);
-void ide_submit_write(IdeDrive *d, uint64_t offset, const struct iovec *iov, unsigned count, bool fua, IdeIoDone *done);
+void ide_submit_read(IdeDrive *d, uint64_t offset, const struct iovec *iov, unsigned count,
+                     IdeIoDone *done);
+void ide_submit_write(IdeDrive *d, uint64_t offset, const struct iovec *iov, unsigned count,
+                      bool fua, IdeIoDone *done);
 void ide_submit_flush(IdeDrive *d, IdeIoDone *done);
 void ide_submit_discard(IdeDrive *d, uint64_t offset, uint64_t len, IdeIoDone *done);
-/* After a request failed: false, go on as if it had not; true: it was reported to the guest or kept for a
- * retry. kind: IDE_RETRY_* bits. */
+/* After a request failed: false, go on as if it had not; true: it was reported to the guest or kept
+ * for a retry. kind: IDE_RETRY_* bits. */
 bool ide_handle_error(IdeDrive *d, int error, int kind);
 void ide_retry(void *opaque);
 
@@ -223,7 +242,7 @@ void ide_dma_finish(IdeDrive *d, bool failed);
 typedef bool IdeCommandFn(IdeDrive *d, uint8_t cmd); /* true: completed now */
 typedef struct IdeCommand {
     IdeCommandFn *fn;
-    uint8_t kinds;               /* bit IdeKind */
+    uint8_t kinds; /* bit IdeKind */
     bool sets_dsc;
 } IdeCommand;
 extern const IdeCommand ide_commands[256];
@@ -239,7 +258,8 @@ void ide_atapi_media_changed(IdeDrive *d, bool loaded);
 
 void ide_identify_hd(IdeDrive *d);
 void ide_identify_cd(IdeDrive *d);
-void ide_guess_geometry(IdeDrive *d, uint32_t *cylinders, uint32_t *heads, uint32_t *sectors, int *translation);
+void ide_guess_geometry(IdeDrive *d, uint32_t *cylinders, uint32_t *heads, uint32_t *sectors,
+                        int *translation);
 
 extern const StateDesc ide_bus_state, ide_drive_state;
 

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * IDENTIFY DEVICE and IDENTIFY PACKET DEVICE data (ATA/ATAPI-7, 6.17 and 6.18), with the values that
- * QEMU 7.2's drives show, and the geometry that a disk claims.
+ * IDENTIFY DEVICE and IDENTIFY PACKET DEVICE data (ATA/ATAPI-7, 6.17 and 6.18), with the values
+ * that QEMU 7.2's drives show, and the geometry that a disk claims.
  */
 #include "hw/ide/ide.h"
 
-static void set_word(IdeDrive *d, unsigned word, uint16_t value) { store16_le(d->identify_data + 2 * word, value); }
+static void set_word(IdeDrive *d, unsigned word, uint16_t value)
+{
+    store16_le(d->identify_data + 2 * word, value);
+}
 
 /* Strings are stored with the bytes of each word swapped, padded with spaces. */
 static void set_string(IdeDrive *d, unsigned word, unsigned words, const char *text)
@@ -42,25 +45,34 @@ static void set_wwn(IdeDrive *d, unsigned features_word)
 void ide_identify_hd(IdeDrive *d)
 {
     static const uint16_t table[][2] = {
-        {0, 0x0040},            /* fixed disk */
-        {5, 512},               /* bytes a sector (obsolete) */
-        {20, 3}, {21, 512},     /* buffer: dual-ported with read-ahead, in sectors (obsolete) */
-        {22, 4},                /* vendor bytes of READ LONG (obsolete) */
+        {0, 0x0040}, /* fixed disk */
+        {5, 512},    /* bytes a sector (obsolete) */
+        {20, 3},
+        {21, 512}, /* buffer: dual-ported with read-ahead, in sectors (obsolete) */
+        {22, 4},   /* vendor bytes of READ LONG (obsolete) */
         {47, 0x8000 | IDE_MAX_MULT}, /* sectors in READ MULTIPLE */
-        {48, 1},                /* 32-bit PIO */
-        {49, 0x0b00},           /* IORDY, LBA, DMA */
-        {51, 0x0200}, {52, 0x0200}, /* PIO and DMA timing */
-        {53, 7},                /* words 54-58, 64-70, 88 are valid */
-        {62, 7}, {63, 7},       /* single and multiword DMA modes */
-        {64, 3},                /* PIO modes 3 and 4 */
-        {65, 120}, {66, 120}, {67, 120}, {68, 120}, /* cycle times, ns */
-        {80, 0xf0},             /* ATA-4 to ATA-7 */
-        {81, 0x16},             /* ATA/ATAPI-6 T13 1410D */
-        {82, 0x4021},           /* NOP, write cache, SMART */
-        {83, 0x7400},           /* FLUSH EXT, FLUSH, 48-bit */
-        {84, 0x4000}, {85, 0x4021}, {86, 0x3400}, {87, 0x4000},
-        {88, 0x203f},           /* ultra DMA 5 of 0 to 5 */
-        {93, 0x6001},           /* 80-wire cable, reset result */
+        {48, 1},                     /* 32-bit PIO */
+        {49, 0x0b00},                /* IORDY, LBA, DMA */
+        {51, 0x0200},
+        {52, 0x0200}, /* PIO and DMA timing */
+        {53, 7},      /* words 54-58, 64-70, 88 are valid */
+        {62, 7},
+        {63, 7}, /* single and multiword DMA modes */
+        {64, 3}, /* PIO modes 3 and 4 */
+        {65, 120},
+        {66, 120},
+        {67, 120},
+        {68, 120},    /* cycle times, ns */
+        {80, 0xf0},   /* ATA-4 to ATA-7 */
+        {81, 0x16},   /* ATA/ATAPI-6 T13 1410D */
+        {82, 0x4021}, /* NOP, write cache, SMART */
+        {83, 0x7400}, /* FLUSH EXT, FLUSH, 48-bit */
+        {84, 0x4000},
+        {85, 0x4021},
+        {86, 0x3400},
+        {87, 0x4000},
+        {88, 0x203f}, /* ultra DMA 5 of 0 to 5 */
+        {93, 0x6001}, /* 80-wire cable, reset result */
     };
     uint64_t lba28 = MIN(d->sectors, (1u << 28) - 1);
     uint32_t chs = d->cylinders * d->heads * d->secs;
@@ -91,15 +103,13 @@ void ide_identify_hd(IdeDrive *d)
 void ide_identify_cd(IdeDrive *d)
 {
     static const uint16_t table[][2] = {
-        {0, 0x85c0},            /* packet, CD-ROM, removable, 50 us DRQ, 12-byte packets */
-        {20, 3}, {21, 512}, {22, 4},
-        {48, 1},
-        {49, 0x0300},           /* DMA and LBA */
-        {53, 7}, {62, 7}, {63, 7}, {64, 3},
-        {65, 0xb4}, {66, 0xb4}, {67, 0x12c}, {68, 0xb4}, /* cycle times, ns */
-        {71, 30}, {72, 30},     /* release times, us */
-        {80, 0x1e},             /* ATA-1 to ATA/ATAPI-4 */
-        {88, 0x203f},           /* ultra DMA 5 of 0 to 5 */
+        {0, 0x85c0}, /* packet, CD-ROM, removable, 50 us DRQ, 12-byte packets */
+        {20, 3},      {21, 512},   {22, 4},    {48, 1}, {49, 0x0300}, /* DMA and LBA */
+        {53, 7},      {62, 7},     {63, 7},    {64, 3}, {65, 0xb4},
+        {66, 0xb4},   {67, 0x12c}, {68, 0xb4}, /* cycle times, ns */
+        {71, 30},     {72, 30},                /* release times, us */
+        {80, 0x1e},                            /* ATA-1 to ATA/ATAPI-4 */
+        {88, 0x203f},                          /* ultra DMA 5 of 0 to 5 */
     };
 
     set_table(d, table, G_N_ELEMENTS(table));
@@ -138,14 +148,17 @@ bool ide_cmd_identify_packet(IdeDrive *d, uint8_t cmd)
     return false;
 }
 
-/* ---- geometry ----------------------------------------------------------------------------------------- */
+/* ---- geometry ------------------------------------------------------------------------------- */
 
 typedef struct SyncRead {
     bool done;
     int result;
 } SyncRead;
 
-static void sync_read_done(void *opaque, int result) { *(SyncRead *)opaque = (SyncRead){true, result}; }
+static void sync_read_done(void *opaque, int result)
+{
+    *(SyncRead *)opaque = (SyncRead){true, result};
+}
 
 /* The geometry that the partition table was made with: the last head and sector of a partition. */
 static bool geometry_from_mbr(IdeDrive *d, uint32_t *cylinders, uint32_t *heads, uint32_t *sectors)
@@ -178,7 +191,8 @@ static bool geometry_from_mbr(IdeDrive *d, uint32_t *cylinders, uint32_t *heads,
     return false;
 }
 
-void ide_guess_geometry(IdeDrive *d, uint32_t *cylinders, uint32_t *heads, uint32_t *sectors, int *translation)
+void ide_guess_geometry(IdeDrive *d, uint32_t *cylinders, uint32_t *heads, uint32_t *sectors,
+                        int *translation)
 {
     uint64_t cyls = d->sectors / (16 * 63);
     bool from_mbr = geometry_from_mbr(d, cylinders, heads, sectors);

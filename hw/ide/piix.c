@@ -31,7 +31,7 @@ IdeBus *ide_pci_bus(Device *piix, unsigned n)
     return &s->bus[n];
 }
 
-/* ---- lifecycle -------------------------------------------------------------------------------------------- */
+/* ---- lifecycle ------------------------------------------------------------------------------ */
 
 static bool piix_realize(Device *dev, GError **err)
 {
@@ -39,7 +39,8 @@ static bool piix_realize(Device *dev, GError **err)
     IsaBus *isa = isa_bus_find(dev->vm);
 
     if (!isa) {
-        return error_set(err, "piix3-ide needs an ISA bus for its ports and interrupts; this machine has none");
+        return error_set(
+            err, "piix3-ide needs an ISA bus for its ports and interrupts; this machine has none");
     }
     s->pci.config[PCI_CLASS_PROG] = 0x80; /* legacy mode, bus master */
     region_init_container(&s->bmdma_bar, "piix-bmdma-container", 16);
@@ -83,7 +84,7 @@ static void piix_reset(Device *dev)
     pci_update_mappings(&s->pci);
 }
 
-/* ---- state ---------------------------------------------------------------------------------------------------- */
+/* ---- state ---------------------------------------------------------------------------------- */
 
 static bool piix_post_load(void *obj, unsigned version, GError **err)
 {
@@ -97,8 +98,9 @@ static bool piix_post_load(void *obj, unsigned version, GError **err)
             continue;
         }
         if (bus->ifs[bus->retry_unit & 1].kind == IDE_NONE) {
-            return error_set(err, "ide: channel %u has a request to be retried on unit %u, but no drive there", i,
-                             bus->retry_unit);
+            return error_set(
+                err, "ide: channel %u has a request to be retried on unit %u, but no drive there",
+                i, bus->retry_unit);
         }
         blk_want_retry(bus->ifs[bus->retry_unit & 1].blk);
     }
@@ -111,8 +113,7 @@ static const StateField piix_fields[] = {
     STATE_STRUCT_ARRAY(PiixIde, bus, &ide_bus_state, 2),
     STATE_STRUCT_ARRAY(PiixIde, bus[0].ifs, &ide_drive_state, 2),
     STATE_STRUCT_ARRAY(PiixIde, bus[1].ifs, &ide_drive_state, 2),
-    {}
-};
+    {}};
 static const StateDesc piix_state = {
     .name = "ide",
     .version = 3,
@@ -120,7 +121,7 @@ static const StateDesc piix_state = {
     .post_load = piix_post_load,
 };
 
-/* ---- what users and managers see -------------------------------------------------------------------------------- */
+/* ---- what users and managers see ------------------------------------------------------------ */
 
 static const PciInfo piix_info = {
     .vendor_id = 0x8086,

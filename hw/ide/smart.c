@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * SMART (ATA/ATAPI-7, 6.54): a healthy disk, with the attributes that QEMU 7.2's has. The self-tests
- * of this disk end at once and well.
+ * SMART (ATA/ATAPI-7, 6.54): a healthy disk, with the attributes that QEMU 7.2's has. The
+ * self-tests of this disk end at once and well.
  */
 #include "hw/ide/ide.h"
 
@@ -9,13 +9,13 @@
 static const struct {
     uint8_t id, flags, current, worst, raw[6], threshold;
 } attributes[] = {
-    {0x01, 0x03, 0x64, 0x64, {0}, 0x06},                          /* raw read errors */
-    {0x03, 0x03, 0x64, 0x64, {0x10}, 0x00},                       /* spin up */
-    {0x04, 0x02, 0x64, 0x64, {0x14}, 0x14},                       /* start/stop count */
-    {0x05, 0x03, 0x64, 0x64, {0}, 0x24},                          /* remapped sectors */
-    {0x09, 0x03, 0x64, 0x64, {0x01}, 0x00},                       /* power-on hours */
-    {0x0c, 0x03, 0x64, 0x64, {0}, 0x00},                          /* power cycles */
-    {0xbe, 0x03, 0x45, 0x45, {0x1f, 0, 0x1f, 0x1f}, 0x32},        /* air flow temperature */
+    {0x01, 0x03, 0x64, 0x64, {0}, 0x06},                   /* raw read errors */
+    {0x03, 0x03, 0x64, 0x64, {0x10}, 0x00},                /* spin up */
+    {0x04, 0x02, 0x64, 0x64, {0x14}, 0x14},                /* start/stop count */
+    {0x05, 0x03, 0x64, 0x64, {0}, 0x24},                   /* remapped sectors */
+    {0x09, 0x03, 0x64, 0x64, {0x01}, 0x00},                /* power-on hours */
+    {0x0c, 0x03, 0x64, 0x64, {0}, 0x00},                   /* power cycles */
+    {0xbe, 0x03, 0x45, 0x45, {0x1f, 0, 0x1f, 0x1f}, 0x32}, /* air flow temperature */
 };
 
 static void set_checksum(uint8_t *page)
@@ -41,15 +41,15 @@ static void fill_data(const IdeDrive *d, uint8_t *page)
         memcpy(entry + 5, attributes[i].raw, 6);
     }
     page[362] = 0x02 | (d->smart_autosave ? 0x80 : 0); /* off-line collection ended well */
-    page[363] = 0;                               /* self-test ended well */
-    page[364] = 0x20;                            /* off-line collection takes 288 s */
+    page[363] = 0;                                     /* self-test ended well */
+    page[364] = 0x20;                                  /* off-line collection takes 288 s */
     page[365] = 0x01;
-    page[367] = 1 << 4 | 1 << 3 | 1;             /* capabilities: off-line, self-test */
-    page[368] = 0x03;                            /* saves attributes before power goes */
-    page[370] = 0x01;                            /* error log */
-    page[372] = 2;                               /* minutes of a short self-test */
-    page[373] = 54;                              /* of an extended one */
-    page[374] = 1;                               /* of a conveyance one */
+    page[367] = 1 << 4 | 1 << 3 | 1; /* capabilities: off-line, self-test */
+    page[368] = 0x03;                /* saves attributes before power goes */
+    page[370] = 0x01;                /* error log */
+    page[372] = 2;                   /* minutes of a short self-test */
+    page[373] = 54;                  /* of an extended one */
+    page[374] = 1;                   /* of a conveyance one */
 }
 
 static void fill_thresholds(uint8_t *page)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * State of channels and drives in QEMU 7.2's layout. Requests are drained before a save (the VM's stop
- * does it), so what remains is registers, a data window, or a request that waits for a retry.
+ * State of channels and drives in QEMU 7.2's layout. Requests are drained before a save (the VM's
+ * stop does it), so what remains is registers, a data window, or a request that waits for a retry.
  */
 #include "hw/ide/ide.h"
 
-/* ---- drives ------------------------------------------------------------------------------------------------ */
+/* ---- drives --------------------------------------------------------------------------------- */
 
 static bool has_identify(const void *obj, unsigned version)
 {
@@ -38,11 +38,13 @@ static bool pio_post_load(void *obj, unsigned version, GError **err)
     if (d->end_transfer_fn_idx >= IDE_NEXT_KINDS ||
         (d->kind != IDE_CD && (d->end_transfer_fn_idx == IDE_NEXT_PACKET_REPLY ||
                                d->end_transfer_fn_idx == IDE_NEXT_PACKET_COMMAND))) {
-        return error_set(err, "ide_drive: end_transfer_fn_idx %u is not possible here", d->end_transfer_fn_idx);
+        return error_set(err, "ide_drive: end_transfer_fn_idx %u is not possible here",
+                         d->end_transfer_fn_idx);
     }
-    if (!range_fits((uint32_t)d->cur_io_buffer_offset, (uint32_t)d->cur_io_buffer_len, IDE_BUFFER_SIZE)) {
-        return error_set(err, "ide_drive: data window %d + %d is not in the buffer", d->cur_io_buffer_offset,
-                         d->cur_io_buffer_len);
+    if (!range_fits((uint32_t)d->cur_io_buffer_offset, (uint32_t)d->cur_io_buffer_len,
+                    IDE_BUFFER_SIZE)) {
+        return error_set(err, "ide_drive: data window %d + %d is not in the buffer",
+                         d->cur_io_buffer_offset, d->cur_io_buffer_len);
     }
     d->data_pos = (uint32_t)d->cur_io_buffer_offset;
     d->data_end = d->data_pos + (uint32_t)d->cur_io_buffer_len;
@@ -50,7 +52,8 @@ static bool pio_post_load(void *obj, unsigned version, GError **err)
                         d->end_transfer_fn_idx == IDE_NEXT_PACKET_COMMAND;
     /* What follows the window of a packet reply stands behind it, as far as it was read. */
     d->buf_pos = d->data_end;
-    d->buf_end = (uint32_t)MIN((uint64_t)d->data_end + (uint32_t)d->packet_transfer_size, IDE_BUFFER_SIZE);
+    d->buf_end =
+        (uint32_t)MIN((uint64_t)d->data_end + (uint32_t)d->packet_transfer_size, IDE_BUFFER_SIZE);
     d->atapi_block = d->atapi_sectors_left = 0;
     return true;
 }
@@ -60,20 +63,26 @@ static bool pio_pre_load(void *obj, GError **err)
 {
     const IdeDrive *d = obj;
 
-    return d->io_buffer ? true : error_set(err, "ide_drive: data for unit %u, where no drive is", d->unit);
+    return d->io_buffer ? true
+                        : error_set(err, "ide_drive: data for unit %u, where no drive is", d->unit);
 }
 
 static const StateField pio_fields[] = {
     STATE_I32(IdeDrive, req_nb_sectors, .max = IDE_MAX_MULT),
-    {.name = "io_buffer", .kind = &state_kind_u8, .offset = offsetof(IdeDrive, io_buffer), .size = 1, .stride = 1,
-     .count = IDE_BUFFER_SIZE, .array = true, .pointer = true},
+    {.name = "io_buffer",
+     .kind = &state_kind_u8,
+     .offset = offsetof(IdeDrive, io_buffer),
+     .size = 1,
+     .stride = 1,
+     .count = IDE_BUFFER_SIZE,
+     .array = true,
+     .pointer = true},
     STATE_I32(IdeDrive, cur_io_buffer_offset, .max = IDE_BUFFER_SIZE),
     STATE_I32(IdeDrive, cur_io_buffer_len, .max = IDE_BUFFER_SIZE),
     STATE_U8(IdeDrive, end_transfer_fn_idx, .max = IDE_NEXT_KINDS - 1),
     STATE_I32(IdeDrive, elementary_transfer_size, .max = 0xffff),
     STATE_I32(IdeDrive, packet_transfer_size, .max = INT32_MAX),
-    {}
-};
+    {}};
 static const StateDesc pio_state = {
     .name = "ide_drive/pio_state",
     .version = 1,
@@ -95,8 +104,7 @@ static bool gesn_needed(void *obj)
 static const StateField gesn_fields[] = {
     STATE_BOOL(IdeDrive, new_media, .name = "events.new_media"),
     STATE_BOOL(IdeDrive, eject_request, .name = "events.eject_request"),
-    {}
-};
+    {}};
 static const StateDesc gesn_state = {
     .name = "ide_drive/atapi/gesn_state",
     .version = 1,
@@ -113,10 +121,7 @@ static bool tray_needed(void *obj)
 }
 
 static const StateField tray_fields[] = {
-    STATE_BOOL(IdeDrive, tray_open),
-    STATE_BOOL(IdeDrive, tray_locked),
-    {}
-};
+    STATE_BOOL(IdeDrive, tray_open), STATE_BOOL(IdeDrive, tray_locked), {}};
 static const StateDesc tray_state = {
     .name = "ide_drive/tray_state",
     .version = 1,
@@ -174,8 +179,7 @@ static const StateField drive_fields[] = {
     STATE_U8(IdeDrive, sense_key, .max = 15),
     STATE_U8(IdeDrive, asc),
     STATE_U8(IdeDrive, cdrom_changed, .since = 3, .max = 2),
-    {}
-};
+    {}};
 static const StateDesc *const drive_subsections[] = {&pio_state, &tray_state, &gesn_state, NULL};
 const StateDesc ide_drive_state = {
     .name = "ide_drive",
@@ -186,7 +190,7 @@ const StateDesc ide_drive_state = {
     .post_load = drive_post_load,
 };
 
-/* ---- channels ------------------------------------------------------------------------------------------------- */
+/* ---- channels ------------------------------------------------------------------------------- */
 
 static bool error_needed(void *obj)
 {
@@ -200,8 +204,7 @@ static const StateField error_fields[] = {
     STATE_I64(IdeBus, retry_sector_num, .since = 2),
     STATE_U32(IdeBus, retry_nsector, .since = 2, .max = 65536),
     STATE_U8(IdeBus, retry_unit, .since = 2, .max = 1),
-    {}
-};
+    {}};
 static const StateDesc error_state = {
     .name = "ide_bus/error",
     .version = 2,
@@ -211,10 +214,7 @@ static const StateDesc error_state = {
 };
 
 static const StateField bus_fields[] = {
-    STATE_U8(IdeBus, cmd),
-    STATE_U8(IdeBus, unit, .max = 1),
-    {}
-};
+    STATE_U8(IdeBus, cmd), STATE_U8(IdeBus, unit, .max = 1), {}};
 static const StateDesc *const bus_subsections[] = {&error_state, NULL};
 const StateDesc ide_bus_state = {
     .name = "ide_bus",

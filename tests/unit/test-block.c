@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Block layer: engines and cache modes, options and their errors, locks between programs, odd images. */
+/* Block layer: engines and cache modes, options and their errors, locks between programs, odd
+ * images. */
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
@@ -54,7 +55,7 @@ static void teardown(Fixture *f, const void *data)
     g_free(f->image);
 }
 
-/* ---- helpers ------------------------------------------------------------------------------------- */
+/* ---- helpers -------------------------------------------------------------------------------- */
 
 typedef struct Result {
     bool done;
@@ -132,7 +133,7 @@ static void expect_refused(Fixture *f, const char *text, const char *part)
 
 static const BlkDevOps no_ops;
 
-/* ---- data ------------------------------------------------------------------------------------------ */
+/* ---- data ----------------------------------------------------------------------------------- */
 
 static void pattern(uint8_t *buf, size_t len, unsigned seed)
 {
@@ -153,7 +154,8 @@ static void test_transfers(Fixture *f, const void *options)
 
     for (int i = 0; i < 60; i++) {
         size_t sectors = (size_t)g_rand_int_range(rand, 1, 400);
-        uint64_t offset = 512 * (uint64_t)g_rand_int_range(rand, 0, (int)(IMAGE_SIZE / 512 - sectors));
+        uint64_t offset =
+            512 * (uint64_t)g_rand_int_range(rand, 0, (int)(IMAGE_SIZE / 512 - sectors));
         uint8_t *buf = raw + (i & 1 ? g_rand_int_range(rand, 0, 100) : 0);
 
         if (g_rand_int_range(rand, 0, 3)) {
@@ -225,7 +227,7 @@ static void test_discard_zero(Fixture *f, const void *options)
     g_assert_cmpint(st.st_size, ==, IMAGE_SIZE);
 }
 
-/* ---- odd images and errors ---------------------------------------------------------------------------- */
+/* ---- odd images and errors ------------------------------------------------------------------ */
 
 static void test_short_image(Fixture *f, const void *data)
 {
@@ -344,23 +346,27 @@ static void test_places(Fixture *f, const void *data)
 
 static void test_blockdev(Fixture *f, const void *data)
 {
-    g_autofree char *json = g_strdup_printf("{\"driver\":\"file\",\"filename\":\"%s\",\"node-name\":\"s\","
-                                            "\"auto-read-only\":true,\"discard\":\"unmap\",\"cache\":{\"direct\":false}}",
-                                            f->image);
-    g_autofree char *nested = g_strdup_printf("raw,node-name=n,file.driver=file,file.filename=%s,file.locking=off,read-only=on",
-                                              f->image);
+    g_autofree char *json = g_strdup_printf(
+        "{\"driver\":\"file\",\"filename\":\"%s\",\"node-name\":\"s\","
+        "\"auto-read-only\":true,\"discard\":\"unmap\",\"cache\":{\"direct\":false}}",
+        f->image);
+    g_autofree char *nested = g_strdup_printf(
+        "raw,node-name=n,file.driver=file,file.filename=%s,file.locking=off,read-only=on",
+        f->image);
     GError *err = NULL;
 
     (void)data;
     blk_add_blockdev(f->vm, json, &err);
     g_assert_no_error(err);
-    blk_add_blockdev(f->vm, "{\"node-name\":\"f\",\"read-only\":false,\"driver\":\"raw\",\"file\":\"s\"}", &err);
+    blk_add_blockdev(
+        f->vm, "{\"node-name\":\"f\",\"read-only\":false,\"driver\":\"raw\",\"file\":\"s\"}", &err);
     g_assert_no_error(err);
     g_assert_cmpuint(block_node_find(f->vm, "f")->size, ==, IMAGE_SIZE);
     blk_add_blockdev(f->vm, nested, &err);
     g_assert_no_error(err);
     g_assert_true(block_node_find(f->vm, "n")->child->read_only);
-    g_assert_false(blk_add_blockdev(f->vm, "{\"driver\":\"raw\",\"file\":\"zz\",\"node-name\":\"q\"}", &err));
+    g_assert_false(
+        blk_add_blockdev(f->vm, "{\"driver\":\"raw\",\"file\":\"zz\",\"node-name\":\"q\"}", &err));
     g_assert_nonnull(strstr(err->message, "node-name='zz'"));
     g_clear_error(&err);
     g_assert_false(blk_add_blockdev(f->vm, "raw,file=s", &err));
@@ -386,14 +392,14 @@ static void test_error_policy(Fixture *f, const void *data)
     g_assert_cmpstr(blk_io_status(blk), ==, "nospace");
 }
 
-/* ---- locks ----------------------------------------------------------------------------------------------- */
+/* ---- locks ---------------------------------------------------------------------------------- */
 
 static int run_tool(char **argv, char **err_text)
 {
     int status = -1;
 
-    if (!g_spawn_sync(NULL, argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL, NULL, err_text,
-                      &status, NULL)) {
+    if (!g_spawn_sync(NULL, argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_STDOUT_TO_DEV_NULL, NULL,
+                      NULL, NULL, err_text, &status, NULL)) {
         return -1;
     }
     return status;
@@ -405,7 +411,8 @@ static void test_locks(Fixture *f, const void *data)
     GError *err = NULL;
     g_autofree char *text = NULL;
     g_autofree char *found = g_find_program_in_path("qemu-io");
-    char *write_it[] = {(char *)"qemu-io", (char *)"-f", (char *)"raw", (char *)"-c", (char *)"write 0 512", f->image, NULL};
+    char *write_it[] = {(char *)"qemu-io",     (char *)"-f", (char *)"raw", (char *)"-c",
+                        (char *)"write 0 512", f->image,     NULL};
     /* Another description of the same file in this process conflicts as another process does. */
     g_autofree char *second = g_strdup_printf("file=%s,format=raw,if=none,id=second", f->image);
     DriveInfo *info;
@@ -442,8 +449,9 @@ static void test_lock_holder(Fixture *f, const void *data)
         g_test_skip("qemu-io is not installed");
         return;
     }
-    g_assert_true(g_spawn_async_with_pipes(NULL, argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL,
-                                           &pid, &in, &out, NULL, &err));
+    g_assert_true(g_spawn_async_with_pipes(NULL, argv, NULL,
+                                           G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD, NULL,
+                                           NULL, &pid, &in, &out, NULL, &err));
     /* Its prompt comes when the image is open. */
     g_assert_cmpint(read(out, greeting, sizeof greeting), >, 0);
     blk = add_drive(f, "format=raw");
@@ -459,9 +467,15 @@ static void test_lock_holder(Fixture *f, const void *data)
 int main(int argc, char **argv)
 {
     static const char *const modes[] = {
-        "format=raw", "format=raw,cache=none", "format=raw,cache=none,aio=native", "format=raw,aio=io_uring",
-        "format=raw,cache=none,aio=io_uring", "format=raw,cache=writethrough", "format=raw,cache=directsync,aio=native",
-        "format=raw,cache=directsync,aio=io_uring", "format=raw,cache=unsafe",
+        "format=raw",
+        "format=raw,cache=none",
+        "format=raw,cache=none,aio=native",
+        "format=raw,aio=io_uring",
+        "format=raw,cache=none,aio=io_uring",
+        "format=raw,cache=writethrough",
+        "format=raw,cache=directsync,aio=native",
+        "format=raw,cache=directsync,aio=io_uring",
+        "format=raw,cache=unsafe",
     };
 
     g_test_init(&argc, &argv, NULL);
@@ -473,8 +487,10 @@ int main(int argc, char **argv)
         g_test_add(b, Fixture, modes[i], setup, test_parallel, teardown);
     }
     g_test_add("/block/discard/ignore", Fixture, "format=raw", setup, test_discard_zero, teardown);
-    g_test_add("/block/discard/unmap", Fixture, "format=raw,discard=unmap", setup, test_discard_zero, teardown);
-    g_test_add("/block/discard/direct", Fixture, "format=raw,discard=unmap,cache=none", setup, test_discard_zero, teardown);
+    g_test_add("/block/discard/unmap", Fixture, "format=raw,discard=unmap", setup,
+               test_discard_zero, teardown);
+    g_test_add("/block/discard/direct", Fixture, "format=raw,discard=unmap,cache=none", setup,
+               test_discard_zero, teardown);
     g_test_add("/block/short-image", Fixture, NULL, setup, test_short_image, teardown);
     g_test_add("/block/window", Fixture, NULL, setup, test_window, teardown);
     g_test_add("/block/guessed-raw", Fixture, NULL, setup, test_guessed_raw, teardown);

@@ -20,12 +20,12 @@ typedef struct Fixture {
     PciBus *pci;
     Device *piix;
     Irq irq[2];
-    unsigned irqs[2];            /* rising edges seen */
+    unsigned irqs[2]; /* rising edges seen */
     int level[2];
     char *dir, *disk, *iso;
 } Fixture;
 
-/* ---- ports ---------------------------------------------------------------------------------------- */
+/* ---- ports ---------------------------------------------------------------------------------- */
 
 static void out(Fixture *f, uint64_t port, unsigned size, uint64_t value)
 {
@@ -40,10 +40,19 @@ static uint64_t in(Fixture *f, uint64_t port, unsigned size)
     return value;
 }
 
-static uint8_t inb(Fixture *f, uint64_t port) { return (uint8_t)in(f, port, 1); }
-static void outb(Fixture *f, uint64_t port, uint8_t value) { out(f, port, 1, value); }
+static uint8_t inb(Fixture *f, uint64_t port)
+{
+    return (uint8_t)in(f, port, 1);
+}
+static void outb(Fixture *f, uint64_t port, uint8_t value)
+{
+    out(f, port, 1, value);
+}
 
-static uint64_t control(uint64_t base) { return base + 0x206; }
+static uint64_t control(uint64_t base)
+{
+    return base + 0x206;
+}
 
 /* Without touching the interrupt. */
 static uint8_t wait_ready(Fixture *f, uint64_t base)
@@ -64,7 +73,7 @@ static void irq_handler(void *opaque, unsigned n, int level)
     f->level[n] = level;
 }
 
-/* ---- set-up ------------------------------------------------------------------------------------------ */
+/* ---- set-up --------------------------------------------------------------------------------- */
 
 static char *make_image(Fixture *f, const char *name, uint64_t sectors, unsigned sector_size)
 {
@@ -140,7 +149,7 @@ static void teardown(Fixture *f, const void *data)
     g_free(f->dir);
 }
 
-/* ---- commands --------------------------------------------------------------------------------------------- */
+/* ---- commands ------------------------------------------------------------------------------- */
 
 #define HD_BASE 0x1f0u
 #define CD_BASE 0x170u
@@ -168,7 +177,10 @@ static void read_data(Fixture *f, uint64_t base, uint8_t *buf, size_t len)
     }
 }
 
-static uint16_t word(const uint8_t *buf, unsigned n) { return load16_le(buf + 2 * n); }
+static uint16_t word(const uint8_t *buf, unsigned n)
+{
+    return load16_le(buf + 2 * n);
+}
 
 static void test_identify(Fixture *f, const void *data)
 {
@@ -308,12 +320,13 @@ static void test_lba48(Fixture *f, const void *data)
     g_assert_cmphex(command(f, HD_BASE, 0x24), ==, 0x41);
 }
 
-/* ---- bus master -------------------------------------------------------------------------------------------- */
+/* ---- bus master ----------------------------------------------------------------------------- */
 
 static void store_prd(Fixture *f, unsigned n, uint32_t addr, uint32_t len, bool last)
 {
     address_space_store(&f->vm->memory, PRD + 8 * n, 4, addr);
-    address_space_store(&f->vm->memory, PRD + 8 * n + 4, 4, (len & 0xffff) | (last ? 0x80000000u : 0));
+    address_space_store(&f->vm->memory, PRD + 8 * n + 4, 4,
+                        (len & 0xffff) | (last ? 0x80000000u : 0));
 }
 
 static void wait_dma(Fixture *f, uint64_t base)
@@ -433,7 +446,7 @@ static void test_trim(Fixture *f, const void *data)
     g_assert_cmphex(inb(f, 0x1f7), ==, 0x41);
 }
 
-/* ---- resets ---------------------------------------------------------------------------------------------------- */
+/* ---- resets --------------------------------------------------------------------------------- */
 
 static void test_reset_busy(Fixture *f, const void *data)
 {
@@ -454,7 +467,8 @@ static void test_reset_busy(Fixture *f, const void *data)
         } else if (how == 1) {
             device_reset(f->piix);
             pci_config_write((PciDevice *)f->piix, PCI_BASE_ADDRESS_4, BM, 4);
-            pci_config_write((PciDevice *)f->piix, PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MASTER, 2);
+            pci_config_write((PciDevice *)f->piix, PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MASTER,
+                             2);
         } else if (how == 2) {
             outb(f, BM, 0); /* waits for what is under way */
             g_assert_cmphex(inb(f, BM + 2) & 1, ==, 0);
@@ -467,7 +481,7 @@ static void test_reset_busy(Fixture *f, const void *data)
     }
 }
 
-/* ---- packets ------------------------------------------------------------------------------------------------------ */
+/* ---- packets -------------------------------------------------------------------------------- */
 
 static uint8_t send_packet(Fixture *f, uint8_t features, uint16_t limit, const uint8_t *cdb)
 {
@@ -483,7 +497,8 @@ static uint8_t send_packet(Fixture *f, uint8_t features, uint16_t limit, const u
 }
 
 /* All pieces of a PIO reply; returns its length. */
-static size_t packet(Fixture *f, uint16_t limit, const uint8_t *cdb, uint8_t *reply, uint8_t *status)
+static size_t packet(Fixture *f, uint16_t limit, const uint8_t *cdb, uint8_t *reply,
+                     uint8_t *status)
 {
     size_t len = 0;
 
@@ -508,7 +523,8 @@ static void expect_reply(Fixture *f, const char *cdb_hex, const char *reply_hex)
     size_t len;
 
     for (unsigned i = 0; cdb_hex[2 * i]; i++) {
-        cdb[i] = (uint8_t)(g_ascii_xdigit_value(cdb_hex[2 * i]) << 4 | g_ascii_xdigit_value(cdb_hex[2 * i + 1]));
+        cdb[i] = (uint8_t)(g_ascii_xdigit_value(cdb_hex[2 * i]) << 4 |
+                           g_ascii_xdigit_value(cdb_hex[2 * i + 1]));
     }
     len = packet(f, 0xfffe, cdb, reply, &status);
     for (size_t i = 0; i < len; i++) {
@@ -542,8 +558,8 @@ static void test_packets(Fixture *f, const void *data)
         {"43020000000000004000", "0012010100140100000002000016aa000000083e"},
         {"430000000000aa004000", "000a01010016aa0000000200"},
         {"43000000000000004040", "000a01010000000000000000"},
-        {"43000000000000004080",
-         "002e0101011400a000000000010000011400a100000000010000011400a2000000000002000114000100000000000000"},
+        {"43000000000000004080", "002e0101011400a000000000010000011400a100000000010000011400a200000"
+                                 "0000002000114000100000000000000"},
         {"5a000100000000008000", "000e7000000000000106000500000000"},
         {"5a002a00000000008000", "001c7000000000002a143b007160290002c00002020002c0000000000000"},
         {"5a003f00000000008000", "!5"},
@@ -552,7 +568,8 @@ static void test_packets(Fixture *f, const void *data)
         {"4a010000010000000800", "00008010"},
         {"4600000000000000ff00", "0000001000000008000003080010000000080100"},
         {"bd000000000000000008", "0000000000010000"},
-        {"51000000000000004000", "00200e01010101200000000000000000000000000000000000000000000000000000"},
+        {"51000000000000004000",
+         "00200e01010101200000000000000000000000000000000000000000000000000000"},
         {"ad000000000000000040", "!5"},
         {"ad000000000000ff0040", "001200000040080401400008034000c004400804"},
         {"280000000200000001", "!5"},
@@ -642,7 +659,7 @@ static void test_cd_read(Fixture *f, const void *data)
     g_assert_true(!memcmp(buf, "\0\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\0\0\2\1\1\2\2", 18));
 }
 
-/* ---- state ----------------------------------------------------------------------------------------------------------- */
+/* ---- state ---------------------------------------------------------------------------------- */
 
 static void save(Fixture *f, GByteArray *out_bytes)
 {
@@ -691,23 +708,26 @@ static void test_state(Fixture *f, const void *data)
                 store32_be(p + i - 4, 131076);
             }
         }
-        g_assert_false(state_load_fields(type_state(f->piix->obj.type), f->piix, 3, p, first->len, &err));
+        g_assert_false(
+            state_load_fields(type_state(f->piix->obj.type), f->piix, 3, p, first->len, &err));
         g_assert_nonnull(err);
         g_clear_error(&err);
     }
 }
 
-/* ---- a guest that does anything ------------------------------------------------------------------------------------- */
+/* ---- a guest that does anything ------------------------------------------------------------- */
 
 static void test_random(Fixture *f, const void *data)
 {
-    static const uint16_t ports[] = {0x1f0, 0x1f1, 0x1f2, 0x1f3, 0x1f4, 0x1f5, 0x1f6, 0x1f7, 0x3f6, 0x170, 0x171, 0x172,
-                                     0x173, 0x174, 0x175, 0x176, 0x177, 0x376, BM, BM + 2, BM + 4, BM + 8, BM + 10,
-                                     BM + 12};
+    static const uint16_t ports[] = {0x1f0, 0x1f1, 0x1f2, 0x1f3,  0x1f4,  0x1f5,  0x1f6,   0x1f7,
+                                     0x3f6, 0x170, 0x171, 0x172,  0x173,  0x174,  0x175,   0x176,
+                                     0x177, 0x376, BM,    BM + 2, BM + 4, BM + 8, BM + 10, BM + 12};
     /* Half of the commands are known ones, so that they get somewhere. */
-    static const uint8_t commands[] = {0x20, 0x24, 0x25, 0x29, 0x30, 0x35, 0x39, 0x06, 0x08, 0x90, 0xa0, 0xa0, 0xa0,
-                                       0xa1, 0xc4, 0xc5, 0xc6, 0xc8, 0xca, 0xe7, 0xec, 0xef, 0xb0, 0xce, 0x3d};
-    static const uint8_t packets[] = {0x28, 0xa8, 0xbe, 0x12, 0x43, 0x5a, 0x4a, 0x46, 0xad, 0x1b, 0x1e, 0x25};
+    static const uint8_t commands[] = {0x20, 0x24, 0x25, 0x29, 0x30, 0x35, 0x39, 0x06, 0x08,
+                                       0x90, 0xa0, 0xa0, 0xa0, 0xa1, 0xc4, 0xc5, 0xc6, 0xc8,
+                                       0xca, 0xe7, 0xec, 0xef, 0xb0, 0xce, 0x3d};
+    static const uint8_t packets[] = {0x28, 0xa8, 0xbe, 0x12, 0x43, 0x5a,
+                                      0x4a, 0x46, 0xad, 0x1b, 0x1e, 0x25};
     GRand *rand = g_rand_new_with_seed(11);
 
     (void)data;
@@ -764,7 +784,8 @@ int main(int argc, char **argv)
     ADD("state", test_state);
     ADD("random", test_random);
     g_test_add("/ide/dma/direct", Fixture, "index=0,cache=none", setup, test_dma, teardown);
-    g_test_add("/ide/dma/native", Fixture, "index=0,cache=none,aio=native", setup, test_dma, teardown);
+    g_test_add("/ide/dma/native", Fixture, "index=0,cache=none,aio=native", setup, test_dma,
+               teardown);
     g_test_add("/ide/dma/io_uring", Fixture, "index=0,aio=io_uring", setup, test_dma, teardown);
     return g_test_run();
 }
