@@ -6,7 +6,8 @@
 #include "core/vm.h"
 
 /* Where distributions put SeaBIOS and option ROMs. */
-static const char *const system_dirs[] = {KILN_DATADIR, "/usr/share/kiln", "/usr/share/seabios", "/usr/share/qemu",
+static const char *const system_dirs[] = {KILN_DATADIR, "/usr/share/kiln", "/usr/share/seabios",
+                                          "/usr/share/qemu",
                                           "/usr/lib/ipxe/qemu"};
 
 char **firmware_dirs(const Vm *vm)

@@ -2,9 +2,9 @@
 /*
  * ACPI fixed hardware. See acpi_regs.h.
  *
- * The PM timer is read without the VM lock and with one multiplication: guests without a better clock
- * read it all the time. Its overflow (bit 23 changes, every 2.3 s) costs a timer only while the guest
- * has enabled that interrupt; otherwise TMR_STS is computed when it is read.
+ * The PM timer is read without the VM lock and with one multiplication: guests without a better
+ * clock read it all the time. Its overflow (bit 23 changes, every 2.3 s) costs a timer only while
+ * the guest has enabled that interrupt; otherwise TMR_STS is computed when it is read.
  *
  * Byte accesses to PM1 registers work on their byte, double words on both registers.
  */
@@ -40,7 +40,8 @@ uint64_t acpi_pm_ticks(uint64_t ns)
 /* The first ns at which the timer shows ticks. */
 static int64_t ticks_to_ns(int64_t ticks)
 {
-    unsigned __int128 ns = ((unsigned __int128)ticks * NSEC_PER_SEC + PM_TIMER_HZ - 1) / PM_TIMER_HZ;
+    unsigned __int128 ns =
+        ((unsigned __int128)ticks * NSEC_PER_SEC + PM_TIMER_HZ - 1) / PM_TIMER_HZ;
 
     return ns > INT64_MAX ? INT64_MAX : (int64_t)ns;
 }
@@ -112,7 +113,7 @@ void acpi_set_sci_enabled(AcpiRegs *regs, bool on)
     regs->pm1_cnt = on ? regs->pm1_cnt | ACPI_CNT_SCI_EN : regs->pm1_cnt & ~ACPI_CNT_SCI_EN;
 }
 
-/* ---- PM1 event registers ---------------------------------------------------------------------- */
+/* ---- PM1 event registers --------------------------------------------------------------------- */
 
 static uint64_t evt_read(void *opaque, uint64_t offset, unsigned size)
 {
@@ -159,7 +160,7 @@ static const RegionOps evt_ops = {
     .impl = {.min_size = 1, .max_size = 2},
 };
 
-/* ---- PM1 control register: sleep ---------------------------------------------------------------- */
+/* ---- PM1 control register: sleep ------------------------------------------------------------- */
 
 static void go_to_sleep(AcpiRegs *regs)
 {
@@ -205,7 +206,7 @@ static const RegionOps cnt_ops = {
     .impl = {.min_size = 1, .max_size = 2},
 };
 
-/* ---- PM timer --------------------------------------------------------------------------------------- */
+/* ---- PM timer -------------------------------------------------------------------------------- */
 
 static uint64_t tmr_read(void *opaque, uint64_t offset, unsigned size)
 {
@@ -223,7 +224,7 @@ static const RegionOps tmr_ops = {
     .lockless = true,
 };
 
-/* ---- general purpose events: two bytes of status, two of enable -------------------------------------- */
+/* ---- general purpose events: two bytes of status, two of enable ------------------------------ */
 
 static uint64_t gpe_read(void *opaque, uint64_t offset, unsigned size)
 {
@@ -256,7 +257,7 @@ static const RegionOps gpe_ops = {
     .impl = {.min_size = 1, .max_size = 1},
 };
 
-/* ---- lifecycle --------------------------------------------------------------------------------------- */
+/* ---- lifecycle ------------------------------------------------------------------------------- */
 
 void acpi_regs_init(AcpiRegs *regs, Device *dev, Irq **sci, uint8_t s4_type)
 {
@@ -301,4 +302,5 @@ static const StateField gpe_fields[] = {
     STATE_U16(AcpiRegs, gpe_en, .name = "en"),
     {}
 };
-const StateDesc acpi_gpe_state = {.name = "gpe", .version = 1, .min_version = 1, .fields = gpe_fields};
+const StateDesc acpi_gpe_state = {.name = "gpe", .version = 1, .min_version = 1,
+                                  .fields = gpe_fields};

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * ACPI fixed hardware (ACPI 6, 4.8): PM1 event and control registers, the PM timer and one general
- * purpose event block, as the PIIX4 and the ICH9 have them. The chip maps the regions and owns the pin.
+ * purpose event block, as the PIIX4 and the ICH9 have them. The chip maps the regions and owns the
+ * pin.
  */
 #ifndef HW_ACPI_ACPI_REGS_H
 #define HW_ACPI_ACPI_REGS_H

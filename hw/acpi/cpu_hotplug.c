@@ -9,7 +9,8 @@
  *   05 W  command: 0 next CPU with an event, 1 and 2 _OST event and status, 3 APIC id
  *   08 RW data of the command
  *
- * Not done: ejecting a CPU; the request is refused with a message, since nothing can ask for it yet.
+ * Not done: ejecting a CPU; the request is refused with a message, since nothing can ask for it
+ * yet.
  */
 #include "hw/acpi/cpu_hotplug.h"
 
@@ -54,8 +55,10 @@ static uint64_t cpuhp_read(void *opaque, uint64_t offset, unsigned size)
     if (cpu && offset == REG_FLAGS) {
         value = (cpu->present ? FLAG_PRESENT : 0) | (cpu->is_inserting ? FLAG_INSERTING : 0) |
                 (cpu->is_removing ? FLAG_REMOVING : 0);
-    } else if (cpu && offset == REG_DATA) {
-        value = hp->command == CMD_NEXT ? hp->selector : hp->command == CMD_APIC_ID ? cpu->apic_id : 0;
+    } else if (cpu && offset == REG_DATA && hp->command == CMD_NEXT) {
+        value = hp->selector;
+    } else if (cpu && offset == REG_DATA && hp->command == CMD_APIC_ID) {
+        value = cpu->apic_id;
     }
     trace(acpi_cpuhp_read, "cpu %u @%u -> 0x%x", hp->selector, (unsigned)offset, (unsigned)value);
     return value;
@@ -145,11 +148,12 @@ static const RegionOps bitmap_ops = {
     .impl = {.min_size = 1, .max_size = 1},
 };
 
-/* ---- lifecycle ---------------------------------------------------------------------------------- */
+/* ---- lifecycle ------------------------------------------------------------------------------- */
 
 void acpi_cpuhp_map(AcpiCpuHotplug *hp)
 {
-    Region *wanted = hp->modern ? &hp->io : &hp->bitmap, *other = hp->modern ? &hp->bitmap : &hp->io;
+    Region *wanted = hp->modern ? &hp->io : &hp->bitmap;
+    Region *other = hp->modern ? &hp->bitmap : &hp->io;
 
     if (wanted->parent) {
         return;

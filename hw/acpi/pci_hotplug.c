@@ -13,7 +13,8 @@
 
 #include "util/trace.h"
 
-enum { REG_UP = 0x00, REG_DOWN = 0x04, REG_EJECT = 0x08, REG_REMOVABLE = 0x0c, REG_SELECT = 0x10, REG_INDEX = 0x14 };
+enum { REG_UP = 0x00, REG_DOWN = 0x04, REG_EJECT = 0x08, REG_REMOVABLE = 0x0c, REG_SELECT = 0x10,
+      REG_INDEX = 0x14 };
 
 /* ---- buses ----------------------------------------------------------------------------- */
 
@@ -24,8 +25,11 @@ static PciBus *find_bsel(PciBus *bus, int bsel)
     }
     for (unsigned devfn = 0; bus->bridge_count && devfn < 256; devfn++) {
         PciDevice *pci = bus->devices[devfn];
-        PciBus *found = pci && pci->info->is_bridge ? find_bsel(pci_bridge_secondary(pci), bsel) : NULL;
+        PciBus *found = NULL;
 
+        if (pci && pci->info->is_bridge) {
+            found = find_bsel(pci_bridge_secondary(pci), bsel);
+        }
         if (found) {
             return found;
         }
@@ -140,7 +144,8 @@ static void pcihp_write(void *opaque, uint64_t offset, uint64_t value, unsigned 
 {
     AcpiPciHotplug *hp = opaque;
 
-    trace(acpi_pcihp_write, "bus %u @0x%02x <- 0x%x", hp->select, (unsigned)offset, (unsigned)value);
+    trace(acpi_pcihp_write, "bus %u @0x%02x <- 0x%x", hp->select, (unsigned)offset,
+          (unsigned)value);
     switch (offset) {
     case REG_EJECT:
         if (hp->select < ACPI_PCIHP_BUSES) {

@@ -11,7 +11,8 @@
 #define ACPI_PCIHP_BUSES 256
 
 typedef struct AcpiPciSlots {
-    uint32_t up, down;       /* a bit a slot: plugged, to be ejected; the guest has not seen it yet */
+    /* a bit a slot: plugged, to be ejected; the guest has not seen it yet */
+    uint32_t up, down;
 } AcpiPciSlots;
 
 typedef struct AcpiPciHotplug {

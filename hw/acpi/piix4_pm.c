@@ -6,14 +6,15 @@
  *   SMBBA (config 0x90), enabled by SMBHSTCFG (0xd2) bit 0: SMBus host
  *   fixed: APM control and status at 0xb2 and 0xb3, GPE0 at 0xafe0, hot-plug at 0xae00 and 0xaf00
  *
- * GPE0 and hot-plug stand where QEMU 7.2's machine and its AML have them, not where the chip has them.
+ * GPE0 and hot-plug stand where QEMU 7.2's machine and its AML have them, not where the chip has
+ * them.
  *
- * APM control: a write of 0xf1 or 0xf0 turns SCI_EN on or off, and any write is an SMI while DEVACTB
- * (config 0x58) bit 25 lets it. Without SMM the bit reads set, which tells firmware that somebody
- * already did what it would do in SMM.
+ * APM control: a write of 0xf1 or 0xf0 turns SCI_EN on or off, and any write is an SMI while
+ * DEVACTB (config 0x58) bit 25 lets it. Without SMM the bit reads set, which tells firmware that
+ * somebody already did what it would do in SMM.
  *
- * Not done: general purpose I/O, device monitors, clock control, memory hot-plug (its selector is in the
- * state because QEMU's always is).
+ * Not done: general purpose I/O, device monitors, clock control, memory hot-plug (its selector is
+ * in the state because QEMU's always is).
  */
 #include "hw/acpi/piix4_pm.h"
 
@@ -24,7 +25,8 @@
 #define REG_PMBASE 0x40
 #define REG_DEVACTB 0x58
 #define DEVACTB_APMC_EN 0x02     /* in byte 3 */
-#define REG_PORT_5F 0x5f         /* bits for the legacy ports that are there, read by AML and firmware */
+/* Bits for the legacy ports that are there: AML and firmware read them. */
+#define REG_PORT_5F 0x5f
 #define REG_PORT_63 0x63
 #define REG_PORT_67 0x67
 #define REG_PMREGMISC 0x80
@@ -76,29 +78,37 @@ static void update_ports(Piix4Pm *pm)
 
     region_begin(pm->pci.dev.vm);
     move_ports(&pm->io, load16_le(config + REG_PMBASE) & PM_BASE_MASK, config[REG_PMREGMISC] & 1);
-    move_ports(&pm->smb.io, load16_le(config + REG_SMBBA) & PM_BASE_MASK, config[REG_SMBHSTCFG] & 1);
+    move_ports(&pm->smb.io, load16_le(config + REG_SMBBA) & PM_BASE_MASK,
+               config[REG_SMBHSTCFG] & 1);
     region_commit(pm->pci.dev.vm);
 }
 
 static void pm_config_written(PciDevice *pci, uint32_t addr, unsigned size)
 {
-    uint32_t end = addr + size;
+    static const uint8_t regs[] = {REG_PMBASE, REG_PMBASE + 1, REG_PMREGMISC,
+                                   REG_SMBBA, REG_SMBBA + 1, REG_SMBHSTCFG};
 
-    if ((addr < REG_PMBASE + 2 && end > REG_PMBASE) || (addr <= REG_PMREGMISC && end > REG_PMREGMISC) ||
-        (addr < REG_SMBBA + 2 && end > REG_SMBBA) || (addr <= REG_SMBHSTCFG && end > REG_SMBHSTCFG)) {
-        update_ports(to_pm(pci));
+    for (unsigned i = 0; i < G_N_ELEMENTS(regs); i++) {
+        if (regs[i] >= addr && regs[i] < addr + size) {
+            update_ports(to_pm(pci));
+            return;
+        }
     }
+}
+
+static bool is_decoded(const Piix4Pm *pm, uint16_t port)
+{
+    return flat_view_find(address_space_view(&pm->pci.dev.vm->io), port) != NULL;
 }
 
 /* Serial and parallel ports are told apart by what answers at their addresses. */
 static void note_ports(Piix4Pm *pm)
 {
-    const FlatView *view = address_space_view(&pm->pci.dev.vm->io);
     uint8_t *config = pm->pci.config;
 
-    config[REG_PORT_5F] = 0x10 | (flat_view_find(view, 0x378) ? 0x80 : 0);
+    config[REG_PORT_5F] = 0x10 | (is_decoded(pm, 0x378) ? 0x80 : 0);
     config[REG_PORT_63] = 0x60;
-    config[REG_PORT_67] = (flat_view_find(view, 0x3f8) ? 0x08 : 0) | (flat_view_find(view, 0x2f8) ? 0x90 : 0);
+    config[REG_PORT_67] = (is_decoded(pm, 0x3f8) ? 0x08 : 0) | (is_decoded(pm, 0x2f8) ? 0x90 : 0);
 }
 
 /* ---- advanced power management ports --------------------------------------------------------- */
@@ -126,7 +136,8 @@ static void apm_write(void *opaque, uint64_t offset, uint64_t value, unsigned si
     if (value == APM_ACPI_ENABLE || value == APM_ACPI_DISABLE) {
         acpi_set_sci_enabled(&pm->regs, value == APM_ACPI_ENABLE);
     }
-    if ((pm->pci.config[REG_DEVACTB + 3] & DEVACTB_APMC_EN) && pm->smm_enabled && accel && accel->ops->inject_smi) {
+    if ((pm->pci.config[REG_DEVACTB + 3] & DEVACTB_APMC_EN) && pm->smm_enabled && accel &&
+        accel->ops->inject_smi) {
         accel->ops->inject_smi(accel, NULL);
     }
 }
@@ -137,7 +148,7 @@ static const RegionOps apm_ops = {
     .valid = {.min_size = 1, .max_size = 1},
 };
 
-/* ---- lifecycle ------------------------------------------------------------------------------------ */
+/* ---- lifecycle ------------------------------------------------------------------------------- */
 
 static void on_powerdown(void *opaque)
 {
@@ -174,10 +185,11 @@ static bool pm_realize(Device *dev, GError **err)
     uint8_t *config = pm->pci.config;
 
     if (pm->smm_compat) {
-        return error_set(err, "smm-compat=on is for machine types older than pc-i440fx-7.2; leave it out");
+        return error_set(err, "smm-compat=on belongs to machine types older than 7.2; leave it out");
     }
     if (pm->smb_io_base & ~PM_BASE_MASK) {
-        return error_set(err, "smb_io_base=0x%x: it must be a multiple of 64 below 0x10000", pm->smb_io_base);
+        return error_set(err, "smb_io_base=0x%x: it must be a multiple of 64 below 0x10000",
+                         pm->smb_io_base);
     }
     config[PCI_STATUS] |= PCI_STATUS_FAST_BACK;
     config[PCI_STATUS + 1] |= PCI_STATUS_DEVSEL_MEDIUM >> 8;
@@ -230,7 +242,7 @@ static void pm_reset(Device *dev)
     }
 }
 
-/* ---- state ------------------------------------------------------------------------------------------ */
+/* ---- state ----------------------------------------------------------------------------------- */
 
 static bool pm_post_load(void *obj, unsigned version, GError **err)
 {
@@ -279,25 +291,29 @@ static const StateField memhp_inner[] = {
 static const StateDesc memhp_inner_state = {
     .name = "memory hotplug state", .version = 1, .min_version = 1, .fields = memhp_inner};
 static const StateField memhp_fields[] = {
-    {.name = "acpi_memory_hotplug", .kind = &state_kind_struct, .count = 1, .desc = &memhp_inner_state},
+    {.name = "acpi_memory_hotplug", .kind = &state_kind_struct, .count = 1,
+     .desc = &memhp_inner_state},
     {}
 };
 static const StateDesc memhp_state = {
-    .name = "piix4_pm/memhp", .version = 1, .min_version = 1, .fields = memhp_fields, .needed = memhp_needed};
+    .name = "piix4_pm/memhp", .version = 1, .min_version = 1, .fields = memhp_fields,
+    .needed = memhp_needed};
 
 static const StateField cpuhp_fields[] = {
     STATE_STRUCT(Piix4Pm, cpuhp, &acpi_cpuhp_state, .name = "cpuhp_state"),
     {}
 };
 static const StateDesc cpuhp_state = {.name = "piix4_pm/cpuhp", .version = 1, .min_version = 1,
-                                      .fields = cpuhp_fields, .needed = cpuhp_needed, .pre_load = cpuhp_pre_load};
+                                      .fields = cpuhp_fields, .needed = cpuhp_needed,
+                                      .pre_load = cpuhp_pre_load};
 
 static const StateField apm_fields[] = {
     STATE_U8(Piix4Pm, apmc),
     STATE_U8(Piix4Pm, apms),
     {}
 };
-static const StateDesc apm_state = {.name = "APM State", .version = 1, .min_version = 1, .fields = apm_fields};
+static const StateDesc apm_state = {.name = "APM State", .version = 1, .min_version = 1,
+                                    .fields = apm_fields};
 
 static const StateField pm_fields[] = {
     STATE_PCI_DEVICE(Piix4Pm, pci, .name = "parent_obj"),
@@ -311,10 +327,12 @@ static const StateField pm_fields[] = {
     STATE_STRUCT(Piix4Pm, regs, &acpi_gpe_state, .name = "ar.gpe"),
     STATE_STRUCT(Piix4Pm, pcihp.slots[0], &acpi_pci_slots_state,
                  .name = "acpi_pci_hotplug.acpi_pcihp_pci_status[0x0]", .exists = has_no_bridges),
-    STATE_U32(Piix4Pm, pcihp.select, .name = "acpi_pci_hotplug.hotplug_select", .exists = has_bridges),
+    STATE_U32(Piix4Pm, pcihp.select, .name = "acpi_pci_hotplug.hotplug_select",
+              .exists = has_bridges),
     STATE_STRUCT_ARRAY(Piix4Pm, pcihp.slots, &acpi_pci_slots_state, ACPI_PCIHP_BUSES,
                        .name = "acpi_pci_hotplug.acpi_pcihp_pci_status", .exists = has_bridges),
-    STATE_U32(Piix4Pm, pcihp.acpi_index, .name = "acpi_pci_hotplug.acpi_index", .exists = has_acpi_index),
+    STATE_U32(Piix4Pm, pcihp.acpi_index, .name = "acpi_pci_hotplug.acpi_index",
+              .exists = has_acpi_index),
     {}
 };
 static const StateDesc pm_state = {
@@ -326,7 +344,7 @@ static const StateDesc pm_state = {
     .post_load = pm_post_load,
 };
 
-/* ---- what the board uses ----------------------------------------------------------------------------- */
+/* ---- what the board uses --------------------------------------------------------------------- */
 
 PciDevice *piix4_pm_create(PciBus *bus, int devfn, uint32_t smb_io_base, bool smm, GError **err)
 {

@@ -19,7 +19,8 @@ static const StateField i2c_fields[] = {
     STATE_U8(I2cBus, saved_address),
     {}
 };
-static const StateDesc i2c_state = {.name = "i2c_bus", .version = 1, .min_version = 1, .fields = i2c_fields};
+static const StateDesc i2c_state = {.name = "i2c_bus", .version = 1, .min_version = 1,
+                                    .fields = i2c_fields};
 
 I2cBus *i2c_bus_new(Vm *vm, Device *owner, const char *name)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The SMBus of the machine, one whole transaction at a time (System Management Bus 2.0, chapter 5): the
- * host controller tells a device what was written and asks for bytes. Bus type "i2c-bus".
+ * The SMBus of the machine, one whole transaction at a time (System Management Bus 2.0, chapter
+ * 5): the host controller tells a device what was written and asks for bytes. Bus type "i2c-bus".
  */
 #ifndef HW_I2C_I2C_H
 #define HW_I2C_I2C_H

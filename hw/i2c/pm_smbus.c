@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The PIIX4's SMBus host. Datasheet: Intel 82371AB (290562), 7.3; the block buffer register as in the
- * ICH. A transaction is done at once, when it is started or, if the guest polls, at its first look at
- * the status: some firmware waits to see HOST_BUSY first.
+ * The PIIX4's SMBus host. Datasheet: Intel 82371AB (290562), 7.3; the block buffer register as in
+ * the ICH. A transaction is done at once, when it is started or, if the guest polls, at its first
+ * look at the status: some firmware waits to see HOST_BUSY first.
  *
  * Protocols that the PIIX4 reserves (process call, I2C read and others) end with a device error.
  * Not done: interrupts of the host (QEMU's pc has none either), the slave interface, SMBALERT.
@@ -236,7 +236,7 @@ static const RegionOps smb_ops = {
     .valid = {.min_size = 1, .max_size = 1},
 };
 
-/* ---- lifecycle -------------------------------------------------------------------------------- */
+/* ---- lifecycle ------------------------------------------------------------------------------- */
 
 void pm_smbus_init(PmSmbus *smb, Vm *vm, Device *owner)
 {
@@ -278,4 +278,5 @@ static const StateField smb_fields[] = {
     STATE_BOOL(PmSmbus, start_transaction_on_status_read),
     {}
 };
-const StateDesc pm_smbus_state = {.name = "pmsmb", .version = 1, .min_version = 1, .fields = smb_fields};
+const StateDesc pm_smbus_state = {.name = "pmsmb", .version = 1, .min_version = 1,
+                                  .fields = smb_fields};

@@ -3,8 +3,9 @@
  * "smbus-eeprom": 256 bytes of memory, as a memory module's SPD. A write sets the offset and then
  * stores; a read goes on from the offset, which wraps.
  *
- * The state is saved once a guest has touched the memory, as in QEMU 7.2; mode, data_len and data_buf
- * are what QEMU keeps of a transfer in progress, and here there never is one between two accesses.
+ * The state is saved once a guest has touched the memory, as in QEMU 7.2; mode, data_len and
+ * data_buf are what QEMU keeps of a transfer in progress, and here there never is one between two
+ * accesses.
  */
 #include "hw/i2c/i2c.h"
 #include "util/trace.h"
@@ -38,7 +39,8 @@ static uint8_t eeprom_read(I2cDevice *dev)
 {
     SmbusEeprom *e = container_of(dev, SmbusEeprom, i2c);
 
-    trace(smbus_eeprom_read, "0x%02x: offset 0x%02x -> 0x%02x", dev->address, e->offset, e->data[e->offset]);
+    trace(smbus_eeprom_read, "0x%02x: offset 0x%02x -> 0x%02x", dev->address, e->offset,
+          e->data[e->offset]);
     e->accessed = true;
     return e->data[e->offset++];
 }
@@ -61,7 +63,8 @@ static void put_address(StateBuf *buf, const StateField *field, const void *elem
     state_put(buf, elem, 1);
 }
 
-static bool get_address(StateBuf *buf, const StateField *field, void *elem, size_t size, GError **err)
+static bool get_address(StateBuf *buf, const StateField *field, void *elem, size_t size,
+                        GError **err)
 {
     return state_kind_u8_equal.get(buf, field, elem, size, err);
 }
@@ -71,7 +74,8 @@ static const StateField slave_fields[] = {
     STATE_ANY(I2cDevice, address, &kind_address, 1),
     {}
 };
-static const StateDesc slave_state = {.name = "I2CSlave", .version = 1, .min_version = 1, .fields = slave_fields};
+static const StateDesc slave_state = {.name = "I2CSlave", .version = 1, .min_version = 1,
+                                      .fields = slave_fields};
 
 static const StateField device_fields[] = {
     STATE_STRUCT(SmbusEeprom, i2c, &slave_state),
@@ -84,14 +88,16 @@ static const StateDesc device_state = {
     .name = "smbus-device", .version = 1, .min_version = 1, .fields = device_fields};
 
 static const StateField eeprom_fields[] = {
-    {.name = "smbusdev", .kind = &state_kind_struct, .offset = 0, .count = 1, .desc = &device_state},
+    {.name = "smbusdev", .kind = &state_kind_struct, .offset = 0, .count = 1,
+     .desc = &device_state},
     STATE_ARRAY(SmbusEeprom, data, u8, EEPROM_SIZE),
     STATE_U8(SmbusEeprom, offset),
     STATE_BOOL(SmbusEeprom, accessed),
     {}
 };
 static const StateDesc eeprom_state = {
-    .name = "smbus-eeprom", .version = 1, .min_version = 1, .fields = eeprom_fields, .needed = eeprom_needed};
+    .name = "smbus-eeprom", .version = 1, .min_version = 1, .fields = eeprom_fields,
+    .needed = eeprom_needed};
 
 bool smbus_eeproms_create(I2cBus *bus, unsigned n, GError **err)
 {

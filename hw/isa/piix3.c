@@ -156,7 +156,7 @@ static void piix3_reset(Device *dev)
     update_lines(p);
 }
 
-/* ---- state -------------------------------------------------------------------------------------- */
+/* ---- state ----------------------------------------------------------------------------------- */
 
 static void piix3_pre_save(void *obj)
 {
@@ -188,7 +188,8 @@ static const StateField rcr_fields[] = {
     {}
 };
 static const StateDesc rcr_state = {
-    .name = "PIIX3/rcr", .version = 1, .min_version = 1, .fields = rcr_fields, .needed = rcr_needed};
+    .name = "PIIX3/rcr", .version = 1, .min_version = 1, .fields = rcr_fields,
+    .needed = rcr_needed};
 
 static const StateField piix3_fields[] = {
     STATE_PCI_DEVICE(Piix3, pci, .name = "dev"),
@@ -205,7 +206,7 @@ static const StateDesc piix3_state = {
     .post_load = piix3_post_load,
 };
 
-/* ---- what the board uses ------------------------------------------------------------------------ */
+/* ---- what the board uses --------------------------------------------------------------------- */
 
 PciDevice *piix3_create(PciBus *bus, int devfn, GError **err)
 {

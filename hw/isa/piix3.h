@@ -8,8 +8,8 @@
 
 /*
  * Makes "PIIX3" at devfn (its slot has more functions) with its ISA bus "isa.0" and the reset port
- * 0xcf9, and lets it route the root bus's four lines. The board then fills the ISA bus's IRQ lines: the
- * router drives those. NULL with *err.
+ * 0xcf9, and lets it route the root bus's four lines. The board then fills the ISA bus's IRQ
+ * lines: the router drives those. NULL with *err.
  */
 PciDevice *piix3_create(PciBus *bus, int devfn, GError **err);
 IsaBus *piix3_isa_bus(PciDevice *piix3);

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * "pci-testdev": a function that measures how fast accesses to memory and ports are, alone and with an
- * ioeventfd. kvm-unit-tests use it. Interface: QEMU's docs/specs/pci-testdev.
+ * "pci-testdev": a function that measures how fast accesses to memory and ports are, alone and
+ * with an ioeventfd. kvm-unit-tests use it. Interface: QEMU's docs/specs/pci-testdev.
  *
  * Writing n to byte 0 of a BAR starts test n and shows its header there:
  *
  *   0 u8 number   1 u8 width of an access   4 u32 offset to write to   8 u32 value to write
  *   12 u32 matching writes so far           16 name, ends with 0
  *
- * A width of 0 stands for "there is no such test". The tests are: 0 no eventfd, 1 an eventfd for any
- * value, 2 an eventfd for one value. Writes that the kernel turned into an eventfd are not counted.
+ * A width of 0 stands for "there is no such test". The tests are: 0 no eventfd, 1 an eventfd for
+ * any value, 2 an eventfd for one value. Writes that the kernel turned into an eventfd are not
+ * counted.
  */
 #include <errno.h>
 #include <sys/eventfd.h>
@@ -59,7 +60,8 @@ static RegionEventFd test_event(const PciTestdev *d)
     const TestInfo *test = &tests[d->current];
 
     return (RegionEventFd){
-        .offset = test->offset, .size = 1, .match = test->match, .value = test->data, .fd = d->eventfd};
+        .offset = test->offset, .size = 1, .match = test->match, .value = test->data,
+        .fd = d->eventfd};
 }
 
 static void stop_test(PciTestdev *d)
@@ -105,7 +107,8 @@ static uint64_t testdev_read(void *opaque, uint64_t offset, unsigned size)
     }
     test = &tests[d->current];
     if (offset >= HEADER_SIZE) {
-        return offset - HEADER_SIZE < strlen(test->name) ? (uint8_t)test->name[offset - HEADER_SIZE] : 0;
+        offset -= HEADER_SIZE;
+        return offset < strlen(test->name) ? (uint8_t)test->name[offset] : 0;
     }
     header[0] = d->current;
     header[1] = 1;
@@ -118,16 +121,19 @@ static uint64_t testdev_read(void *opaque, uint64_t offset, unsigned size)
 
 static void testdev_write(PciTestdev *d, uint64_t offset, uint64_t value, bool io)
 {
-    trace(pci_testdev_write, "%s @0x%x <- 0x%02x", io ? "port" : "memory", (unsigned)offset, (unsigned)value);
+    trace(pci_testdev_write, "%s @0x%x <- 0x%02x", io ? "port" : "memory", (unsigned)offset,
+          (unsigned)value);
     if (offset == 0) {
         start_test(d, value, io);
         return;
     }
-    if (d->current < 0 || (d->current >= TESTS_PER_BAR) != io || offset != tests[d->current].offset) {
+    if (d->current < 0 || (d->current >= TESTS_PER_BAR) != io ||
+        offset != tests[d->current].offset) {
         return;
     }
     /* Only the wildcard tests take any value. */
-    if (value == tests[d->current].data || (tests[d->current].eventfd && !tests[d->current].match)) {
+    if (value == tests[d->current].data || (tests[d->current].eventfd &&
+                                            !tests[d->current].match)) {
         d->count++;
     }
 }
@@ -161,7 +167,8 @@ static bool testdev_realize(Device *dev, GError **err)
     PciTestdev *d = container_of(dev, PciTestdev, pci.dev);
 
     if (d->membar_size && (!is_power_of_two(d->membar_size) || d->membar_size < 4096)) {
-        return error_set(err, "membar=%" PRIu64 ": it must be a power of two, 4096 or more", d->membar_size);
+        return error_set(err, "membar=%" PRIu64 ": it must be a power of two, 4096 or more",
+                         d->membar_size);
     }
     d->current = d->eventfd = -1;
     region_init_io(&d->mem, &mem_ops, d, "pci-testdev-mmio", MEM_BAR_SIZE);

@@ -8,11 +8,11 @@
  *   bits  reads  writes   here
  *   00    PCI    PCI      the alias of PCI memory
  *   01    RAM    nothing  the alias of RAM, read-only
- *   10    PCI    RAM      the alias of PCI memory: its writes are lost (as QEMU 7.2; nobody uses it)
+ *   10    PCI    RAM      the alias of PCI memory: its writes are lost (as in QEMU 7.2)
  *   11    RAM    RAM      the alias of RAM
  *
- * SMRAM (register 0x72): D_OPEN shows the RAM at 0xa0000 to everyone, G_SMRAME to CPUs in SMM. D_LCK
- * and D_CLS are stored only, as in QEMU 7.2.
+ * SMRAM (register 0x72): D_OPEN shows the RAM at 0xa0000 to everyone, G_SMRAME to CPUs in SMM.
+ * D_LCK and D_CLS are stored only, as in QEMU 7.2.
  *
  * Not done: DRAM timing and row registers (stored, without effect), error reporting, AGP.
  */
@@ -108,7 +108,8 @@ static void init_windows(I440fx *d)
     Region *system = &d->pci.dev.vm->system_memory;
 
     for (unsigned n = 0; n < PAM_SEGMENTS; n++) {
-        region_init_alias(&d->pam_pci[n], "pam-pci", d->params.pci_memory, pam_base(n), pam_size(n));
+        region_init_alias(&d->pam_pci[n], "pam-pci", d->params.pci_memory, pam_base(n),
+                          pam_size(n));
         region_init_alias(&d->pam_ram[n], "pam-ram", d->params.ram, pam_base(n), pam_size(n));
         region_set_enabled(&d->pam_ram[n], false);
         region_add_overlap(system, pam_base(n), &d->pam_pci[n], 1);
@@ -176,7 +177,8 @@ static const StateField i440fx_fields[] = {
     {}
 };
 static const StateDesc i440fx_state = {
-    .name = "I440FX", .version = 3, .min_version = 3, .fields = i440fx_fields, .post_load = i440fx_post_load};
+    .name = "I440FX", .version = 3, .min_version = 3, .fields = i440fx_fields,
+    .post_load = i440fx_post_load};
 
 static const PciInfo i440fx_info = {
     .vendor_id = 0x8086,
@@ -256,7 +258,8 @@ static bool host_realize(Device *dev, GError **err)
     I440fxHost *host = container_of(dev, I440fxHost, host.dev);
 
     if (host->bypass_iommu) {
-        return error_set(err, "bypass-iommu=on: there is no IOMMU to bypass; leave the property out");
+        return error_set(err,
+                         "bypass-iommu=on: there is no IOMMU to bypass; leave the property out");
     }
     pci_host_init_regions(&host->host);
     return true;

@@ -12,7 +12,8 @@ typedef struct I440fxHost I440fxHost;
 
 typedef struct I440fxParams {
     Region *ram;            /* all RAM, from guest address 0 up ("pc.ram") */
-    Region *pci_memory;     /* container of 2^64 bytes; mapped below RAM's priority by i440fx_create */
+    /* container of 2^64 bytes; mapped below RAM's priority by i440fx_create */
+    Region *pci_memory;
     uint64_t ram_size;      /* all of it, for the DRAM register */
     uint64_t below_4g, above_4g; /* bytes of RAM on each side */
 } I440fxParams;
@@ -20,7 +21,8 @@ typedef struct I440fxParams {
 /*
  * The board makes the host first, so that -global sets its properties, then completes it:
  * "i440FX-pcihost" at /machine/i440fx, ports 0xcf8 and 0xcfc, bus "pci.0", function 00.0, and
- * pci_memory in the system memory with priority -1. The regions of params must outlive the VM's devices.
+ * pci_memory in the system memory with priority -1. The regions of params must outlive the VM's
+ * devices.
  */
 I440fxHost *i440fx_create(Vm *vm, const I440fxParams *params, GError **err);
 PciBus *i440fx_bus(I440fxHost *host);

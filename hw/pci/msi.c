@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * MSI. The capability's layout depends on two flags that never change: 64-bit address and per-vector
- * mask bits. A vector that is masked becomes pending and is sent when it is unmasked.
+ * MSI. The capability's layout depends on two flags that never change: 64-bit address and
+ * per-vector mask bits. A vector that is masked becomes pending and is sent when it is unmasked.
  */
 #include "hw/pci/msi.h"
 #include "util/trace.h"
@@ -39,7 +39,8 @@ static inline unsigned pending_offset(const PciDevice *pci, uint16_t flags)
     return mask_offset(pci, flags) + 4;
 }
 
-bool msi_init(PciDevice *pci, uint8_t offset, unsigned vectors, bool wide, bool per_vector_mask, GError **err)
+bool msi_init(PciDevice *pci, uint8_t offset, unsigned vectors, bool wide, bool per_vector_mask,
+              GError **err)
 {
     uint16_t flags = wide ? PCI_MSI_FLAGS_64BIT : 0;
     uint8_t size = wide ? 14 : 10;
@@ -78,7 +79,8 @@ bool msi_enabled(const PciDevice *pci)
 unsigned msi_vectors_enabled(const PciDevice *pci)
 {
     uint16_t flags = msi_flags(pci);
-    unsigned wanted = (flags & PCI_MSI_FLAGS_QSIZE) >> 4, offered = (flags & PCI_MSI_FLAGS_QMASK) >> 1;
+    unsigned wanted = (flags & PCI_MSI_FLAGS_QSIZE) >> 4;
+    unsigned offered = (flags & PCI_MSI_FLAGS_QMASK) >> 1;
 
     return 1u << MIN(wanted, offered);
 }
@@ -128,7 +130,8 @@ void msi_config_written(PciDevice *pci, uint32_t addr, unsigned size)
     uint8_t *pending_reg;
     uint32_t pending, ready;
 
-    if (addr + size <= pci->cap_msi || addr >= pci->cap_msi + 24u || !(flags & PCI_MSI_FLAGS_ENABLE)) {
+    if (addr + size <= pci->cap_msi || addr >= pci->cap_msi + 24u ||
+        !(flags & PCI_MSI_FLAGS_ENABLE)) {
         return;
     }
     /* With MSI on, the pin is never used. */

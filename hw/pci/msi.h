@@ -8,8 +8,10 @@
 
 #include "hw/pci/pci.h"
 
-/* Adds the capability at offset (0: next free) with 1 to 32 vectors (a power of two). In realize. */
-bool msi_init(PciDevice *pci, uint8_t offset, unsigned vectors, bool wide, bool per_vector_mask, GError **err);
+/* Adds the capability at offset (0: next free) with 1 to 32 vectors (a power of two). In
+ * realize. */
+bool msi_init(PciDevice *pci, uint8_t offset, unsigned vectors, bool wide, bool per_vector_mask,
+              GError **err);
 bool msi_enabled(const PciDevice *pci);
 /* Vectors that the guest allowed. */
 unsigned msi_vectors_enabled(const PciDevice *pci);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * MSI-X. An entry is address (8 bytes), data (4) and control (4, bit 0 masks it). The function's
- * control word can mask all of them. A vector that goes from masked to usable sends what is pending.
+ * control word can mask all of them. A vector that goes from masked to usable sends what is
+ * pending.
  */
 #include "hw/pci/msix.h"
 
@@ -43,7 +44,8 @@ static bool function_masked(const PciDevice *pci)
 {
     uint16_t control = msix_control(pci);
 
-    return !(control & PCI_MSIX_FLAGS_ENABLE) || (control & PCI_MSIX_FLAGS_MASKALL) || pci->dev.dma_off;
+    return !(control & PCI_MSIX_FLAGS_ENABLE) || (control & PCI_MSIX_FLAGS_MASKALL) ||
+        pci->dev.dma_off;
 }
 
 static bool entry_masked(const Msix *msix, unsigned vector)
@@ -240,19 +242,21 @@ static void mask_all(Msix *msix)
     }
 }
 
-bool msix_init(PciDevice *pci, unsigned vectors, Region *table_bar, unsigned table_bar_nr, uint32_t table_offset,
-               Region *pba_bar, unsigned pba_bar_nr, uint32_t pba_offset, uint8_t offset, GError **err)
+bool msix_init(PciDevice *pci, unsigned vectors, Region *table_bar, unsigned table_bar_nr,
+               uint32_t table_offset, Region *pba_bar, unsigned pba_bar_nr, uint32_t pba_offset,
+               uint8_t offset, GError **err)
 {
     Msix *msix;
 
     if (vectors < 1 || vectors > MSIX_MAX_VECTORS) {
-        return error_set(err, "%s: %u MSI-X vectors: between 1 and %d are possible", pci->dev.obj.type->name,
-                         vectors, MSIX_MAX_VECTORS);
+        return error_set(err, "%s: %u MSI-X vectors: between 1 and %d are possible",
+                         pci->dev.obj.type->name, vectors, MSIX_MAX_VECTORS);
     }
     if (!range_fits(table_offset, vectors * MSIX_ENTRY_SIZE, table_bar->size) ||
-        !range_fits(pba_offset, pba_bytes(vectors), pba_bar->size) || ((table_offset | pba_offset) & 7)) {
-        return error_set(err, "%s: the MSI-X table of %u vectors does not fit its BAR", pci->dev.obj.type->name,
-                         vectors);
+        !range_fits(pba_offset, pba_bytes(vectors), pba_bar->size) ||
+        ((table_offset | pba_offset) & 7)) {
+        return error_set(err, "%s: the MSI-X table of %u vectors does not fit its BAR",
+                         pci->dev.obj.type->name, vectors);
     }
     offset = pci_add_capability(pci, PCI_CAP_ID_MSIX, offset, PCI_CAP_MSIX_SIZEOF);
     if (!offset) {
@@ -262,7 +266,8 @@ bool msix_init(PciDevice *pci, unsigned vectors, Region *table_bar, unsigned tab
     store16_le(pci->config + offset + PCI_MSIX_FLAGS, vectors - 1);
     store32_le(pci->config + offset + PCI_MSIX_TABLE, table_offset | table_bar_nr);
     store32_le(pci->config + offset + PCI_MSIX_PBA, pba_offset | pba_bar_nr);
-    store16_le(pci->wmask + offset + PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL);
+    store16_le(pci->wmask + offset + PCI_MSIX_FLAGS,
+               PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL);
     pci->cap_msix = offset;
 
     msix = pci->msix = g_new0(Msix, 1);
@@ -273,7 +278,8 @@ bool msix_init(PciDevice *pci, unsigned vectors, Region *table_bar, unsigned tab
     msix->used = g_new0(uint16_t, vectors);
     msix->function_masked = true;
     mask_all(msix);
-    region_init_io(&msix->table_region, &table_ops, msix, "msix-table", (uint64_t)vectors * MSIX_ENTRY_SIZE);
+    region_init_io(&msix->table_region, &table_ops, msix, "msix-table",
+                   (uint64_t)vectors * MSIX_ENTRY_SIZE);
     region_init_io(&msix->pba_region, &pba_ops, msix, "msix-pba", pba_bytes(vectors));
     region_set_owner(&msix->table_region, &pci->dev);
     region_set_owner(&msix->pba_region, &pci->dev);

@@ -27,14 +27,16 @@ typedef struct MsixNotifiers {
  * Adds the capability (at offset, 0: next free), the table at table_offset of the container region
  * table_bar and the pending bits at pba_offset of pba_bar. The BARs are registered by the caller.
  */
-bool msix_init(PciDevice *pci, unsigned vectors, Region *table_bar, unsigned table_bar_nr, uint32_t table_offset,
-               Region *pba_bar, unsigned pba_bar_nr, uint32_t pba_offset, uint8_t offset, GError **err);
+bool msix_init(PciDevice *pci, unsigned vectors, Region *table_bar, unsigned table_bar_nr,
+               uint32_t table_offset, Region *pba_bar, unsigned pba_bar_nr, uint32_t pba_offset,
+               uint8_t offset, GError **err);
 /* As QEMU lays out a BAR of its own: table first, pending bits in the upper half, 4 KiB or more. */
 bool msix_init_exclusive_bar(PciDevice *pci, unsigned vectors, unsigned bar_nr, GError **err);
 void msix_set_notifiers(PciDevice *pci, const MsixNotifiers *notifiers);
 bool msix_enabled(const PciDevice *pci);
 unsigned msix_vectors(const PciDevice *pci);
-/* Vectors that the device uses: only these become pending. Counted. False: there is no such vector. */
+/* Vectors that the device uses: only these become pending. Counted. False: there is no such
+ * vector. */
 bool msix_vector_use(PciDevice *pci, unsigned vector);
 void msix_vector_unuse(PciDevice *pci, unsigned vector);
 void msix_unuse_all(PciDevice *pci);
@@ -43,7 +45,8 @@ MsiMessage msix_message(const PciDevice *pci, unsigned vector);
 /* Sends it, or marks it pending when it is masked. Nothing for a vector that is not used. */
 void msix_notify(PciDevice *pci, unsigned vector);
 
-/* QEMU's wire form: the table, then the pending bits. msix_wire_size: bytes in all, 0 without MSI-X. */
+/* QEMU's wire form: the table, then the pending bits. msix_wire_size: bytes in all, 0 without
+ * MSI-X. */
 size_t msix_wire_size(const PciDevice *pci);
 void msix_put(const PciDevice *pci, StateBuf *buf);
 /* The notifiers are told of vectors that are usable now. False: cut short. */

@@ -3,9 +3,9 @@
  * "pci-device": configuration space, base address registers, INTx and the state of every PCI
  * function. Spec: PCI Local Bus 3.0, chapter 6.
  *
- * A write goes through three masks: wmask (bits that are stored), w1cmask (bits that a 1 clears) and
- * all others keep their value. Bits of cmask that the guest cannot write must be equal in a state
- * that is loaded: it would be another device.
+ * A write goes through three masks: wmask (bits that are stored), w1cmask (bits that a 1 clears)
+ * and all others keep their value. Bits of cmask that the guest cannot write must be equal in a
+ * state that is loaded: it would be another device.
  *
  * Reads are the hot path (a guest enumerates with thousands of them): no type walk, one copy.
  *
@@ -151,7 +151,8 @@ void pci_update_mappings(PciDevice *pci)
             continue;
         }
         trace(pci_bar_map, "%s %02x.%x bar %u at 0x%" PRIx64 " size 0x%" PRIx64,
-              pci->dev.obj.type->name, PCI_SLOT(pci->devfn), PCI_FUNC(pci->devfn), n, addr, bar->size);
+              pci->dev.obj.type->name, PCI_SLOT(pci->devfn), PCI_FUNC(pci->devfn), n, addr,
+              bar->size);
         if (!open) {
             region_begin(pci->dev.vm);
             open = true;
@@ -177,7 +178,8 @@ void pci_register_bar(PciDevice *pci, unsigned n, uint8_t type, Region *region)
     bool wide = !(type & PCI_BASE_ADDRESS_SPACE_IO) && (type & PCI_BASE_ADDRESS_MEM_TYPE_64);
 
     g_assert(n <= PCI_ROM_SLOT && is_power_of_two(region->size));
-    pci->bars[n] = (PciBar){.region = region, .size = region->size, .type = type, .addr = PCI_BAR_UNMAPPED};
+    pci->bars[n] = (PciBar){.region = region, .size = region->size, .type = type,
+                            .addr = PCI_BAR_UNMAPPED};
     region_set_owner(region, &pci->dev);
     if (n == PCI_ROM_SLOT) {
         wmask |= PCI_ROM_ADDRESS_ENABLE;
@@ -340,8 +342,10 @@ static bool pci_device_realize(Device *dev, GError **err)
     PciDevice *pci = container_of(dev, PciDevice, dev);
 
     if (pci->failover_pair_id && *pci->failover_pair_id) {
-        return error_set(err, "failover_pair_id=%s: standby failover of network devices is not supported; "
-                              "leave the property out", pci->failover_pair_id);
+        return error_set(err,
+                         "failover_pair_id=%s: standby failover of network devices is not "
+                         "supported; leave the property out",
+                         pci->failover_pair_id);
     }
     if (pci->romsize != UINT32_MAX && !is_power_of_two(pci->romsize)) {
         return error_set(err, "romsize=%u is not a power of two", pci->romsize);
@@ -394,7 +398,8 @@ static void pci_device_reset(Device *dev)
         if (!bar->region) {
             continue;
         }
-        if (!(bar->type & PCI_BASE_ADDRESS_SPACE_IO) && (bar->type & PCI_BASE_ADDRESS_MEM_TYPE_64)) {
+        if (!(bar->type & PCI_BASE_ADDRESS_SPACE_IO) &&
+            (bar->type & PCI_BASE_ADDRESS_MEM_TYPE_64)) {
             store64_le(reg, bar->type);
         } else {
             store32_le(reg, n == PCI_ROM_SLOT ? 0 : bar->type);
@@ -413,7 +418,8 @@ static void put_config(StateBuf *buf, const StateField *field, const void *elem,
     state_put(buf, elem, size);
 }
 
-static bool get_config(StateBuf *buf, const StateField *field, void *elem, size_t size, GError **err)
+static bool get_config(StateBuf *buf, const StateField *field, void *elem, size_t size,
+                       GError **err)
 {
     PciDevice *pci = container_of(elem, PciDevice, config);
     uint8_t config[PCI_CONFIG_SIZE];
@@ -425,8 +431,10 @@ static bool get_config(StateBuf *buf, const StateField *field, void *elem, size_
         uint8_t fixed = pci->cmask[i] & ~pci->wmask[i] & ~pci->w1cmask[i];
 
         if ((config[i] ^ pci->config[i]) & fixed) {
-            return error_set(err, "PCI configuration byte 0x%02x is 0x%02x in the state and 0x%02x here: "
-                                  "the other side has another device", i, config[i], pci->config[i]);
+            return error_set(err,
+                             "PCI configuration byte 0x%02x is 0x%02x in the state and 0x%02x "
+                             "here: the other side has another device",
+                             i, config[i], pci->config[i]);
         }
     }
     memcpy(pci->config, config, sizeof config);
@@ -442,7 +450,8 @@ static void put_irq_state(StateBuf *buf, const StateField *field, const void *el
     }
 }
 
-static bool get_irq_state(StateBuf *buf, const StateField *field, void *elem, size_t size, GError **err)
+static bool get_irq_state(StateBuf *buf, const StateField *field, void *elem, size_t size,
+                          GError **err)
 {
     uint8_t *irq_state = elem, value = 0;
 
@@ -459,7 +468,8 @@ static bool get_irq_state(StateBuf *buf, const StateField *field, void *elem, si
 }
 
 static const StateKind kind_config = {.type = "pci config", .put = put_config, .get = get_config};
-static const StateKind kind_irq_state = {.type = "pci irq state", .put = put_irq_state, .get = get_irq_state};
+static const StateKind kind_irq_state = {.type = "pci irq state", .put = put_irq_state,
+                                         .get = get_irq_state};
 
 /* The lines' counts come with the bus ("PCIBUS"); nothing is asserted here. */
 static bool pci_post_load(void *obj, unsigned version, GError **err)
@@ -484,12 +494,14 @@ static const StateField pci_fields[] = {
     {}
 };
 const StateDesc pci_device_state = {
-    .name = "PCIDevice", .version = 2, .min_version = 1, .fields = pci_fields, .post_load = pci_post_load};
+    .name = "PCIDevice", .version = 2, .min_version = 1, .fields = pci_fields,
+    .post_load = pci_post_load};
 
 /* ---- properties ---------------------------------------------------------------------- */
 
 /* "SLOT[.FUNCTION]", both hexadecimal. */
-static bool devfn_set(Object *obj, const Property *prop, void *field, const char *text, GError **err)
+static bool devfn_set(Object *obj, const Property *prop, void *field, const char *text,
+                      GError **err)
 {
     char *end;
     unsigned long slot, function = 0;
@@ -503,8 +515,10 @@ static bool devfn_set(Object *obj, const Property *prop, void *field, const char
         function = strtoul(end + 1, &end, 16);
     }
     if (slot > 31 || function > 7 || *end) {
-        return error_set(err, "property %s: '%s' is no PCI address: give SLOT[.FUNCTION] in hexadecimal, "
-                              "from 0.0 to 1f.7", prop->name, text);
+        return error_set(err,
+                         "property %s: '%s' is no PCI address: give SLOT[.FUNCTION] in "
+                         "hexadecimal, from 0.0 to 1f.7",
+                         prop->name, text);
     }
     *(int32_t *)field = PCI_DEVFN(slot, function);
     return true;
@@ -521,7 +535,8 @@ static void devfn_default(const Property *prop, void *field)
 }
 
 static const PropKind prop_kind_devfn = {
-    .type = "int32", .json = json_type_null, .set = devfn_set, .get = devfn_get, .set_default = devfn_default};
+    .type = "int32", .json = json_type_null, .set = devfn_set, .get = devfn_get,
+    .set_default = devfn_default};
 
 static const Property pci_props[] = {
     PROP_ANY("addr", &prop_kind_devfn, PciDevice, devfn,
@@ -530,13 +545,15 @@ static const Property pci_props[] = {
     PROP_U32("romsize", PciDevice, romsize, .def = UINT32_MAX,
              .help = "bytes of the ROM BAR, a power of two; default: the image's, rounded up"),
     PROP_U32("rombar", PciDevice, rombar, .def = 1, .help = "0: the device has no ROM BAR"),
-    PROP_BOOL("multifunction", PciDevice, multifunction, .help = "the slot has more functions than 0"),
+    PROP_BOOL("multifunction", PciDevice, multifunction,
+              .help = "the slot has more functions than 0"),
     PROP_BIT32("x-pcie-lnksta-dllla", PciDevice, express_flags, .bit = 0, .def = 1,
                .help = "PCI Express ports report an active data link"),
     PROP_BIT32("x-pcie-extcap-init", PciDevice, express_flags, .bit = 1, .def = 1,
                .help = "PCI Express devices have an empty extended capability"),
     PROP_STRING("failover_pair_id", PciDevice, failover_pair_id, .help = "not supported"),
-    PROP_U32("acpi-index", PciDevice, acpi_index, .help = "index that the guest names its interface by; 0: none"),
+    PROP_U32("acpi-index", PciDevice, acpi_index,
+             .help = "index that the guest names its interface by; 0: none"),
     {}
 };
 

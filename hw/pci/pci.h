@@ -21,7 +21,8 @@ typedef struct PciBus PciBus;
 typedef struct Msix Msix; /* hw/pci/msix.c */
 typedef struct PciDevice PciDevice;
 
-/* A device type's Type.ops. Identity is what the guest reads; 0 subsystem ids mean QEMU's 1af4:1100. */
+/* A device type's Type.ops. Identity is what the guest reads; 0 subsystem ids mean QEMU's
+ * 1af4:1100. */
 typedef struct PciInfo {
     uint16_t vendor_id, device_id;
     uint8_t revision;
@@ -71,19 +72,22 @@ struct PciDevice {
 
 /* Config space was set up (ids, header, command/status masks) before the leaf's realize runs. */
 
-/* Registers BAR n. type: PCI_BASE_ADDRESS_SPACE_IO or _MEMORY with _MEM_TYPE_64, _MEM_PREFETCH. The region's
- * size must be a power of two (16 or more for memory, 4 for ports). In realize. */
+/* Registers BAR n. type: PCI_BASE_ADDRESS_SPACE_IO or _MEMORY with _MEM_TYPE_64, _MEM_PREFETCH.
+ * The region's size must be a power of two (16 or more for memory, 4 for ports). In realize. */
 void pci_register_bar(PciDevice *pci, unsigned n, uint8_t type, Region *region);
-/* Appends a capability of size bytes (at offset, 0: next free). Returns its offset, 0 if there is no room. */
+/* Appends a capability of size bytes (at offset, 0: next free). Returns its offset, 0 if there
+ * is no room. */
 uint8_t pci_add_capability(PciDevice *pci, uint8_t id, uint8_t offset, uint8_t size);
-/* The INTx pin (PCI_INTERRUPT_PIN must be set): level 0 or 1; calls that change nothing are dropped. */
+/* The INTx pin (PCI_INTERRUPT_PIN must be set): level 0 or 1; calls that change nothing are
+ * dropped. */
 void pci_set_irq(PciDevice *pci, int level);
 static inline PciBus *pci_bus_of(const PciDevice *pci) { return (PciBus *)(void *)pci->dev.bus; }
 
 /* ---- configuration, as a host bridge or a test sees it ------------------------------------ */
 uint32_t pci_config_read(PciDevice *pci, uint32_t addr, unsigned size);
 void pci_config_write(PciDevice *pci, uint32_t addr, uint32_t value, unsigned size);
-/* BARs move to where config space says now. For what changes config bytes behind the guest's back. */
+/* BARs move to where config space says now. For what changes config bytes behind the guest's
+ * back. */
 void pci_update_mappings(PciDevice *pci);
 /* Device at bus number/devfn below root, or NULL. */
 PciDevice *pci_find(PciBus *root, unsigned bus_num, unsigned devfn);
@@ -109,8 +113,10 @@ struct PciBus {
     int32_t acpi_bsel;               /* its number in ACPI's PCI hot-plug; -1: none */
 };
 
-PciBus *pci_root_bus_new(Vm *vm, Device *owner, const char *name, Region *memory, Region *io, uint8_t devfn_min);
-void pci_bus_set_irqs(PciBus *bus, PciSetIrq *set_irq, PciMapIrq *map_irq, void *opaque, unsigned nirq);
+PciBus *pci_root_bus_new(Vm *vm, Device *owner, const char *name, Region *memory, Region *io,
+                         uint8_t devfn_min);
+void pci_bus_set_irqs(PciBus *bus, PciSetIrq *set_irq, PciMapIrq *map_irq, void *opaque,
+                      unsigned nirq);
 /* Takes part of the making of each bus: state, slots. For bridges that embed their bus. */
 void pci_bus_init_embedded(PciBus *bus, Vm *vm, Device *owner, const char *name);
 /* Takes the section out again; the bus object goes with its owner. */
@@ -120,13 +126,17 @@ unsigned pci_bus_number(const PciBus *bus);
 /* "pci.0". NULL when the machine has none. */
 PciBus *pci_root_bus(Vm *vm);
 /* Is one of the devices asserting line n? */
-static inline bool pci_bus_irq_level(const PciBus *bus, unsigned line) { return bus->irq_count[line] != 0; }
+static inline bool pci_bus_irq_level(const PciBus *bus, unsigned line)
+{
+    return bus->irq_count[line] != 0;
+}
 /* How a PCI-to-PCI bridge passes pins on (bridge specification, table 9-1): (pin + slot) mod 4. */
 unsigned pci_swizzle_irq(PciDevice *pci, unsigned pin);
 /* Makes, addresses (devfn -1: next free slot) and realizes a device of the board. */
 PciDevice *pci_create(PciBus *bus, int devfn, bool multifunction, const char *type, GError **err);
 
-/* Host bridge helper: 0xcf8/0xcfc mechanism on a root bus. Type "pci-host-bridge" devices embed it. */
+/* Host bridge helper: 0xcf8/0xcfc mechanism on a root bus. Type "pci-host-bridge" devices embed
+ * it. */
 typedef struct PciHost {
     Device dev;
     PciBus *bus;
@@ -136,11 +146,12 @@ typedef struct PciHost {
 /* conf and data regions with their operations; the board maps them. */
 void pci_host_init_regions(PciHost *host);
 
-/* State of PCIDevice (QEMU's "PCIDevice" version 2), for STATE_PCI_DEVICE(X, pci, .name = "parent_obj"). */
+/* State of PCIDevice (QEMU's "PCIDevice" version 2), for
+ * STATE_PCI_DEVICE(X, pci, .name = "parent_obj"). */
 extern const StateDesc pci_device_state;
 #define STATE_PCI_DEVICE(st, f, ...) STATE_STRUCT(st, f, &pci_device_state, ##__VA_ARGS__)
 
-/* ---- for the files of hw/pci ------------------------------------------------------------------ */
+/* ---- for the files of hw/pci ----------------------------------------------------------------- */
 
 /* pci_rom.c: the option ROM's BAR, when romfile names one. */
 bool pci_rom_init(PciDevice *pci, GError **err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * PCI buses: which device has which slot and function, and who finds it by bus number. Each bus has a
- * section "PCIBUS" in the stream that holds how many devices assert each of its lines.
+ * PCI buses: which device has which slot and function, and who finds it by bus number. Each bus
+ * has a section "PCIBUS" in the stream that holds how many devices assert each of its lines.
  */
 #include "hw/pci/pci.h"
 
@@ -16,15 +16,18 @@ static bool check_functions(PciBus *bus, PciDevice *pci, GError **err)
         const PciDevice *zero = bus->devices[first];
 
         if (zero && !zero->multifunction) {
-            return error_set(err, "PCI: single function device can't be populated in function %x.%x",
+            return error_set(err,
+                             "PCI: single function device can't be populated in function %x.%x",
                              PCI_SLOT(pci->devfn), PCI_FUNC(pci->devfn));
         }
         return true;
     }
     for (unsigned n = 1; n < 8 && !pci->multifunction; n++) {
         if (bus->devices[first + n]) {
-            return error_set(err, "PCI: %x.0 indicates single function, but %x.%x is already populated; "
-                                  "set multifunction=on", PCI_SLOT(first), PCI_SLOT(first), n);
+            return error_set(err,
+                             "PCI: %x.0 indicates single function, but %x.%x is already "
+                             "populated; set multifunction=on",
+                             PCI_SLOT(first), PCI_SLOT(first), n);
         }
     }
     return true;
@@ -39,7 +42,8 @@ static bool pci_plug(Bus *obj, Device *dev, GError **err)
     if (pci->devfn < 0) {
         int devfn = bus->devfn_min;
 
-        while (devfn < 256 && (bus->devices[devfn] || (bus->slot_reserved >> PCI_SLOT(devfn)) & 1)) {
+        while (devfn < 256 && (bus->devices[devfn] ||
+                               (bus->slot_reserved >> PCI_SLOT(devfn)) & 1)) {
             devfn += 8;
         }
         if (devfn >= 256) {
@@ -55,7 +59,8 @@ static bool pci_plug(Bus *obj, Device *dev, GError **err)
                          there->dev.obj.type->name, there->dev.id ? there->dev.id : "");
     }
     if ((bus->slot_reserved >> PCI_SLOT(pci->devfn)) & 1) {
-        return error_set(err, "PCI: slot %d is reserved; choose another addr", PCI_SLOT(pci->devfn));
+        return error_set(err, "PCI: slot %d is reserved; choose another addr",
+                         PCI_SLOT(pci->devfn));
     }
     if (!check_functions(bus, pci, err)) {
         return false;
@@ -83,7 +88,8 @@ static char *pci_state_path(Bus *obj, Device *dev)
     g_autofree char *rest = g_strdup("");
 
     for (; pci; pci = pci_bus_of(pci)->bridge) {
-        char *longer = g_strdup_printf(":%02x.%x%s", PCI_SLOT(pci->devfn), PCI_FUNC(pci->devfn), rest);
+        char *longer = g_strdup_printf(":%02x.%x%s", PCI_SLOT(pci->devfn), PCI_FUNC(pci->devfn),
+                                       rest);
 
         g_free(rest);
         rest = longer;
@@ -167,7 +173,8 @@ static const StateField bus_fields[] = {
     {.name = "nirq", .kind = &state_kind_i32_equal, .offset = offsetof(PciBus, nirq), .size = 4,
      .stride = 4, .count = 1},
     {.name = "irq_count", .kind = &state_kind_i32, .offset = offsetof(PciBus, irq_count), .size = 4,
-     .stride = 4, .count = 8, .array = true, .count_offset = offsetof(PciBus, nirq), .count_size = 4},
+     .stride = 4, .count = 8, .array = true, .count_offset = offsetof(PciBus, nirq),
+     .count_size = 4},
     {}
 };
 
@@ -178,14 +185,16 @@ static bool bus_post_load(void *obj, unsigned version, GError **err)
 
     for (int i = 0; i < bus->nirq; i++) {
         if (bus->irq_count[i] < 0 || bus->irq_count[i] > 4 * 256 * 256) {
-            return error_set(err, "PCI bus line %d is asserted by %d devices", i, bus->irq_count[i]);
+            return error_set(err, "PCI bus line %d is asserted by %d devices", i,
+                             bus->irq_count[i]);
         }
     }
     return true;
 }
 
 static const StateDesc bus_state = {
-    .name = "PCIBUS", .version = 1, .min_version = 1, .fields = bus_fields, .post_load = bus_post_load};
+    .name = "PCIBUS", .version = 1, .min_version = 1, .fields = bus_fields,
+    .post_load = bus_post_load};
 
 static void pci_bus_start(PciBus *bus, Vm *vm)
 {
@@ -204,7 +213,8 @@ void pci_bus_cleanup(PciBus *bus)
     state_unregister(bus->bus.obj.vm, bus);
 }
 
-PciBus *pci_root_bus_new(Vm *vm, Device *owner, const char *name, Region *memory, Region *io, uint8_t devfn_min)
+PciBus *pci_root_bus_new(Vm *vm, Device *owner, const char *name, Region *memory, Region *io,
+                         uint8_t devfn_min)
 {
     PciBus *bus = container_of(bus_new(vm, "PCI", owner, name), PciBus, bus);
 
@@ -215,7 +225,8 @@ PciBus *pci_root_bus_new(Vm *vm, Device *owner, const char *name, Region *memory
     return bus;
 }
 
-void pci_bus_set_irqs(PciBus *bus, PciSetIrq *set_irq, PciMapIrq *map_irq, void *opaque, unsigned nirq)
+void pci_bus_set_irqs(PciBus *bus, PciSetIrq *set_irq, PciMapIrq *map_irq, void *opaque,
+                      unsigned nirq)
 {
     g_assert(nirq <= G_N_ELEMENTS(bus->irq_count));
     bus->set_irq = set_irq;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * "pci-host-bridge": configuration mechanism 1 (PCI Local Bus 3.0, 3.2.2.3.2). A double word at 0xcf8
- * selects bus, device, function and register; 0xcfc to 0xcff is that register's window.
+ * "pci-host-bridge": configuration mechanism 1 (PCI Local Bus 3.0, 3.2.2.3.2). A double word at
+ * 0xcf8 selects bus, device, function and register; 0xcfc to 0xcff is that register's window.
  *
- * Only an aligned double word reaches CONFIG_ADDRESS, as in the specification: bytes and words there
- * belong to other chips (0xcf9 is the PIIX's reset control, mapped above).
+ * Only an aligned double word reaches CONFIG_ADDRESS, as in the specification: bytes and words
+ * there belong to other chips (0xcf9 is the PIIX's reset control, mapped above).
  */
 #include "hw/pci/pci.h"
 #include "util/trace.h"
@@ -70,7 +70,8 @@ void pci_host_init_regions(PciHost *host)
 {
     region_init_io(&host->conf, &conf_ops, host, "pci-conf-idx", 4);
     region_init_io(&host->data, &data_ops, host, "pci-conf-data", 4);
-    /* No owner: a write here may start DMA of the device it configures, never of the bridge itself. */
+    /* No owner: a write here may start DMA of the device it configures, never of the bridge
+     * itself. */
 }
 
 static void pci_host_reset(Device *dev)
@@ -82,7 +83,8 @@ static const StateField host_fields[] = {
     STATE_U32(PciHost, config_reg),
     {}
 };
-static const StateDesc host_state = {.name = "PCIHost", .version = 1, .min_version = 1, .fields = host_fields};
+static const StateDesc host_state = {.name = "PCIHost", .version = 1, .min_version = 1,
+                                     .fields = host_fields};
 
 DEVICE_TYPE(pci_host) = {
     .name = "pci-host-bridge",

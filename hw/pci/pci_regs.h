@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* PCI register offsets and bits (the kernel's own header) and class codes (PCI Code and ID Assignment). */
+/* PCI register offsets and bits (the kernel's own header) and class codes (PCI Code and ID
+ * Assignment). */
 #ifndef HW_PCI_PCI_REGS_H
 #define HW_PCI_PCI_REGS_H
 

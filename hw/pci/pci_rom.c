@@ -44,6 +44,7 @@ bool pci_rom_init(PciDevice *pci, GError **err)
     g_autofree char *image = NULL;
     g_autofree char *state_path = NULL;
     g_autoptr(GError) failed = NULL;
+    const BusOps *bus_ops;
     size_t len, size;
 
     if (!name || !*name || !pci->rombar) {
@@ -61,18 +62,22 @@ bool pci_rom_init(PciDevice *pci, GError **err)
         return error_set(err, "romfile=%s: %s", path, failed->message);
     }
     if (len == 0 || len > ROM_MAX) {
-        return error_set(err, "romfile=%s: an option ROM of %zu bytes; it must have 1 byte to 16 MiB", path, len);
+        return error_set(err,
+                         "romfile=%s: an option ROM of %zu bytes; it must have 1 byte to 16 MiB",
+                         path, len);
     }
     for (size = 2048; size < len; size *= 2) {
     }
     if (pci->romsize != UINT32_MAX) {
         if (pci->romsize < len) {
-            return error_set(err, "romfile=%s has %zu bytes: more than romsize=%u", path, len, pci->romsize);
+            return error_set(err, "romfile=%s has %zu bytes: more than romsize=%u", path, len,
+                             pci->romsize);
         }
         size = pci->romsize;
     }
     pci->romsize = size;
-    state_path = ((const BusOps *)type_ops(pci->dev.bus->obj.type))->state_path(pci->dev.bus, &pci->dev);
+    bus_ops = type_ops(pci->dev.bus->obj.type);
+    state_path = bus_ops->state_path(pci->dev.bus, &pci->dev);
     pci->rom_name = g_strdup_printf("%s/%s.rom", state_path, pci->dev.obj.type->name);
     if (!region_init_rom(&pci->rom, pci->dev.vm, pci->rom_name, size, err)) {
         return false;

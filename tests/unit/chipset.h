@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A VM with RAM, the i440FX, the PIIX3 and the PIIX4's power management, without accelerator and CPUs,
- * and short names for what a guest would do. The virtual clock is moved by hand.
+ * A VM with RAM, the i440FX, the PIIX3 and the PIIX4's power management, without accelerator and
+ * CPUs, and short names for what a guest would do. The virtual clock is moved by hand.
  */
 #ifndef TESTS_UNIT_CHIPSET_H
 #define TESTS_UNIT_CHIPSET_H
@@ -80,7 +80,7 @@ static inline void chipset_teardown(Chipset *c)
     region_destroy(&c->ram);
 }
 
-/* ---- ports, memory, configuration ------------------------------------------------------------- */
+/* ---- ports, memory, configuration ------------------------------------------------------------ */
 
 static inline uint32_t in(Chipset *c, unsigned port, unsigned size)
 {
@@ -119,13 +119,14 @@ static inline uint32_t config_read(Chipset *c, unsigned devfn, unsigned reg, uns
     return in(c, 0xcfc + (reg & 3), size);
 }
 
-static inline void config_write(Chipset *c, unsigned devfn, unsigned reg, unsigned size, uint32_t value)
+static inline void config_write(Chipset *c, unsigned devfn, unsigned reg, unsigned size,
+                                uint32_t value)
 {
     config_select(c, 0, devfn, reg);
     out(c, 0xcfc + (reg & 3), size, value);
 }
 
-/* ---- state ---------------------------------------------------------------------------------------- */
+/* ---- state ----------------------------------------------------------------------------------- */
 
 /* A thread holds one VM's lock at a time, so the first machine goes before the second is made. */
 static inline GByteArray *save_and_teardown(Chipset *c)

@@ -4,7 +4,7 @@
 
 #include "tests/unit/chipset.h"
 
-/* ---- configuration space ------------------------------------------------------------------------ */
+/* ---- configuration space --------------------------------------------------------------------- */
 
 typedef struct ByteAt {
     uint8_t reg, value;
@@ -18,33 +18,35 @@ typedef struct Recorded {
 } Recorded;
 
 /*
- * Recorded from Debian's qemu-system-x86_64 7.2 (-M pc -m 128M -serial none -parallel none -vga none
- * -nic none -device pci-testdev,addr=5,membar=1M -accel tcg -S -qtest ...) through ports 0xcf8 and
- * 0xcfc: each dword as it is after power-on, then each byte of the header after 0xff and 0x00. Bytes
- * 0x40 to 0xff are all writable there.
+ * Recorded from Debian's qemu-system-x86_64 7.2 (-M pc -m 128M -serial none -parallel none -vga
+ * none -nic none -device pci-testdev,addr=5,membar=1M -accel tcg -S -qtest ...) through ports
+ * 0xcf8 and 0xcfc: each dword as it is after power-on, then each byte of the header after 0xff and
+ * 0x00. Bytes 0x40 to 0xff are all writable there.
  */
 #define HEADER_WRITABLE {0x04, 0x07}, {0x05, 0x05}, {0x0c, 0xff}, {0x3c, 0xff}
 static const Recorded recorded[] = {
     {PCI_DEVFN(0, 0), "i440FX",
-     {{0x00, 0x86}, {0x01, 0x80}, {0x02, 0x37}, {0x03, 0x12}, {0x08, 0x02}, {0x0b, 0x06}, {0x2c, 0xf4},
-      {0x2d, 0x1a}, {0x2f, 0x11}, {0x57, 0x10}, {0x72, 0x02}},
+     {{0x00, 0x86}, {0x01, 0x80}, {0x02, 0x37}, {0x03, 0x12}, {0x08, 0x02}, {0x0b, 0x06},
+      {0x2c, 0xf4}, {0x2d, 0x1a}, {0x2f, 0x11}, {0x57, 0x10}, {0x72, 0x02}},
      {HEADER_WRITABLE}},
     {SLOT_BRIDGE, "PIIX3",
-     {{0x00, 0x86}, {0x01, 0x80}, {0x03, 0x70}, {0x07, 0x02}, {0x0a, 0x01}, {0x0b, 0x06}, {0x0e, 0x80},
-      {0x2c, 0xf4}, {0x2d, 0x1a}, {0x2f, 0x11}, {0x4c, 0x4d}, {0x4e, 0x03}, {0x60, 0x80}, {0x61, 0x80},
-      {0x62, 0x80}, {0x63, 0x80}, {0x69, 0x02}, {0x70, 0x80}, {0x76, 0x0c}, {0x77, 0x0c}, {0x78, 0x02},
-      {0xa0, 0x08}, {0xa8, 0x0f}},
+     {{0x00, 0x86}, {0x01, 0x80}, {0x03, 0x70}, {0x07, 0x02}, {0x0a, 0x01}, {0x0b, 0x06},
+      {0x0e, 0x80}, {0x2c, 0xf4}, {0x2d, 0x1a}, {0x2f, 0x11}, {0x4c, 0x4d}, {0x4e, 0x03},
+      {0x60, 0x80}, {0x61, 0x80}, {0x62, 0x80}, {0x63, 0x80}, {0x69, 0x02}, {0x70, 0x80},
+      {0x76, 0x0c}, {0x77, 0x0c}, {0x78, 0x02}, {0xa0, 0x08}, {0xa8, 0x0f}},
      {HEADER_WRITABLE}},
     {SLOT_PM, "PIIX4_PM",
-     {{0x00, 0x86}, {0x01, 0x80}, {0x02, 0x13}, {0x03, 0x71}, {0x06, 0x80}, {0x07, 0x02}, {0x08, 0x03},
-      {0x0a, 0x80}, {0x0b, 0x06}, {0x2c, 0xf4}, {0x2d, 0x1a}, {0x2f, 0x11}, {0x3d, 0x01}, {0x40, 0x01},
-      {0x5b, 0x02} /* smm=off */, {0x5f, 0x10}, {0x63, 0x60}, {0x90, 0x01}, {0x91, 0xb1}, {0xd2, 0x09}},
+     {{0x00, 0x86}, {0x01, 0x80}, {0x02, 0x13}, {0x03, 0x71}, {0x06, 0x80}, {0x07, 0x02},
+      {0x08, 0x03}, {0x0a, 0x80}, {0x0b, 0x06}, {0x2c, 0xf4}, {0x2d, 0x1a}, {0x2f, 0x11},
+      {0x3d, 0x01}, {0x40, 0x01}, {0x5b, 0x02} /* smm=off */, {0x5f, 0x10}, {0x63, 0x60},
+      {0x90, 0x01}, {0x91, 0xb1}, {0xd2, 0x09}},
      {HEADER_WRITABLE}},
     {PCI_DEVFN(5, 0), "pci-testdev",
-     {{0x00, 0x36}, {0x01, 0x1b}, {0x02, 0x05}, {0x0a, 0xff}, {0x14, 0x01}, {0x18, 0x0c}, {0x2c, 0xf4},
-      {0x2d, 0x1a}, {0x2f, 0x11}},
-     {HEADER_WRITABLE, {0x11, 0xf0}, {0x12, 0xff}, {0x13, 0xff}, {0x15, 0xff}, {0x16, 0xff}, {0x17, 0xff},
-      {0x1a, 0xf0}, {0x1b, 0xff}, {0x1c, 0xff}, {0x1d, 0xff}, {0x1e, 0xff}, {0x1f, 0xff}}},
+     {{0x00, 0x36}, {0x01, 0x1b}, {0x02, 0x05}, {0x0a, 0xff}, {0x14, 0x01}, {0x18, 0x0c},
+      {0x2c, 0xf4}, {0x2d, 0x1a}, {0x2f, 0x11}},
+     {HEADER_WRITABLE, {0x11, 0xf0}, {0x12, 0xff}, {0x13, 0xff}, {0x15, 0xff}, {0x16, 0xff},
+      {0x17, 0xff}, {0x1a, 0xf0}, {0x1b, 0xff}, {0x1c, 0xff}, {0x1d, 0xff}, {0x1e, 0xff},
+      {0x1f, 0xff}}},
 };
 
 static uint8_t find_byte(const ByteAt *list, unsigned n, unsigned reg)
@@ -57,7 +59,8 @@ static uint8_t find_byte(const ByteAt *list, unsigned n, unsigned reg)
     return 0;
 }
 
-static PciDevice *add_testdev(Chipset *c, const char *type, int devfn, const char *property, const char *value)
+static PciDevice *add_testdev(Chipset *c, const char *type, int devfn, const char *property,
+                              const char *value)
 {
     GError *err = NULL;
     Device *dev = device_new(c->vm, type);
@@ -84,17 +87,18 @@ static void test_config_space(void)
 
         for (unsigned reg = 0; reg < 256; reg++) {
             uint8_t want = find_byte(r->bytes, G_N_ELEMENTS(r->bytes), reg);
-            uint8_t mask = reg < 0x40 ? find_byte(r->writable, G_N_ELEMENTS(r->writable), reg) : 0xff;
+            uint8_t mask = find_byte(r->writable, G_N_ELEMENTS(r->writable), reg);
             uint8_t got = config_read(&c, r->devfn, reg, 1), high, low;
 
+            mask = reg < 0x40 ? mask : 0xff;
             config_write(&c, r->devfn, reg, 1, 0xff);
             high = config_read(&c, r->devfn, reg, 1);
             config_write(&c, r->devfn, reg, 1, 0);
             low = config_read(&c, r->devfn, reg, 1);
             config_write(&c, r->devfn, reg, 1, want);
             if (got != want || (high ^ low) != mask) {
-                g_error("%s register 0x%02x: 0x%02x, writable 0x%02x; QEMU has 0x%02x and 0x%02x", r->name, reg, got,
-                        high ^ low, want, mask);
+                g_error("%s register 0x%02x: 0x%02x, writable 0x%02x; QEMU has 0x%02x and 0x%02x",
+                        r->name, reg, got, high ^ low, want, mask);
             }
         }
     }
@@ -126,7 +130,7 @@ static void test_mechanism(void)
     chipset_teardown(&c);
 }
 
-/* ---- BARs --------------------------------------------------------------------------------------------- */
+/* ---- BARs ------------------------------------------------------------------------------------ */
 
 static void test_bars(void)
 {
@@ -174,7 +178,8 @@ static void test_bars(void)
 
 static void test_testdev(void)
 {
-    static const char *const names[] = {"mmio-no-eventfd", "mmio-wildcard-eventfd", "mmio-datamatch-eventfd"};
+    static const char *const names[] = {"mmio-no-eventfd", "mmio-wildcard-eventfd",
+                                        "mmio-datamatch-eventfd"};
     Chipset c;
     unsigned devfn = PCI_DEVFN(5, 0);
     char name[32];
@@ -201,7 +206,7 @@ static void test_testdev(void)
     chipset_teardown(&c);
 }
 
-/* ---- i440FX --------------------------------------------------------------------------------------------- */
+/* ---- i440FX ---------------------------------------------------------------------------------- */
 
 static void test_pam(void)
 {
@@ -210,9 +215,10 @@ static void test_pam(void)
         unsigned reg, shift;
         uint32_t addr;
     } segments[] = {
-        {0x59, 4, 0xf0000}, {0x5a, 0, 0xc0000}, {0x5a, 4, 0xc4000}, {0x5b, 0, 0xc8000}, {0x5b, 4, 0xcc000},
-        {0x5c, 0, 0xd0000}, {0x5c, 4, 0xd4000}, {0x5d, 0, 0xd8000}, {0x5d, 4, 0xdc000}, {0x5e, 0, 0xe0000},
-        {0x5e, 4, 0xe4000}, {0x5f, 0, 0xe8000}, {0x5f, 4, 0xec000},
+        {0x59, 4, 0xf0000}, {0x5a, 0, 0xc0000}, {0x5a, 4, 0xc4000}, {0x5b, 0, 0xc8000},
+        {0x5b, 4, 0xcc000}, {0x5c, 0, 0xd0000}, {0x5c, 4, 0xd4000}, {0x5d, 0, 0xd8000},
+        {0x5d, 4, 0xdc000}, {0x5e, 0, 0xe0000}, {0x5e, 4, 0xe4000}, {0x5f, 0, 0xe8000},
+        {0x5f, 4, 0xec000},
     };
     Chipset c;
     Region rom;
@@ -291,7 +297,7 @@ static void test_holes(void)
     chipset_teardown(&c);
 }
 
-/* ---- interrupts --------------------------------------------------------------------------------------------- */
+/* ---- interrupts ------------------------------------------------------------------------------ */
 
 static PciDevice *add_pin_device(Chipset *c, int slot, unsigned pin)
 {
@@ -362,7 +368,7 @@ static void test_reset_control(void)
     chipset_teardown(&c);
 }
 
-/* ---- MSI ---------------------------------------------------------------------------------------------------------- */
+/* ---- MSI ------------------------------------------------------------------------------------- */
 
 static MsiMessage sent[8];
 static unsigned n_sent;
@@ -469,7 +475,7 @@ static void test_msix(void)
     chipset_teardown(&c);
 }
 
-/* ---- plugging ------------------------------------------------------------------------------------------------------- */
+/* ---- plugging -------------------------------------------------------------------------------- */
 
 static char *plug_error(Chipset *c, const char *addr, bool multifunction)
 {
@@ -512,7 +518,8 @@ static void test_plug(void)
     check_plug(&c, "3.8", false, "'3.8' is no PCI address");
     check_plug(&c, "3.", false, "'3.' is no PCI address");
     check_plug(&c, "", false, "'' is no PCI address");
-    check_plug(&c, "1.0", false, "slot 1 function 0 not available for pci-testdev, in use by PIIX3");
+    check_plug(&c, "1.0", false,
+               "slot 1 function 0 not available for pci-testdev, in use by PIIX3");
     check_plug(&c, "1f.7", false, NULL);
     check_plug(&c, "1f.0", false, "1f.0 indicates single function, but 1f.7 is already populated");
     check_plug(&c, "1f", true, NULL);
@@ -552,7 +559,7 @@ static void test_rom(void)
     g_close(fd, NULL);
 }
 
-/* ---- state --------------------------------------------------------------------------------------------------------------- */
+/* ---- state ----------------------------------------------------------------------------------- */
 
 static void test_state(void)
 {
@@ -590,13 +597,15 @@ static void test_state_refused(void)
     chipset_setup(&c);
     state_save_fields(type_state(c.piix3->dev.obj.type), c.piix3, data);
     data->data[4 + 2] ^= 1; /* device id */
-    g_assert_false(state_load_fields(type_state(c.piix3->dev.obj.type), c.piix3, 3, data->data, data->len, &err));
+    g_assert_false(state_load_fields(type_state(c.piix3->dev.obj.type), c.piix3, 3, data->data,
+                                     data->len, &err));
     g_assert_nonnull(strstr(err->message, "byte 0x02"));
     g_clear_error(&err);
     g_assert_cmphex(config_read(&c, SLOT_BRIDGE, 2, 2), ==, 0x7000);
     data->data[4 + 2] ^= 1;
     data->data[4 + 256] = 1; /* pin level */
-    g_assert_false(state_load_fields(type_state(c.piix3->dev.obj.type), c.piix3, 3, data->data, data->len, &err));
+    g_assert_false(state_load_fields(type_state(c.piix3->dev.obj.type), c.piix3, 3, data->data,
+                                     data->len, &err));
     g_assert_nonnull(strstr(err->message, "interrupt pin 0"));
     g_clear_error(&err);
     chipset_teardown(&c);

@@ -20,7 +20,7 @@ static void advance(Chipset *c, int64_t ns)
     clock_virtual_advance_to(c->vm, clock_now(c->vm, CLOCK_VIRTUAL) + ns);
 }
 
-/* ---- ACPI registers ------------------------------------------------------------------------------ */
+/* ---- ACPI registers -------------------------------------------------------------------------- */
 
 static void test_ports(void)
 {
@@ -54,7 +54,8 @@ static void test_timer_ticks(void)
         g_assert_cmpuint(acpi_pm_ticks(ns), ==, exact_ticks(ns));
     }
     for (unsigned i = 0; i < 2000000; i++) {
-        uint64_t ns = ((uint64_t)g_test_rand_int() << 31 | (uint32_t)g_test_rand_int()) % (100 * year);
+        uint64_t ns =
+            ((uint64_t)g_test_rand_int() << 31 | (uint32_t)g_test_rand_int()) % (100 * year);
         g_assert_cmpuint(acpi_pm_ticks(ns), ==, exact_ticks(ns));
     }
     for (uint64_t s = 1; s < 100000; s++) { /* where the fraction is 0, and just before */
@@ -106,7 +107,8 @@ static void test_pm1(void)
     Chipset c;
 
     pm_setup(&c);
-    g_assert_cmphex(in(&c, PM, 2), ==, 1); /* the timer's first overflow is at power-on, as QEMU's */
+    /* the timer's first overflow is at power-on, as QEMU's */
+    g_assert_cmphex(in(&c, PM, 2), ==, 1);
     g_assert_cmphex(in(&c, PM, 4), ==, 1);
     out(&c, PM + 2, 2, 0x0120);
     g_assert_cmphex(in(&c, PM, 4), ==, 0x01200001);
@@ -200,7 +202,7 @@ static void test_gpe(void)
     chipset_teardown(&c);
 }
 
-/* ---- hot-plug ---------------------------------------------------------------------------------------- */
+/* ---- hot-plug -------------------------------------------------------------------------------- */
 
 static PciDevice *add_testdev(Chipset *c, int devfn, uint32_t index, bool hotplugged)
 {
@@ -294,7 +296,7 @@ static void test_cpu_hotplug(void)
     chipset_teardown(&c);
 }
 
-/* ---- SMBus --------------------------------------------------------------------------------------------- */
+/* ---- SMBus ----------------------------------------------------------------------------------- */
 
 enum { QUICK, BYTE, BYTE_DATA, WORD_DATA, PROC_CALL, BLOCK };
 
@@ -364,7 +366,7 @@ static void test_smbus(void)
     chipset_teardown(&c);
 }
 
-/* ---- state ---------------------------------------------------------------------------------------------- */
+/* ---- state ----------------------------------------------------------------------------------- */
 
 static void test_state(void)
 {
@@ -403,10 +405,12 @@ static void test_state(void)
 }
 
 /*
- * The machine's stream as QEMU 7.2 describes its own: the JSON at the end of a migration of pc-i440fx-7.2,
- * flattened to "name[count] type size" with structs in braces and subsections in angle brackets.
+ * The machine's stream as QEMU 7.2 describes its own: the JSON at the end of a migration of
+ * pc-i440fx-7.2, flattened to "name[count] type size" with structs in braces and subsections in
+ * angle brackets.
  */
-#define PCI_DEVICE " PCIDevice 2 {version_id int32 le 4; config[0] pci config 256; irq_state pci irq state 16}"
+#define PCI_DEVICE                                                                                 \
+    " PCIDevice 2 {version_id int32 le 4; config[0] pci config 256; irq_state pci irq state 16}"
 static const char *const described[][2] = {
     {"PCIHost", "config_reg uint32 4"},
     {"PCIBUS", "nirq int32 equal 4; irq_count[4] int32 4"},
@@ -457,7 +461,8 @@ static void flatten(json_object *section, GString *out)
             g_string_append_printf(out, "[%s]", index ? "*" : length);
         }
         if (json_object_object_get_ex(field, "struct", &inner)) {
-            g_string_append_printf(out, " %s %s {", text_of(inner, "vmsd_name"), text_of(inner, "version"));
+            g_string_append_printf(out, " %s %s {", text_of(inner, "vmsd_name"),
+                                   text_of(inner, "version"));
             flatten(inner, out);
             g_string_append_c(out, '}');
         } else {
@@ -468,7 +473,8 @@ static void flatten(json_object *section, GString *out)
     for (size_t i = 0; subs && i < json_object_array_length(subs); i++) {
         json_object *sub = json_object_array_get_idx(subs, i);
 
-        g_string_append_printf(out, "; <%s %s {", text_of(sub, "vmsd_name"), text_of(sub, "version"));
+        g_string_append_printf(out, "; <%s %s {", text_of(sub, "vmsd_name"),
+                               text_of(sub, "version"));
         flatten(sub, out);
         g_string_append(out, "}>");
     }
