@@ -1,2 +1,153 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-int main(void) { return 0; }
+/* kiln-system-x86_64: reads the command line, builds the VM, runs it. */
+#include <json-c/json.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "accel/accel.h"
+#include "block/block.h"
+#include "chardev/char.h"
+#include "system/daemon.h"
+#include "system/startup.h"
+#include "util/log.h"
+
+static int fail(GError *err)
+{
+    chardev_restore_tty();
+    report_error("%s", err->message);
+    pidfile_remove();
+    return 1;
+}
+
+/* ---- signals --------------------------------------------------------------------------------- */
+
+typedef struct Signals {
+    Vm *vm;
+    int fd;
+} Signals;
+
+static void on_signal(void *opaque, uint32_t events)
+{
+    Signals *s = opaque;
+    struct signalfd_siginfo info;
+
+    while (read(s->fd, &info, sizeof info) == sizeof info) {
+        if (!s->vm->qtest) {
+            if (info.ssi_pid) {
+                report_error("terminating on signal %u from pid %u", info.ssi_signo, info.ssi_pid);
+            } else {
+                report_error("terminating on signal %u", info.ssi_signo);
+            }
+        }
+        vm_request_shutdown(s->vm, SHUTDOWN_CAUSE_HOST_SIGNAL);
+    }
+}
+
+/* SIGTERM, SIGINT and SIGHUP end the VM with status 0. Blocked before any thread exists. */
+static void block_signals(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static void watch_signals(Signals *s, Vm *vm, const sigset_t *set)
+{
+    s->vm = vm;
+    s->fd = signalfd(-1, set, SFD_CLOEXEC | SFD_NONBLOCK);
+    loop_fd_add(vm->loop, s->fd, EPOLLIN, on_signal, s);
+}
+
+/* ---- running ------------------------------------------------------------------------------------ */
+
+static int print_state(Vm *vm)
+{
+    json_object *json = state_describe_vm(vm);
+
+    puts(json_object_to_json_string_ext(json, JSON_C_TO_STRING_PRETTY));
+    json_object_put(json);
+    return 0;
+}
+
+static int finish(Vm *vm, int status)
+{
+    vm->accel->ops->shutdown(vm->accel);
+    blk_cleanup(vm);
+    chardev_cleanup(vm);
+    chardev_restore_tty();
+    pidfile_remove();
+    /* The address space, device structs and KVM's fds go with the process: freeing them one by one
+     * would only delay the end. */
+    fflush(NULL);
+    return status;
+}
+
+static int run(Vm *vm, Config *config)
+{
+    GError *err = NULL;
+
+    if (config->print_state) {
+        return finish(vm, print_state(vm));
+    }
+    if (config->run_as && !run_as(config->run_as, &err)) {
+        return fail(err);
+    }
+    if (vm->autostart && !vm_start(vm, &err)) {
+        return fail(err);
+    }
+    daemonize_ready();
+    return finish(vm, vm_main_loop(vm));
+}
+
+static void apply_process_options(const Config *config)
+{
+    log_set_prefix(config->msg_timestamp, config->msg_guest_name ? config->name : NULL);
+    if (config->process_name) {
+        prctl(PR_SET_NAME, config->process_name);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    Config *config = config_new();
+    GError *err = NULL;
+    sigset_t signals;
+    Signals watcher;
+    const char *slash = strrchr(argv[0], '/');
+
+    log_set_program(slash ? slash + 1 : argv[0]);
+    if (!config_parse(config, argc, argv, &err)) {
+        return fail(err);
+    }
+    if (config->helped) {
+        return 0;
+    }
+    apply_process_options(config);
+    if (config->daemonize && config->nographic) {
+        error_set(&err, "-daemonize: cannot be used with -nographic, whose console is the terminal; use -display none");
+        return fail(err);
+    }
+    if (config->daemonize && !daemonize_begin(&err)) {
+        return fail(err);
+    }
+    block_signals(&signals);
+    if ((config->pidfile && !pidfile_create(config->pidfile, &err)) || (config->mem_lock && !lock_memory(&err))) {
+        return fail(err);
+    }
+    Vm *vm = vm_build(config, &err);
+    if (!vm) {
+        return fail(err);
+    }
+    watch_signals(&watcher, vm, &signals);
+    return run(vm, config);
+}

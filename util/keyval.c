@@ -117,6 +117,13 @@ KeyVals *keyvals_parse(const char *option, const char *text, const char *implied
     return kv;
 }
 
+void keyvals_merge(KeyVals *kv, KeyVals *other)
+{
+    g_array_append_vals(kv->pairs, other->pairs->data, other->pairs->len);
+    g_array_set_size(other->pairs, 0);
+    keyvals_free(other);
+}
+
 void keyvals_free(KeyVals *kv)
 {
     if (!kv) {

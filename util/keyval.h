@@ -21,6 +21,8 @@ KeyVals *keyvals_parse(const char *option, const char *text, const char *implied
 void keyvals_free(KeyVals *kv);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(KeyVals, keyvals_free)
 
+/* Appends other's pairs to kv, and frees other: later values win. */
+void keyvals_merge(KeyVals *kv, KeyVals *other);
 /* NULL when absent. The value stays kv's. Marks it as known. */
 const char *keyvals_get(KeyVals *kv, const char *key);
 bool keyvals_has(const KeyVals *kv, const char *key);

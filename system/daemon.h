@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The process: background, pid file, user, locked memory. Main thread, before others exist. */
+#ifndef SYSTEM_DAEMON_H
+#define SYSTEM_DAEMON_H
+
+#include <glib.h>
+#include <stdbool.h>
+
+/* Forks. The parent waits for daemonize_ready and ends with its status; only the child returns. */
+bool daemonize_begin(GError **err);
+/* The machine runs: releases the parent with status 0, and lets go of the terminal. */
+void daemonize_ready(void);
+
+/* Writes our pid and keeps the file locked; removed by pidfile_remove. */
+bool pidfile_create(const char *path, GError **err);
+void pidfile_remove(void);
+
+/* "user" or "uid:gid". Drops all groups and capabilities that root's uid gave. */
+bool run_as(const char *user, GError **err);
+/* All memory, present and future, stays in RAM (-overcommit mem-lock=on). */
+bool lock_memory(GError **err);
+
+#endif

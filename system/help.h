@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Lists for people: -device help, -device X,help, -accel help, -L help. To stdout. */
+#ifndef SYSTEM_HELP_H
+#define SYSTEM_HELP_H
+
+#include <glib.h>
+#include <stdbool.h>
+
+void device_help(void);
+/* False with *err when there is no such type. */
+bool device_type_help(const char *name, GError **err);
+void accel_help(void);
+void data_dirs_help(void);
+
+#endif

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The order of start-up: back ends (files and sockets can fail, and nothing costs less), the accelerator's
+ * fd, the board and its devices in memory, and last everything into KVM at once (docs/architecture.md,
+ * "Start-up and time").
+ */
+#include "system/startup.h"
+
+#include <stdio.h>
+
+#include "accel/accel.h"
+#include "accel/qtest/qtest.h"
+#include "block/block.h"
+#include "chardev/char.h"
+#include "system/device_add.h"
+#include "util/log.h"
+
+/* ---- accelerator ---------------------------------------------------------------------------- */
+
+typedef struct OptionList {
+    GPtrArray *words; /* key, value, ..., NULL */
+} OptionList;
+
+static bool collect_option(const char *key, const char *value, void *opaque, GError **err)
+{
+    OptionList *list = opaque;
+
+    if (strcmp(key, "accel")) {
+        g_ptr_array_add(list->words, (void *)(uintptr_t)key);
+        g_ptr_array_add(list->words, (void *)(uintptr_t)value);
+    }
+    return true;
+}
+
+static bool try_accel(Vm *vm, Config *c, const AccelArg *arg, GError **err)
+{
+    OptionList list = {g_ptr_array_new()};
+    /* -machine kernel-irqchip= is the old place of -accel's option. */
+    const char *irqchip = c->machine_options ? keyvals_get(c->machine_options, "kernel-irqchip") : NULL;
+
+    if (irqchip && !strcmp(arg->name, "kvm")) {
+        g_ptr_array_add(list.words, (void *)(uintptr_t)"kernel-irqchip");
+        g_ptr_array_add(list.words, (void *)(uintptr_t)irqchip);
+    }
+    if (arg->options) {
+        keyvals_foreach(arg->options, collect_option, &list, NULL);
+    }
+    g_ptr_array_add(list.words, NULL);
+    bool ok = accel_create(vm, arg->name, (const char *const *)list.words->pdata, err);
+    g_ptr_array_free(list.words, true);
+    return ok;
+}
+
+/* The first that can be opened; each other one's reason is reported. */
+static bool open_accel(Vm *vm, Config *c, GError **err)
+{
+    AccelArg kvm = {.name = (char *)(uintptr_t)"kvm"};
+    unsigned n = c->accels->len;
+
+    for (unsigned i = 0; i < MAX(n, 1); i++) {
+        g_autoptr(GError) reason = NULL;
+
+        if (try_accel(vm, c, n ? &g_array_index(c->accels, AccelArg, i) : &kvm, &reason)) {
+            return true;
+        }
+        if (i + 1 >= n) {
+            g_propagate_error(err, g_steal_pointer(&reason));
+            return false;
+        }
+        report_warning("%s", reason->message);
+    }
+    return false;
+}
+
+/* ---- back ends --------------------------------------------------------------------------------- */
+
+static bool add_drive(Vm *vm, const DriveArg *d, GError **err)
+{
+    DriveDefaults defaults = {
+        .option = d->option,
+        .interface = d->is_floppy ? "floppy" : NULL,
+        .index = d->index,
+        .is_cdrom = d->is_cdrom,
+    };
+    return d->is_plain_file ? blk_add_disk(vm, d->text, &defaults, NULL, err)
+                            : blk_add_drive(vm, d->text, &defaults, NULL, err);
+}
+
+static bool open_images(Vm *vm, Config *c, GError **err)
+{
+    for (unsigned i = 0; i < c->blockdevs->len; i++) {
+        if (!blk_add_blockdev(vm, c->blockdevs->pdata[i], err)) {
+            return false;
+        }
+    }
+    for (unsigned i = 0; i < c->drives->len; i++) {
+        if (!add_drive(vm, &g_array_index(c->drives, DriveArg, i), err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* -serial and -parallel: ids[n] is the chardev's id, or NULL for "none". */
+static bool open_ports(Vm *vm, GPtrArray *args, const char *kind, char ***ids, unsigned *count, GError **err)
+{
+    *count = args->len;
+    *ids = g_new0(char *, args->len + 1);
+    for (unsigned i = 0; i < args->len; i++) {
+        g_autofree char *id = g_strdup_printf("%s%u", kind, i);
+        bool none = false;
+
+        if (!chardev_add_legacy(vm, id, args->pdata[i], &none, err)) {
+            g_prefix_error(err, "-%s %s: ", kind, (char *)args->pdata[i]);
+            return false;
+        }
+        (*ids)[i] = none ? NULL : g_steal_pointer(&id);
+    }
+    return true;
+}
+
+static bool open_chardevs(Vm *vm, Config *c, GError **err)
+{
+    MachineConfig *m = &c->machine;
+
+    for (unsigned i = 0; i < c->chardevs->len; i++) {
+        if (!chardev_add_option(vm, c->chardevs->pdata[i], err)) {
+            return false;
+        }
+    }
+    return open_ports(vm, c->serials, "serial", &m->serial_ids, &m->n_serials, err) &&
+           open_ports(vm, c->parallels, "parallel", &m->parallel_ids, &m->n_parallels, err);
+}
+
+/* ---- defaults -------------------------------------------------------------------------------------- */
+
+/* What the user's own devices and drives stand in for. */
+static bool has_device(const Config *c, const char *const *drivers)
+{
+    for (unsigned i = 0; i < c->devices->len; i++) {
+        g_autofree char *driver = device_driver_name(c->devices->pdata[i]);
+
+        if (driver && g_strv_contains(drivers, driver)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void add_defaults(Config *c)
+{
+    static const char *const serials[] = {"isa-serial", NULL}, *const parallels[] = {"isa-parallel", NULL};
+    static const char *const cdroms[] = {"ide-cd", "scsi-cd", "ide-hd", "scsi-hd", NULL};
+    static const char *const floppies[] = {"isa-fdc", "floppy", NULL};
+
+    if (c->no_defaults || !g_strcmp0(c->machine_name, "none")) {
+        return;
+    }
+    if (!c->serials->len && !has_device(c, serials)) {
+        const char *port = c->nographic ? (c->monitors->len ? "stdio" : "mon:stdio") : "null";
+
+        g_ptr_array_add(c->serials, (void *)(uintptr_t)port);
+    }
+    if (!c->parallels->len && !has_device(c, parallels)) {
+        g_ptr_array_add(c->parallels, (void *)(uintptr_t)"null");
+    }
+    c->machine.default_cdrom = !has_device(c, cdroms);
+    c->machine.default_floppy = !has_device(c, floppies);
+}
+
+/* ---- the machine --------------------------------------------------------------------------------------- */
+
+static bool set_machine_property(const char *key, const char *value, void *opaque, GError **err)
+{
+    static const char *const handled[] = {"type", "accel", "kernel-irqchip", NULL};
+    Machine *machine = opaque;
+
+    if (g_strv_contains(handled, key)) {
+        return true;
+    }
+    if (!object_set(&machine->obj, key, value, err)) {
+        g_prefix_error(err, "-machine %s=%s: ", key, value);
+        return false;
+    }
+    return true;
+}
+
+static bool check_cpu_count(Vm *vm, const Machine *machine, GError **err)
+{
+    const SmpConfig *smp = &machine->config.smp;
+    unsigned limit = vm->accel->ops->max_cpus ? vm->accel->ops->max_cpus(vm->accel) : machine->ops->max_cpus;
+
+    if (smp->max_cpus > machine->ops->max_cpus) {
+        return error_set(err, "-smp: invalid SMP CPUs %u: machine '%s' supports at most %u", smp->max_cpus,
+                         machine->ops->name, machine->ops->max_cpus);
+    }
+    if (smp->max_cpus > limit) {
+        return error_set(err, "-smp: number of CPUs %u exceeds what this host's KVM can run (%u)", smp->max_cpus, limit);
+    }
+    return true;
+}
+
+static Machine *make_machine(Vm *vm, Config *c, GError **err)
+{
+    const Type *type = machine_type_find(c->machine_name, err);
+    Machine *machine = type ? machine_new(vm, type, err) : NULL;
+
+    if (!machine) {
+        return NULL;
+    }
+    machine->config = c->machine;
+    if (c->no_hpet && type_property(type, "hpet")) {
+        object_set_bool(machine, "hpet", false);
+    }
+    if (c->no_acpi && type_property(type, "acpi")) {
+        object_set_bool(machine, "acpi", false);
+    }
+    if (c->machine_options && !keyvals_foreach(c->machine_options, set_machine_property, machine, err)) {
+        return NULL;
+    }
+    return machine;
+}
+
+static bool build_machine(Vm *vm, Config *c, Machine *machine, GError **err)
+{
+    bool ok = machine->ops->init(machine, err);
+
+    for (unsigned i = 0; ok && i < c->devices->len; i++) {
+        ok = device_add(vm, c->devices->pdata[i], err) != NULL;
+    }
+    if (ok && c->debugcon) {
+        bool none = false;
+
+        ok = chardev_add_legacy(vm, "debugcon", c->debugcon, &none, err) &&
+             (none || device_add(vm, "isa-debugcon,iobase=0xe9,chardev=debugcon", err));
+    }
+    return ok && (!machine->ops->done || machine->ops->done(machine, err));
+}
+
+static void cpus_start(void *opaque) { ((Vm *)opaque)->accel->ops->cpus_start(((Vm *)opaque)->accel); }
+static void cpus_stop(void *opaque) { ((Vm *)opaque)->accel->ops->cpus_stop(((Vm *)opaque)->accel); }
+static void cpus_reset(void *opaque) { ((Vm *)opaque)->accel->ops->cpus_reset(((Vm *)opaque)->accel); }
+
+static void describe_vm(Vm *vm, Config *c)
+{
+    vm->name = g_strdup(c->name);
+    vm->has_uuid = c->has_uuid;
+    memcpy(vm->uuid, c->uuid, sizeof vm->uuid);
+    vm->no_acpi = c->no_acpi;
+    vm->no_hpet = c->no_hpet;
+    vm->data_dirs = c->data_dirs;
+    vm->autostart = !c->start_stopped;
+    vm->ram_size = c->machine.ram_size;
+    *vm_actions(vm) = c->actions;
+}
+
+static bool build_all(Vm *vm, Config *c, GError **err)
+{
+    for (unsigned i = 0; i < c->globals->len; i++) {
+        if (!global_add(vm, c->globals->pdata[i], err)) {
+            return false;
+        }
+    }
+    Machine *machine = make_machine(vm, c, err);
+    if (!machine || !open_images(vm, c, err) || !open_chardevs(vm, c, err) || !open_accel(vm, c, err) ||
+        !check_cpu_count(vm, machine, err)) {
+        return false;
+    }
+    if (c->qtest && !qtest_server_start(vm, c->qtest, c->qtest_log, err)) {
+        return false;
+    }
+    if (machine->ops->has_ram && !cpu_model_parse(vm, c->machine.cpu_model ? c->machine.cpu_model : machine->ops->default_cpu, err)) {
+        return false;
+    }
+    region_begin(vm); /* one publication for the whole machine */
+    bool ok = build_machine(vm, c, machine, err);
+    region_commit(vm);
+    if (!ok) {
+        return false;
+    }
+    globals_check_used(vm);
+    if (!vm->accel->ops->machine_done(vm->accel, err)) {
+        return false;
+    }
+    vm_set_cpu_control(vm, (CpuControl){cpus_start, cpus_stop, cpus_reset, vm});
+    vm_reset(vm, SHUTDOWN_CAUSE_NONE);
+    return true;
+}
+
+Vm *vm_build(Config *config, GError **err)
+{
+    Vm *vm = vm_new(err);
+
+    if (!vm) {
+        return NULL;
+    }
+    add_defaults(config);
+    describe_vm(vm, config);
+    if (!build_all(vm, config, err)) {
+        return NULL; /* the process ends: the kernel takes it all back */
+    }
+    return vm;
+}
