@@ -133,7 +133,7 @@ int main(int argc, char **argv)
         return 0;
     }
     apply_process_options(config);
-    if (config->daemonize && config->nographic) {
+    if (config->daemonize && config->nographic && !config->no_defaults && !config->serials->len) {
         error_set(&err, "-daemonize: cannot be used with -nographic, whose console is the terminal; use -display none");
         return fail(err);
     }

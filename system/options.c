@@ -15,7 +15,7 @@ Config *config_new(void)
 
     c->accels = g_array_new(false, false, sizeof(AccelArg));
     c->drives = g_array_new(false, false, sizeof(DriveArg));
-    c->machine.fw_cfg_items = g_array_new(false, false, sizeof(FwCfgItem));
+    c->machine.fw_cfg_items = g_ptr_array_new();
     c->blockdevs = g_ptr_array_new();
     c->chardevs = g_ptr_array_new();
     c->devices = g_ptr_array_new();

@@ -291,25 +291,7 @@ static bool set_smbios(Config *c, const char *option, const char *arg, GError **
 
 static bool set_fw_cfg(Config *c, const char *option, const char *arg, GError **err)
 {
-    KeyVals *kv = keyvals_parse("-fw_cfg", arg, "name", err); /* kept: the item points into it */
-    FwCfgItem item;
-
-    if (!kv) {
-        return false;
-    }
-    item.name = keyvals_get(kv, "name");
-    item.file = keyvals_get(kv, "file");
-    item.string = keyvals_get(kv, "string");
-    if (!keyvals_finish(kv, err)) {
-        return false;
-    }
-    if (!item.name || !*item.name) {
-        return error_set(err, "-fw_cfg %s: name= is missing", arg);
-    }
-    if (!item.file == !item.string) {
-        return error_set(err, "-fw_cfg %s: give either file= or string=", arg);
-    }
-    g_array_append_val(c->machine.fw_cfg_items, item);
+    g_ptr_array_add(c->machine.fw_cfg_items, (void *)(uintptr_t)arg);
     return true;
 }
 

@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 #include "accel/accel.h"
-#include "accel/qtest/qtest.h"
+#include "accel/qtest/qtest_server.h"
 #include "block/block.h"
 #include "chardev/char.h"
 #include "system/device_add.h"
@@ -237,10 +237,6 @@ static bool build_machine(Vm *vm, Config *c, Machine *machine, GError **err)
     return ok && (!machine->ops->done || machine->ops->done(machine, err));
 }
 
-static void cpus_start(void *opaque) { ((Vm *)opaque)->accel->ops->cpus_start(((Vm *)opaque)->accel); }
-static void cpus_stop(void *opaque) { ((Vm *)opaque)->accel->ops->cpus_stop(((Vm *)opaque)->accel); }
-static void cpus_reset(void *opaque) { ((Vm *)opaque)->accel->ops->cpus_reset(((Vm *)opaque)->accel); }
-
 static void describe_vm(Vm *vm, Config *c)
 {
     vm->name = g_strdup(c->name);
@@ -282,7 +278,6 @@ static bool build_all(Vm *vm, Config *c, GError **err)
     if (!vm->accel->ops->machine_done(vm->accel, err)) {
         return false;
     }
-    vm_set_cpu_control(vm, (CpuControl){cpus_start, cpus_stop, cpus_reset, vm});
     vm_reset(vm, SHUTDOWN_CAUSE_NONE);
     return true;
 }

@@ -46,11 +46,6 @@ typedef struct RtcConfig {
     bool slew;                   /* driftfix=slew */
 } RtcConfig;
 
-/* One -fw_cfg, checked. */
-typedef struct FwCfgItem {
-    const char *name, *file, *string; /* file or string */
-} FwCfgItem;
-
 /* What the command line says of the board. Strings live as long as the command line. */
 typedef struct MachineConfig {
     uint64_t ram_size;           /* bytes */
@@ -61,7 +56,7 @@ typedef struct MachineConfig {
     const char *bios;            /* NULL: default */
     const char *kernel, *initrd, *append, *dtb;
     struct SmbiosOptions *smbios;
-    GArray *fw_cfg_items;        /* FwCfgItem */
+    GPtrArray *fw_cfg_items;     /* const char *: the texts of -fw_cfg */
     char **serial_ids;           /* chardev ids of COM1..4, NULL entries: no port */
     char **parallel_ids;         /* of LPT1..3 */
     unsigned n_serials, n_parallels;

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * CMOS bytes that firmware reads: memory sizes, boot order, floppy and disk types. Layout: the AT's,
+ * with the additions that SeaBIOS knows (its src/hw/rtc.h names them).
+ */
+#include "block/block.h"
+#include "hw/i386/pc.h"
+#include "hw/timer/mc146818rtc.h"
+
+enum {
+    CMOS_FLOPPY_TYPES = 0x10,
+    CMOS_DISK_TYPES = 0x12,
+    CMOS_EQUIPMENT = 0x14,
+    CMOS_BASE_MEMORY = 0x15,     /* KiB, 2 bytes */
+    CMOS_EXTENDED_MEMORY = 0x17, /* KiB above 1 MiB, 2 bytes; 0x30 again */
+    CMOS_EXTENDED_MEMORY_2 = 0x30,
+    CMOS_MEMORY_ABOVE_16M = 0x34, /* 64 KiB units, 2 bytes */
+    CMOS_BOOT_FLAGS = 0x38,      /* bit 0: no floppy signature check; bits 7:4: third boot device */
+    CMOS_BOOT_DEVICES = 0x3d,    /* first, second */
+    CMOS_MEMORY_ABOVE_4G = 0x5b, /* 64 KiB units, 3 bytes */
+    CMOS_CPU_COUNT = 0x5f,       /* minus 1 */
+};
+
+static void put16(PcMachine *pc, unsigned index, uint64_t value)
+{
+    rtc_set_cmos(pc->rtc, index, (uint8_t)value);
+    rtc_set_cmos(pc->rtc, index + 1, (uint8_t)(value >> 8));
+}
+
+static void fill_memory(PcMachine *pc)
+{
+    uint64_t below = pc->info.below_4g, above = pc->info.above_4g;
+    uint64_t extended = below > MIB ? MIN(below / KIB - 1024, 65535) : 0;
+
+    put16(pc, CMOS_BASE_MEMORY, MIN(below / KIB, 640));
+    put16(pc, CMOS_EXTENDED_MEMORY, extended);
+    put16(pc, CMOS_EXTENDED_MEMORY_2, extended);
+    put16(pc, CMOS_MEMORY_ABOVE_16M, below > 16 * MIB ? MIN((below - 16 * MIB) / (64 * KIB), 65535) : 0);
+    rtc_set_cmos(pc->rtc, CMOS_MEMORY_ABOVE_4G, (uint8_t)(above >> 16));
+    rtc_set_cmos(pc->rtc, CMOS_MEMORY_ABOVE_4G + 1, (uint8_t)(above >> 24));
+    rtc_set_cmos(pc->rtc, CMOS_MEMORY_ABOVE_4G + 2, (uint8_t)(above >> 32));
+}
+
+/* a: 1, c: 2, d: 3, n: 4; others are not known to a BIOS of that age. */
+static uint8_t boot_code(char drive)
+{
+    static const char codes[] = "acdn";
+    const char *at = drive ? strchr(codes, drive) : NULL;
+
+    return at ? (uint8_t)(at - codes + 1) : 0;
+}
+
+static void fill_boot_order(PcMachine *pc)
+{
+    const char *order = pc->info.boot_order;
+    uint8_t codes[3] = {0};
+
+    for (unsigned i = 0; i < 3 && order[i]; i++) {
+        codes[i] = boot_code(order[i]);
+    }
+    rtc_set_cmos(pc->rtc, CMOS_BOOT_DEVICES, (uint8_t)(codes[1] << 4 | codes[0]));
+    rtc_set_cmos(pc->rtc, CMOS_BOOT_FLAGS, (uint8_t)(codes[2] << 4 | 0)); /* signature is checked */
+}
+
+void pc_fill_cmos(PcMachine *pc)
+{
+    fill_memory(pc);
+    fill_boot_order(pc);
+    rtc_set_cmos(pc->rtc, CMOS_CPU_COUNT, (uint8_t)(pc->info.n_cpus - 1));
+    rtc_set_cmos(pc->rtc, CMOS_EQUIPMENT, 0x06); /* FPU, PS/2 mouse; floppies are added by their controller */
+}

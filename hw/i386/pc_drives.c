@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Drives that the command line gives to the board's own controllers. */
+#include <stdio.h>
+
+#include "block/block.h"
+#include "hw/i386/pc.h"
+
+/* A drive device on the bus: unit 0 or 1. blk NULL: an empty one. */
+static bool make_drive(PcMachine *pc, const char *type, const char *bus_name, unsigned unit, DriveInfo *drive, GError **err)
+{
+    Vm *vm = pc->machine.vm;
+    Bus *bus = bus_find(vm, bus_name);
+    Device *dev = device_new(vm, type);
+
+    object_set_uint(dev, "unit", unit);
+    if (drive) {
+        drive->connected = true;
+    }
+    if (!bus || (drive && !object_set(&dev->obj, "drive", drive->id, err)) || !device_realize_board(dev, NULL, bus, err)) {
+        return bus ? false : error_set(err, "no bus '%s' for a drive of type %s", bus_name, type);
+    }
+    return true;
+}
+
+static bool connect_ide(PcMachine *pc, GError **err)
+{
+    for (int bus = 0; bus < 2; bus++) {
+        char name[] = "ide.0";
+
+        name[4] = (char)('0' + bus);
+        for (int unit = 0; unit < 2; unit++) {
+            DriveInfo *drive = blk_drive_get(pc->machine.vm, "ide", bus, unit);
+
+            if (drive && !make_drive(pc, drive->is_cdrom ? "ide-cd" : "ide-hd", name, (unsigned)unit, drive, err)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static bool connect_floppies(PcMachine *pc, GError **err)
+{
+    bool made = false;
+
+    for (int unit = 0; unit < 2; unit++) {
+        DriveInfo *drive = blk_drive_get(pc->machine.vm, "floppy", 0, unit);
+
+        if (drive && !make_drive(pc, "floppy", "floppy-bus.0", (unsigned)unit, drive, err)) {
+            return false;
+        }
+        made |= drive != NULL;
+    }
+    return made || !pc->machine.config.default_floppy || make_drive(pc, "floppy", "floppy-bus.0", 0, NULL, err);
+}
+
+static bool refuse_others(PcMachine *pc, GError **err)
+{
+    for (unsigned n = 0;; n++) {
+        DriveInfo *drive = blk_drive_nth(pc->machine.vm, n);
+
+        if (!drive) {
+            return true;
+        }
+        if (!drive->connected && strcmp(drive->interface, "none")) {
+            return error_set(err, "-drive if=%s,bus=%d,unit=%d: machine type does not support this interface or place",
+                             drive->interface, drive->bus, drive->unit);
+        }
+    }
+}
+
+bool pc_connect_drives(PcMachine *pc, GError **err)
+{
+    return connect_ide(pc, err) && connect_floppies(pc, err) && refuse_others(pc, err);
+}

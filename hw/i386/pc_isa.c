@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Devices of the PC's ISA bus, in the order in which QEMU 7.2 makes them. */
+#include "block/block.h"
+#include "hw/i386/pc.h"
+#include "hw/timer/hpet.h"
+#include "hw/timer/mc146818rtc.h"
+
+static Device *make(PcMachine *pc, const char *type, GError **err)
+{
+    Device *dev = device_new(pc->machine.vm, type);
+
+    return device_realize_board(dev, NULL, &pc->isa->bus, err) ? dev : NULL;
+}
+
+/* ---- timers ----------------------------------------------------------------------------- */
+
+static bool make_hpet(PcMachine *pc, GError **err)
+{
+    Vm *vm = pc->machine.vm;
+
+    if (!pc->hpet) {
+        return true;
+    }
+    pc->hpet_dev = device_new(vm, "hpet");
+    object_set_uint(pc->hpet_dev, "hpet-intcap", 0x4); /* GSI 2 alone, as QEMU's i440FX machine */
+    for (unsigned n = 0; n < PC_NUM_GSIS; n++) {
+        device_connect(pc->hpet_dev, n, &pc->gsi[n]);
+    }
+    if (!device_realize_board(pc->hpet_dev, NULL, NULL, err)) {
+        return false;
+    }
+    region_add(&vm->system_memory, HPET_BASE, hpet_region(pc->hpet_dev));
+    return true;
+}
+
+static bool make_rtc(PcMachine *pc, GError **err)
+{
+    const RtcConfig *c = &pc->machine.config.rtc;
+    RtcSource source = {
+        .clock = c->clock,
+        .base = c->base ? RTC_BASE_DATETIME : c->localtime ? RTC_BASE_LOCALTIME : RTC_BASE_UTC,
+        .datetime = c->base,
+        .slew = c->slew,
+    };
+
+    pc->rtc = device_new(pc->machine.vm, "mc146818rtc");
+    rtc_set_source(pc->rtc, &source);
+    if (!device_realize_board(pc->rtc, "rtc", &pc->isa->bus, err)) {
+        return false;
+    }
+    if (pc->hpet_dev) {
+        device_connect(pc->rtc, 0, device_irq_in(pc->hpet_dev, HPET_IN_RTC));
+    }
+    return true;
+}
+
+static bool make_pit(PcMachine *pc, GError **err)
+{
+    bool in_kernel = accel_irqchip(pc->machine.vm) == IRQCHIP_ON;
+
+    if (!pc->pit) {
+        return true;
+    }
+    pc->pit_dev = make(pc, in_kernel ? "kvm-pit" : "isa-pit", err);
+    if (!pc->pit_dev) {
+        return false;
+    }
+    if (!in_kernel) {
+        device_connect(pc->pit_dev, 0, pc->hpet_dev ? device_irq_in(pc->hpet_dev, HPET_IN_PIT) : &pc->gsi[0]);
+    }
+    if (pc->hpet_dev) {
+        device_connect(pc->hpet_dev, HPET_OUT_PIT_ENABLED, device_irq_in(pc->pit_dev, 0));
+    }
+    Device *speaker = device_new(pc->machine.vm, "isa-pcspk");
+    g_autofree char *path = object_path(pc->pit_dev);
+    object_set_str(speaker, "pit", path);
+    return device_realize_board(speaker, NULL, &pc->isa->bus, err);
+}
+
+/* ---- ports ------------------------------------------------------------------------------- */
+
+static bool make_ports(PcMachine *pc, const char *type, char **ids, unsigned n, unsigned max, GError **err)
+{
+    if (n > max) {
+        return error_set(err, "%s: a PC has at most %u of these ports, %u were given", type, max, n);
+    }
+    for (unsigned i = 0; i < n; i++) {
+        if (!ids[i]) {
+            continue;
+        }
+        Device *dev = device_new(pc->machine.vm, type);
+        object_set_uint(dev, "index", i);
+        if (!object_set(&dev->obj, "chardev", ids[i], err) || !device_realize_board(dev, NULL, &pc->isa->bus, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool make_floppy_controller(PcMachine *pc, GError **err)
+{
+    bool wanted = pc->machine.config.default_floppy || blk_drive_get(pc->machine.vm, "floppy", 0, 0) ||
+                  blk_drive_get(pc->machine.vm, "floppy", 0, 1);
+
+    return !wanted || make(pc, "isa-fdc", err);
+}
+
+bool pc_create_isa_devices(PcMachine *pc, GError **err)
+{
+    const MachineConfig *c = &pc->machine.config;
+
+    return make_hpet(pc, err) && make_rtc(pc, err) && make_pit(pc, err) &&
+           make_ports(pc, "isa-serial", c->serial_ids, c->n_serials, 4, err) &&
+           make_ports(pc, "isa-parallel", c->parallel_ids, c->n_parallels, 3, err) &&
+           make_floppy_controller(pc, err) && make(pc, "i8042", err) && make(pc, "port92", err);
+}
