@@ -34,7 +34,9 @@ Device *device_new(Vm *vm, const char *type_name)
     const Type *type = type_find(type_name);
     g_autoptr(GError) err = NULL;
 
-    g_assert(type);
+    if (!type) {
+        g_error("type '%s' is not built in", type_name);
+    }
     Object *obj = object_new(vm, type, &err);
     if (!obj) {
         report_error("%s", err->message);

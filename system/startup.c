@@ -185,9 +185,9 @@ static bool set_machine_property(const char *key, const char *value, void *opaqu
     return true;
 }
 
-static bool check_cpu_count(Vm *vm, const Machine *machine, GError **err)
+static bool check_cpu_count(Vm *vm, const Config *c, const Machine *machine, GError **err)
 {
-    const SmpConfig *smp = &machine->config.smp;
+    const SmpConfig *smp = &c->machine.smp;
     unsigned limit = vm->accel->ops->max_cpus ? vm->accel->ops->max_cpus(vm->accel) : machine->ops->max_cpus;
 
     if (smp->max_cpus > machine->ops->max_cpus) {
@@ -208,7 +208,6 @@ static Machine *make_machine(Vm *vm, Config *c, GError **err)
     if (!machine) {
         return NULL;
     }
-    machine->config = c->machine;
     if (c->no_hpet && type_property(type, "hpet")) {
         object_set_bool(machine, "hpet", false);
     }
@@ -223,6 +222,7 @@ static Machine *make_machine(Vm *vm, Config *c, GError **err)
 
 static bool build_machine(Vm *vm, Config *c, Machine *machine, GError **err)
 {
+    machine->config = c->machine;
     bool ok = machine->ops->init(machine, err);
 
     for (unsigned i = 0; ok && i < c->devices->len; i++) {
@@ -259,7 +259,7 @@ static bool build_all(Vm *vm, Config *c, GError **err)
     }
     Machine *machine = make_machine(vm, c, err);
     if (!machine || !open_images(vm, c, err) || !open_chardevs(vm, c, err) || !open_accel(vm, c, err) ||
-        !check_cpu_count(vm, machine, err)) {
+        !check_cpu_count(vm, c, machine, err)) {
         return false;
     }
     if (c->qtest && !qtest_server_start(vm, c->qtest, c->qtest_log, err)) {

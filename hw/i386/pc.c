@@ -8,6 +8,7 @@
 #include "hw/i386/pc.h"
 
 #include "accel/x86/cpu.h"
+#include "hw/acpi/piix4_pm.h"
 #include "hw/isa/piix3.h"
 #include "hw/timer/hpet.h"
 
@@ -17,6 +18,9 @@
 #define PC_OPTION_ROMS 0xc0000
 #define PC_OPTION_ROMS_SIZE 0x20000
 #define PC_SMI_PRIORITY 1
+#define PC_SMBUS_BASE 0xb100
+#define PC_SCI_GSI 9
+#define PC_SMBUS_EEPROMS 8
 
 /* ---- memory -------------------------------------------------------------------------- */
 
@@ -154,16 +158,20 @@ static bool make_pci_functions(PcMachine *pc, GError **err)
         return false;
     }
     pc->ide = &ide->dev;
-    if (pc->acpi) {
-        Device *pm = device_new(pc->machine.vm, "PIIX4_PM");
-
-        object_set_str(pm, "addr", "1.3");
-        object_set_bool(pm, "smm-enabled", pc->info.smm);
-        device_connect(pm, 0, &pc->gsi[9]);
-        pc->pm = pm;
-        return device_realize_board(pm, NULL, &bus->bus, err);
+    if (!pc->acpi) {
+        return true;
     }
-    return true;
+    pc->pm = piix4_pm_create(bus, PCI_DEVFN(1, 3), PC_SMBUS_BASE, pc->info.smm, err);
+    if (!pc->pm) {
+        return false;
+    }
+    device_connect(&pc->pm->dev, 0, &pc->gsi[PC_SCI_GSI]);
+    Piix4PmConfig config = piix4_pm_config(pc->pm);
+    pc->info.disable_s3 = config.disable_s3;
+    pc->info.disable_s4 = config.disable_s4;
+    pc->info.s4_val = config.s4_val;
+    pc->info.acpi_pci_hotplug = config.pci_hotplug_root;
+    return smbus_eeproms_create(piix4_pm_i2c(pc->pm), PC_SMBUS_EEPROMS, err);
 }
 
 /* ---- building --------------------------------------------------------------------------------- */
@@ -179,8 +187,6 @@ static void describe(PcMachine *pc)
     info->pci_hole64_size = PC_PCI_HOLE64_SIZE;
     info->hpet = pc->hpet;
     info->acpi = pc->acpi;
-    info->acpi_pci_hotplug = true;
-    info->s4_val = 2;
     info->graphics = c->graphics && pc->graphics;
     g_strlcpy(info->boot_order, *c->boot.order ? c->boot.order : "cad", sizeof info->boot_order);
     info->boot_menu = c->boot.menu;

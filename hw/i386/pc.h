@@ -32,7 +32,8 @@ typedef struct PcMachine {
     IsaBus *isa;
     Irq gsi[PC_NUM_GSIS];            /* inputs: one for each line of the interrupt controllers */
     Irq *pic_in[ISA_NUM_IRQS];       /* 8259 inputs; number 2 is the cascade */
-    Device *ioapic, *rtc, *hpet_dev, *pit_dev, *pm, *ide;
+    Device *ioapic, *rtc, *hpet_dev, *pit_dev, *ide;
+    PciDevice *pm;                   /* NULL without ACPI */
 } PcMachine;
 
 static inline PcMachine *pc_of(Machine *machine) { return container_of(machine, PcMachine, machine); }

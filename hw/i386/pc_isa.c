@@ -23,11 +23,11 @@ static bool make_hpet(PcMachine *pc, GError **err)
     }
     pc->hpet_dev = device_new(vm, "hpet");
     object_set_uint(pc->hpet_dev, "hpet-intcap", 0x4); /* GSI 2 alone, as QEMU's i440FX machine */
-    for (unsigned n = 0; n < PC_NUM_GSIS; n++) {
-        device_connect(pc->hpet_dev, n, &pc->gsi[n]);
-    }
     if (!device_realize_board(pc->hpet_dev, NULL, NULL, err)) {
         return false;
+    }
+    for (unsigned n = 0; n < PC_NUM_GSIS; n++) {
+        device_connect(pc->hpet_dev, n, &pc->gsi[n]);
     }
     region_add(&vm->system_memory, HPET_BASE, hpet_region(pc->hpet_dev));
     return true;
