@@ -123,23 +123,12 @@ static void device_write(const Region *region, uint64_t offset, unsigned size, u
 }
 
 /*
-<<<<<<< HEAD
- * How much of [addr, addr + size) one access may cover in this range. Registers are reached at full
- * width by their first address, even when another region lies over their middle: a double word at
- * 0xcf8 is the PCI bridge's, a byte at 0xcf9 the reset control's.
- */
-static inline unsigned piece_size(const FlatRange *range, uint64_t addr, unsigned size)
-{
-    const Region *region = range->region;
-    uint64_t room = is_memory(range) ? range->end - addr : region->size - (range->offset + (addr - range->start));
-=======
  * How much of [addr, addr + size) one access may cover. Memory ends with its range. A register is
  * found by its first address alone and takes the full width, even where another region begins inside it:
  * the PC's reset port 0xcf9 lies in the middle of the configuration address at 0xcf8.
  */
 static inline unsigned piece_size(const FlatRange *range, uint64_t addr, unsigned size)
 {
->>>>>>> 18f2e12 (Give registers the full width of an access; wire the board's pins after realize)
     unsigned n = size;
 
     if (is_memory(range)) {

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Feature words: CPUID registers and feature MSRs whose bits have names. The names are the
+ * properties of the type "x86_64-cpu" (features.c holds the one table of them).
+ */
+#ifndef ACCEL_X86_FEATURES_H
+#define ACCEL_X86_FEATURES_H
+
+#include "core/object.h"
+
+typedef enum FeatureWord {
+    FEAT_1_EDX,
+    FEAT_1_ECX,
+    FEAT_7_0_EBX,
+    FEAT_7_0_ECX,
+    FEAT_7_0_EDX,
+    FEAT_7_1_EAX,
+    FEAT_8000_0001_EDX,
+    FEAT_8000_0001_ECX,
+    FEAT_8000_0007_EDX,
+    FEAT_8000_0008_EBX,
+    FEAT_C000_0001_EDX,
+    FEAT_KVM,            /* 4000_0001 EAX */
+    FEAT_KVM_HINTS,      /* 4000_0001 EDX */
+    FEAT_SVM,            /* 8000_000A EDX */
+    FEAT_XSAVE,          /* D.1 EAX */
+    FEAT_6_EAX,
+    FEAT_XSAVE_XCR0_LO,  /* D.0 EAX: no names, follows from the features */
+    FEAT_XSAVE_XCR0_HI,  /* D.0 EDX */
+    FEAT_XSAVE_XSS_LO,   /* D.1 ECX */
+    FEAT_XSAVE_XSS_HI,   /* D.1 EDX */
+    FEAT_14_0_ECX,
+    FEAT_SGX_12_0_EAX,
+    FEAT_SGX_12_1_EAX,
+    FEAT_ARCH_CAPABILITIES, /* MSR 10Ah */
+    FEAT_CORE_CAPABILITY,   /* MSR CFh */
+    FEATURE_WORDS
+} FeatureWord;
+
+enum { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
+
+typedef struct FeatureWordInfo {
+    uint32_t leaf, subleaf;
+    uint8_t reg;             /* CPUID_EAX..; unused when msr is set */
+    bool has_subleaf;
+    uint32_t msr;            /* 0: CPUID */
+    uint64_t no_auto;        /* "max" and "host" do not turn these on by themselves */
+    uint64_t unmigratable;   /* known names that migratable=on leaves out of "max" and "host" */
+} FeatureWordInfo;
+
+extern const FeatureWordInfo feature_words[FEATURE_WORDS];
+
+/* Properties of "x86_64-cpu" that are feature bits. */
+extern const PropKind prop_kind_cpu_feature;
+extern const Property x86_feature_props[];
+/* Name of a bit, or NULL when it has none. */
+const char *feature_name(FeatureWord word, unsigned bit);
+/* The word and bit of a name; false when there is no such feature. */
+bool feature_find(const char *name, FeatureWord *word, unsigned *bit);
+/* Bits of a word that have names. */
+uint64_t feature_named(FeatureWord word);
+
+#endif
