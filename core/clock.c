@@ -22,6 +22,7 @@ struct VmClocks {
     _Atomic int64_t virtual_offset;
     _Atomic bool virtual_running;
     bool detached;          /* qtest: moves by hand */
+    int64_t cpu_ticks_offset, cpu_clock_offset; /* wire only: QEMU's "timer" section */
 };
 
 /* ---- time ------------------------------------------------------------------------------- */
@@ -230,6 +231,41 @@ void clock_virtual_advance_to(Vm *vm, int64_t ns)
     run_due(c, CLOCK_VIRTUAL, c->virtual_offset);
 }
 
+/* ---- state: QEMU's "timer" section -------------------------------------------------------------------- */
+
+static void clocks_pre_save(void *obj)
+{
+    VmClocks *c = obj;
+
+    c->cpu_clock_offset = clock_now(c->vm, CLOCK_VIRTUAL);
+}
+
+static bool clocks_post_load(void *obj, unsigned version, GError **err)
+{
+    VmClocks *c = obj;
+
+    if (c->cpu_clock_offset < 0) {
+        return error_set(err, "field 'cpu_clock_offset' is negative");
+    }
+    clock_virtual_set(c->vm, c->cpu_clock_offset);
+    return true;
+}
+
+/* cpu_ticks_offset is of QEMU's emulated CPUs: kept as loaded. */
+static const StateField clocks_fields[] = {
+    STATE_I64(VmClocks, cpu_ticks_offset),
+    STATE_UNUSED(8),
+    STATE_I64(VmClocks, cpu_clock_offset),
+    {}};
+static const StateDesc clocks_state = {
+    .name = "timer",
+    .version = 2,
+    .min_version = 2,
+    .fields = clocks_fields,
+    .pre_save = clocks_pre_save,
+    .post_load = clocks_post_load,
+};
+
 /* ---- life ------------------------------------------------------------------------------------------ */
 
 void vm_clocks_init(Vm *vm)
@@ -242,6 +278,7 @@ void vm_clocks_init(Vm *vm)
         c->clocks[i].heap = g_ptr_array_new();
         c->clocks[i].wake = loop_timer_new(vm->loop, wakes[i], c);
     }
+    state_register(vm, "timer", 0, &clocks_state, c);
 }
 
 void vm_clocks_free(Vm *vm)

@@ -225,11 +225,26 @@ static bool is_uniform(const StateField *f)
 
 static void save_desc(StateBuf *buf, const StateDesc *desc, void *obj, json_object *json);
 
-static json_object *describe_elem(const StateField *f, unsigned i, unsigned n)
+/* A name that stands several times in a table is shown with a number: "unused[0]", "unused[1]". */
+static char *shown_name(const StateDesc *desc, const StateField *f)
+{
+    unsigned before = 0, all = 0;
+
+    for (const StateField *other = desc->fields; other->name; other++) {
+        if (!strcmp(other->name, f->name)) {
+            before += other < f;
+            all++;
+        }
+    }
+    return all > 1 ? g_strdup_printf("%s[%u]", f->name, before) : g_strdup(f->name);
+}
+
+static json_object *describe_elem(const StateDesc *desc, const StateField *f, unsigned i, unsigned n)
 {
     json_object *json = json_object_new_object();
+    g_autofree char *name = shown_name(desc, f);
 
-    json_object_object_add(json, "name", json_object_new_string(f->name));
+    json_object_object_add(json, "name", json_object_new_string(name));
     if (n > 1 && is_uniform(f)) {
         json_object_object_add(json, "array_len", json_object_new_int((int)n));
     } else if (n > 1) {
@@ -239,13 +254,13 @@ static json_object *describe_elem(const StateField *f, unsigned i, unsigned n)
     return json;
 }
 
-static void save_field(StateBuf *buf, const StateField *f, void *obj, json_object *fields)
+static void save_field(StateBuf *buf, const StateDesc *desc, const StateField *f, void *obj, json_object *fields)
 {
     unsigned n = field_count(f, obj);
 
     for (unsigned i = 0; i < n; i++) {
         bool listed = fields && (i == 0 || !is_uniform(f));
-        json_object *json = listed ? describe_elem(f, i, n) : NULL;
+        json_object *json = listed ? describe_elem(desc, f, i, n) : NULL;
         guint start = buf->out->len;
         void *elem = field_elem(f, obj, i);
 
@@ -307,7 +322,7 @@ static void save_desc(StateBuf *buf, const StateDesc *desc, void *obj, json_obje
     }
     for (const StateField *f = desc->fields; f && f->name; f++) {
         if (field_exists(f, obj, desc->version)) {
-            save_field(buf, f, obj, fields);
+            save_field(buf, desc, f, obj, fields);
         }
     }
     save_subsections(buf, desc, obj, json);

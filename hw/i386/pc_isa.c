@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Devices of the PC's ISA bus, in the order in which QEMU 7.2 makes them. */
-#include "block/block.h"
 #include "hw/i386/pc.h"
 #include "hw/timer/hpet.h"
 #include "hw/timer/mc146818rtc.h"
@@ -97,14 +96,6 @@ static bool make_ports(PcMachine *pc, const char *type, char **ids, unsigned n, 
     return true;
 }
 
-static bool make_floppy_controller(PcMachine *pc, GError **err)
-{
-    bool wanted = pc->machine.config.default_floppy || blk_drive_get(pc->machine.vm, "floppy", 0, 0) ||
-                  blk_drive_get(pc->machine.vm, "floppy", 0, 1);
-
-    return !wanted || make(pc, "isa-fdc", err);
-}
-
 bool pc_create_isa_devices(PcMachine *pc, GError **err)
 {
     const MachineConfig *c = &pc->machine.config;
@@ -112,5 +103,5 @@ bool pc_create_isa_devices(PcMachine *pc, GError **err)
     return make_hpet(pc, err) && make_rtc(pc, err) && make_pit(pc, err) &&
            make_ports(pc, "isa-serial", c->serial_ids, c->n_serials, 4, err) &&
            make_ports(pc, "isa-parallel", c->parallel_ids, c->n_parallels, 3, err) &&
-           make_floppy_controller(pc, err) && make(pc, "i8042", err) && make(pc, "port92", err);
+           make(pc, "isa-fdc", err) && make(pc, "i8042", err) && make(pc, "port92", err);
 }
