@@ -4,6 +4,7 @@
 
 #include "block/block.h"
 #include "hw/i386/pc.h"
+#include "hw/ide/ide.h"
 
 /* A drive device on the bus: unit 0 or 1. blk NULL: an empty one. */
 static bool make_drive(PcMachine *pc, const char *type, const char *bus_name, unsigned unit, DriveInfo *drive, GError **err)
@@ -18,23 +19,6 @@ static bool make_drive(PcMachine *pc, const char *type, const char *bus_name, un
     }
     if (!bus || (drive && !object_set(&dev->obj, "drive", drive->id, err)) || !device_realize_board(dev, NULL, bus, err)) {
         return bus ? false : error_set(err, "no bus '%s' for a drive of type %s", bus_name, type);
-    }
-    return true;
-}
-
-static bool connect_ide(PcMachine *pc, GError **err)
-{
-    for (int bus = 0; bus < 2; bus++) {
-        char name[] = "ide.0";
-
-        name[4] = (char)('0' + bus);
-        for (int unit = 0; unit < 2; unit++) {
-            DriveInfo *drive = blk_drive_get(pc->machine.vm, "ide", bus, unit);
-
-            if (drive && !make_drive(pc, drive->is_cdrom ? "ide-cd" : "ide-hd", name, (unsigned)unit, drive, err)) {
-                return false;
-            }
-        }
     }
     return true;
 }
@@ -71,5 +55,5 @@ static bool refuse_others(PcMachine *pc, GError **err)
 
 bool pc_connect_drives(PcMachine *pc, GError **err)
 {
-    return connect_ide(pc, err) && connect_floppies(pc, err) && refuse_others(pc, err);
+    return ide_connect_drives(pc->ide, err) && connect_floppies(pc, err) && refuse_others(pc, err);
 }

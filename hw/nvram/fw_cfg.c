@@ -52,6 +52,7 @@ typedef struct FwCfgItem {
     int fd;                     /* content is [fd_offset, fd_offset + fd_size) of it; -1: no */
     uint64_t fd_offset;
     uint32_t fd_size;
+    bool only_sized;        /* made for the directory: to be made again when it is read */
 } FwCfgItem;
 
 typedef struct FwCfgFile {
@@ -118,7 +119,7 @@ static uint32_t item_size(const FwCfgItem *item)
 
 static bool item_unmade(const FwCfgItem *item)
 {
-    return item && item->source && !item->bytes;
+    return item && item->source && (!item->bytes || item->only_sized);
 }
 
 /* The item of a key as the guest wrote it, NULL when there is none: validated at every access. */
@@ -157,11 +158,13 @@ static void item_make(FwCfg *fw, FwCfgItem *item)
 
     item->source->fill(item->opaque, out);
     pthread_mutex_lock(&fw->mutex);
-    if (item->bytes) {
+    if (item->bytes && !item->only_sized) {
         g_byte_array_unref(out);    /* it was made meanwhile, as a part of the same group */
     } else {
+        g_clear_pointer(&item->bytes, g_bytes_unref);
         item->bytes = g_byte_array_free_to_bytes(out);
     }
+    item->only_sized = false;
     pthread_mutex_unlock(&fw->mutex);
 }
 
@@ -174,8 +177,11 @@ static void directory_make(FwCfg *fw)
 
     for (unsigned i = 0; i < fw->files->len; i++) {
         FwCfgFile *file = g_ptr_array_index(fw->files, i);
-        if (item_unmade(file->item)) {
+        if (item_unmade(file->item) && !file->item->bytes) {
+            /* For its size: firmware reads the directory first, and moves devices before it reads the
+             * file. The file is made again then. */
             item_make(fw, file->item);
+            file->item->only_sized = true;
         }
     }
     pthread_mutex_lock(&fw->mutex);
