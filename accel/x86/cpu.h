@@ -87,6 +87,7 @@ typedef struct X86State {
     uint64_t mtrr_fixed[11], mtrr_deftype;
     X86MtrrVar mtrr_var[8];
     uint64_t tsc, tsc_aux, tsc_adjust, tsc_deadline;
+    bool tsc_changed;            /* tsc is to be written (reset, load): else the kernel's goes on */
     int64_t tsc_khz;             /* of the guest's TSC; 0: not known yet */
     uint64_t mcg_cap, mcg_status, mcg_ctl, mce_banks[4 * X86_MCE_BANKS];
     uint64_t system_time_msr, wall_clock_msr, steal_time_msr, async_pf_en_msr, async_pf_int_msr;
@@ -96,6 +97,8 @@ typedef struct X86State {
     uint64_t msr_fixed_counters[X86_PMU_FIXED], msr_gp_counters[X86_PMU_GP], msr_gp_evtsel[X86_PMU_GP];
     uint64_t msr_bndcfgs, xss, umwait, pkrs, spec_ctrl, virt_ssbd, tsx_ctrl, msr_xfd, msr_xfd_err;
     uint64_t amd_tsc_scale_msr;
+    uint64_t pdptrs[4];          /* when PAE paging is on and pdptrs_valid */
+    bool pdptrs_valid;
 
     /* Events in flight */
     int32_t exception_nr;        /* -1: none */
@@ -152,7 +155,7 @@ struct Cpu {
     Device dev;
     unsigned index;
     uint32_t apic_id;
-    unsigned socket_id, die_id, core_id, thread_id;
+    int32_t socket_id, die_id, core_id, thread_id; /* -1: not set yet */
     CpuTopology topology;        /* of the machine */
     void *accel_data;            /* the accelerator's own: thread, vCPU fd, kvm_run */
 
@@ -160,13 +163,17 @@ struct Cpu {
     uint64_t features[FEATURE_WORDS];
     uint64_t user_set[FEATURE_WORDS];   /* bits that -cpu named, either way */
     uint64_t missing[FEATURE_WORDS];    /* wanted and not there on this host */
-    uint32_t level, xlevel, xlevel2, min_level, min_xlevel; /* UINT32_MAX: from the features */
+    uint32_t level, xlevel, xlevel2, level_func7; /* UINT32_MAX: from min_* and the features */
+    uint32_t min_level, min_xlevel, min_xlevel2;
     char *vendor, *model_id;
     uint32_t family, model, stepping;
-    uint32_t phys_bits, host_phys_bits_limit;
+    uint32_t phys_bits;
+    uint8_t host_phys_bits_limit;
     bool host_phys_bits, l3_cache, expose_kvm, pmu, check, enforce, migratable, host_cache_info;
     bool cpuid_0xb, fill_mtrr_mask, full_cpuid_auto_level, legacy_cache, kvm_pv_enforce_cpuid, lmce;
+    bool vmware_cpuid_freq;
     uint64_t tsc_frequency;      /* Hz; 0: the host's */
+    uint64_t ucode_rev;          /* MSR 8Bh; 0: the host's (host, max) or the vendor's usual first one */
     uint32_t cpuid_version;      /* leaf 1 EAX, from family, model and stepping */
 
     /* what it is doing */
@@ -180,6 +187,8 @@ struct Cpu {
     void *apic_opaque;
 
     void *xsave;                 /* kvm_regs.c: last XSAVE image, for components we do not decode */
+    uint8_t *lapic;              /* registers of the in-kernel LAPIC (KVM_APIC_REG_SIZE); NULL: not in the kernel */
+    uint64_t apic_base;          /* IA32_APICBASE; of the user-space LAPIC only through apic_ops */
 };
 
 /* Tells accel/x86 the shape of the machine; before the first cpu_new. Default: one socket per CPU. */
@@ -199,6 +208,8 @@ bool cpu_has_work(const Cpu *cpu, bool interrupts_enabled);
 
 /* Power-on state of env (SDM vol. 3, 10.1.1), halted for all but CPU 0. The LAPIC is a device of its own. */
 void cpu_reset_state(Cpu *cpu);
+/* Machine check banks as after power-on, for env.mcg_cap. */
+void cpu_reset_mce(Cpu *cpu);
 /* INIT and start-up IPI act on env; used when the LAPIC is in user space. */
 void cpu_do_init(Cpu *cpu);
 void cpu_do_sipi(Cpu *cpu, uint8_t vector);

@@ -31,9 +31,11 @@ typedef enum FeatureWord {
     FEAT_XSAVE_XSS_HI,   /* D.1 EDX */
     FEAT_14_0_ECX,
     FEAT_SGX_12_0_EAX,
+    FEAT_SGX_12_0_EBX,
     FEAT_SGX_12_1_EAX,
     FEAT_ARCH_CAPABILITIES, /* MSR 10Ah */
     FEAT_CORE_CAPABILITY,   /* MSR CFh */
+    FEAT_PERF_CAPABILITIES, /* MSR 345h */
     FEATURE_WORDS
 } FeatureWord;
 
@@ -50,14 +52,20 @@ typedef struct FeatureWordInfo {
 
 extern const FeatureWordInfo feature_words[FEATURE_WORDS];
 
-/* Properties of "x86_64-cpu" that are feature bits. */
+/* The kind of the properties of "x86_64-cpu" that are feature bits. */
 extern const PropKind prop_kind_cpu_feature;
-extern const Property x86_feature_props[];
-/* Name of a bit, or NULL when it has none. */
+/* All properties of "x86_64-cpu": features first, then level, vendor and the like. */
+extern const Property x86_cpu_props[];
+/* Name of a bit (never an alias), or NULL when it has none. */
 const char *feature_name(FeatureWord word, unsigned bit);
 /* The word and bit of a name; false when there is no such feature. */
 bool feature_find(const char *name, FeatureWord *word, unsigned *bit);
 /* Bits of a word that have names. */
 uint64_t feature_named(FeatureWord word);
+
+/* What a user reads for a bit: "CPUID.01H:ECX.pni [bit 0]", "MSR(10AH).rdctl-no [bit 0]". The caller frees. */
+char *feature_describe(FeatureWord word, unsigned bit);
+/* Calls fn with each name that -cpu help lists (no aliases), sorted. */
+void feature_foreach_name(void (*fn)(const char *name, void *opaque), void *opaque);
 
 #endif

@@ -103,5 +103,5 @@ bool pc_create_isa_devices(PcMachine *pc, GError **err)
     return make_hpet(pc, err) && make_rtc(pc, err) && make_pit(pc, err) &&
            make_ports(pc, "isa-serial", c->serial_ids, c->n_serials, 4, err) &&
            make_ports(pc, "isa-parallel", c->parallel_ids, c->n_parallels, 3, err) &&
-           make(pc, "isa-fdc", err) && make(pc, "i8042", err) && make(pc, "port92", err);
+           (!type_find("isa-fdc") || make(pc, "isa-fdc", err)) && make(pc, "i8042", err) && make(pc, "port92", err);
 }

@@ -1,0 +1,733 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Registers of a vCPU: X86State <-> KVM's structs (Documentation/virt/kvm/api.rst, "vcpu ioctls").
+ *
+ * x87, SSE, AVX and what follows travel in one XSAVE image of the host's size; components that X86State
+ * does not know (AMX tiles) stay in the image as they are.
+ *
+ * Not done: nested guests' state (KVM_GET_NESTED_STATE): a VM with running nested guests cannot be saved.
+ */
+#include "accel/kvm/kvm_regs.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/kvm.h>
+#include <sys/ioctl.h>
+
+#include "accel/kvm/kvm_cpuid.h"
+#include "accel/kvm/kvm_msrs.h"
+#include "accel/x86/cpu_config.h"
+#include "util/log.h"
+#include "util/trace.h"
+
+#define XSAVE_SIZE 4096
+#define MSR_LIST_GUESS 256
+#define MCG_CTL_P (UINT64_C(1) << 8)
+#define MCG_SER_P (UINT64_C(1) << 24)
+#define MCG_LMCE_P (UINT64_C(1) << 27)
+
+static bool call(const Cpu *cpu, int fd, unsigned long request, void *arg, const char *name, GError **err)
+{
+    return ioctl(fd, request, arg) >= 0 || error_set_errno(err, errno, "CPU %u: %s", cpu->index, name);
+}
+#define CALL(cpu, fd, request, arg, err) call(cpu, fd, request, arg, #request, err)
+
+/* ---- once per VM and vCPU --------------------------------------------------------------------------- */
+
+static struct kvm_msr_list *ask_msr_list(int kvm_fd)
+{
+    for (unsigned n = MSR_LIST_GUESS; n <= 4096; n *= 2) {
+        struct kvm_msr_list *list = g_malloc0(sizeof *list + n * sizeof list->indices[0]);
+
+        list->nmsrs = n;
+        if (ioctl(kvm_fd, KVM_GET_MSR_INDEX_LIST, list) == 0) {
+            return list;
+        }
+        g_free(list);
+    }
+    return g_malloc0(sizeof(struct kvm_msr_list));
+}
+
+static void learn_vm(CpuConfig *config, int vm_fd)
+{
+    struct kvm_enable_cap payload = {.cap = KVM_CAP_EXCEPTION_PAYLOAD, .args[0] = 1};
+    struct kvm_enable_cap triple = {.cap = KVM_CAP_X86_TRIPLE_FAULT_EVENT, .args[0] = 1};
+    int size;
+
+    config->msrs = ask_msr_list(config->kvm_fd);
+    if (ioctl(vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_XSAVE) > 0) {
+        size = ioctl(vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_XSAVE2);
+        config->has_xsave2 = size > 0;
+        config->xsave_size = size > XSAVE_SIZE ? (size_t)size : XSAVE_SIZE;
+    }
+    config->has_sregs2 = ioctl(vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_SREGS2) > 0;
+    config->has_exception_payload = ioctl(vm_fd, KVM_ENABLE_CAP, &payload) == 0;
+    config->has_triple_fault_event = ioctl(vm_fd, KVM_ENABLE_CAP, &triple) == 0;
+    config->mce_banks = (unsigned)MAX(ioctl(config->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_MCE), 0);
+    if (config->mce_banks && ioctl(config->kvm_fd, KVM_X86_GET_MCE_CAP_SUPPORTED, &config->mce_supported) < 0) {
+        config->mce_banks = 0;
+    }
+    config->vm_known = true;
+}
+
+static bool init_tsc(Cpu *cpu, int vcpu_fd, GError **err)
+{
+    int host_khz = ioctl(vcpu_fd, KVM_GET_TSC_KHZ, NULL);
+    int64_t khz = (int64_t)(cpu->tsc_frequency / 1000);
+
+    if (khz && khz != host_khz && ioctl(vcpu_fd, KVM_SET_TSC_KHZ, (unsigned long)khz) < 0) {
+        return error_set_errno(err, errno, "-cpu: tsc-frequency=%" PRIu64 ": the host cannot scale its TSC of %d kHz",
+                               cpu->tsc_frequency, host_khz);
+    }
+    cpu->env.tsc_khz = khz ? khz : MAX(host_khz, 0);
+    return true;
+}
+
+static bool init_mce(Cpu *cpu, const CpuConfig *config, int vcpu_fd, GError **err)
+{
+    X86State *env = &cpu->env;
+    uint64_t wanted = MCG_CTL_P | MCG_SER_P | (cpu->lmce ? MCG_LMCE_P : 0);
+
+    /* mce and mca, and a family that has them in its MSRs */
+    if (!cpu_has_feature(cpu, FEAT_1_EDX, 7) || !cpu_has_feature(cpu, FEAT_1_EDX, 14) || cpu->family < 6 ||
+        !config->mce_banks) {
+        return true;
+    }
+    if (cpu->lmce && !(config->mce_supported & MCG_LMCE_P)) {
+        return error_set(err, "-cpu: lmce=on: this host's KVM has no local machine checks; leave it out");
+    }
+    env->mcg_cap = (wanted & config->mce_supported) | MIN(config->mce_banks, X86_MCE_BANKS);
+    if (!CALL(cpu, vcpu_fd, KVM_X86_SETUP_MCE, &env->mcg_cap, err)) {
+        return false;
+    }
+    cpu_reset_mce(cpu);
+    return true;
+}
+
+bool kvm_vcpu_init_regs(Cpu *cpu, int vm_fd, int vcpu_fd, GError **err)
+{
+    CpuConfig *config = cpu_config(cpu->dev.vm);
+
+    if (!config->vm_known) {
+        learn_vm(config, vm_fd);
+    }
+    if (!init_tsc(cpu, vcpu_fd, err)) {
+        return false;
+    }
+    g_autofree struct kvm_cpuid2 *table = kvm_cpuid_build(cpu);
+    if (!CALL(cpu, vcpu_fd, KVM_SET_CPUID2, table, err) || !init_mce(cpu, config, vcpu_fd, err)) {
+        return false;
+    }
+    if (cpu->kvm_pv_enforce_cpuid) {
+        struct kvm_enable_cap cap = {.cap = KVM_CAP_ENFORCE_PV_FEATURE_CPUID, .args[0] = 1};
+
+        if (!CALL(cpu, vcpu_fd, KVM_ENABLE_CAP, &cap, err)) {
+            return false;
+        }
+    }
+    return kvm_msrs_init(cpu, vcpu_fd, err);
+}
+
+void kvm_vcpu_free_regs(Cpu *cpu)
+{
+    g_free(cpu->xsave);
+    cpu->xsave = NULL;
+}
+
+/* ---- general and system registers ------------------------------------------------------------------------ */
+
+static bool get_regs(Cpu *cpu, int fd, GError **err)
+{
+    struct kvm_regs r;
+    X86State *env = &cpu->env;
+
+    if (!CALL(cpu, fd, KVM_GET_REGS, &r, err)) {
+        return false;
+    }
+    const uint64_t values[16] = {r.rax, r.rcx, r.rdx, r.rbx, r.rsp, r.rbp, r.rsi, r.rdi,
+                                 r.r8,  r.r9,  r.r10, r.r11, r.r12, r.r13, r.r14, r.r15};
+    memcpy(env->regs, values, sizeof values);
+    env->eip = r.rip;
+    env->eflags = r.rflags;
+    return true;
+}
+
+static bool put_regs(Cpu *cpu, int fd, GError **err)
+{
+    const uint64_t *v = cpu->env.regs;
+    struct kvm_regs r = {.rax = v[0],  .rcx = v[1],  .rdx = v[2],  .rbx = v[3],  .rsp = v[4],  .rbp = v[5],
+                         .rsi = v[6],  .rdi = v[7],  .r8 = v[8],   .r9 = v[9],   .r10 = v[10], .r11 = v[11],
+                         .r12 = v[12], .r13 = v[13], .r14 = v[14], .r15 = v[15],
+                         .rip = cpu->env.eip, .rflags = cpu->env.eflags};
+
+    return CALL(cpu, fd, KVM_SET_REGS, &r, err);
+}
+
+static X86Segment segment_from_kvm(const struct kvm_segment *s)
+{
+    return (X86Segment){.selector = s->selector,
+                        .base = s->base,
+                        .limit = s->limit,
+                        .flags = (uint32_t)s->type << SEG_TYPE_SHIFT | (s->s ? SEG_S : 0) |
+                                 (uint32_t)s->dpl << SEG_DPL_SHIFT | (s->present && !s->unusable ? SEG_P : 0) |
+                                 (s->avl ? SEG_AVL : 0) | (s->l ? SEG_L : 0) | (s->db ? SEG_DB : 0) |
+                                 (s->g ? SEG_G : 0)};
+}
+
+static struct kvm_segment segment_to_kvm(const X86Segment *s)
+{
+    return (struct kvm_segment){.base = s->base,
+                                .limit = s->limit,
+                                .selector = (uint16_t)s->selector,
+                                .type = s->flags >> SEG_TYPE_SHIFT & 15,
+                                .s = !!(s->flags & SEG_S),
+                                .dpl = s->flags >> SEG_DPL_SHIFT & 3,
+                                .present = !!(s->flags & SEG_P),
+                                .avl = !!(s->flags & SEG_AVL),
+                                .l = !!(s->flags & SEG_L),
+                                .db = !!(s->flags & SEG_DB),
+                                .g = !!(s->flags & SEG_G),
+                                .unusable = !(s->flags & SEG_P)};
+}
+
+/* Virtual 8086 mode: what a descriptor cache holds by definition (SDM vol. 3, 20.1.1). */
+static struct kvm_segment segment_vm86(const X86Segment *s)
+{
+    return (struct kvm_segment){.base = s->base,
+                                .limit = s->limit,
+                                .selector = (uint16_t)s->selector,
+                                .type = 3,
+                                .present = 1,
+                                .dpl = 3,
+                                .s = 1};
+}
+
+/* kvm_sregs and kvm_sregs2 begin alike, up to apic_base. */
+#define SREGS_COMMON (offsetof(struct kvm_sregs, apic_base) + 8)
+_Static_assert(SREGS_COMMON == offsetof(struct kvm_sregs2, apic_base) + 8, "sregs and sregs2 begin alike");
+
+static bool get_sregs(Cpu *cpu, int fd, GError **err)
+{
+    X86State *env = &cpu->env;
+    struct kvm_sregs2 s = {0};
+    struct kvm_sregs old;
+
+    if (cpu_config(cpu->dev.vm)->has_sregs2) {
+        if (!CALL(cpu, fd, KVM_GET_SREGS2, &s, err)) {
+            return false;
+        }
+    } else if (CALL(cpu, fd, KVM_GET_SREGS, &old, err)) {
+        memcpy(&s, &old, SREGS_COMMON);
+    } else {
+        return false;
+    }
+    const struct kvm_segment *segments[6] = {&s.es, &s.cs, &s.ss, &s.ds, &s.fs, &s.gs};
+    for (unsigned i = 0; i < 6; i++) {
+        env->segs[i] = segment_from_kvm(segments[i]);
+    }
+    env->tr = segment_from_kvm(&s.tr);
+    env->ldt = segment_from_kvm(&s.ldt);
+    env->gdt = (X86Segment){.base = s.gdt.base, .limit = s.gdt.limit};
+    env->idt = (X86Segment){.base = s.idt.base, .limit = s.idt.limit};
+    env->cr[0] = s.cr0;
+    env->cr[2] = s.cr2;
+    env->cr[3] = s.cr3;
+    env->cr[4] = s.cr4;
+    env->efer = s.efer;
+    env->pdptrs_valid = s.flags & KVM_SREGS2_FLAGS_PDPTRS_VALID;
+    memcpy(env->pdptrs, s.pdptrs, sizeof env->pdptrs);
+    if (!cpu->apic_ops) {
+        cpu->apic_base = s.apic_base;
+    }
+    return true;
+}
+
+static bool put_sregs(Cpu *cpu, int fd, GError **err)
+{
+    const X86State *env = &cpu->env;
+    bool vm86 = env->eflags >> 17 & 1;
+    struct kvm_sregs2 s = {.tr = segment_to_kvm(&env->tr),
+                           .ldt = segment_to_kvm(&env->ldt),
+                           .gdt = {.base = env->gdt.base, .limit = (uint16_t)env->gdt.limit},
+                           .idt = {.base = env->idt.base, .limit = (uint16_t)env->idt.limit},
+                           .cr0 = env->cr[0],
+                           .cr2 = env->cr[2],
+                           .cr3 = env->cr[3],
+                           .cr4 = env->cr[4],
+                           .efer = env->efer};
+    struct kvm_segment *segments[6] = {&s.es, &s.cs, &s.ss, &s.ds, &s.fs, &s.gs};
+
+    for (unsigned i = 0; i < 6; i++) {
+        *segments[i] = vm86 ? segment_vm86(&env->segs[i]) : segment_to_kvm(&env->segs[i]);
+    }
+    if (cpu->apic_ops) {
+        s.apic_base = cpu->apic_ops->get_base(cpu->apic_opaque);
+        s.cr8 = cpu->apic_ops->get_tpr(cpu->apic_opaque) >> 4;
+    } else {
+        s.apic_base = cpu->apic_base;
+        s.cr8 = cpu->lapic ? cpu->lapic[0x80] >> 4 : 0;
+    }
+    if (cpu_config(cpu->dev.vm)->has_sregs2) {
+        if (env->pdptrs_valid) {
+            s.flags = KVM_SREGS2_FLAGS_PDPTRS_VALID;
+            memcpy(s.pdptrs, env->pdptrs, sizeof s.pdptrs);
+        }
+        return CALL(cpu, fd, KVM_SET_SREGS2, &s, err);
+    }
+    struct kvm_sregs old = {0};
+    memcpy(&old, &s, SREGS_COMMON);
+    if (env->interrupt_injected >= 0) {
+        old.interrupt_bitmap[env->interrupt_injected / 64] = UINT64_C(1) << env->interrupt_injected % 64;
+    }
+    return CALL(cpu, fd, KVM_SET_SREGS, &old, err);
+}
+
+/* ---- x87, SSE and the rest of XSAVE (SDM vol. 1, 13.4) ------------------------------------------------------ */
+
+/* Offset of a component in the host's standard format; 0: the host has none. */
+static uint32_t component_offset(const Cpu *cpu, unsigned component, uint32_t need)
+{
+    const CpuConfig *config = cpu_config(cpu->dev.vm);
+    uint32_t regs[4];
+
+    if (component == 2) {
+        return 576;
+    }
+    kvm_cpuid_host_leaf(cpu->dev.vm, 0xd, component, regs);
+    return regs[CPUID_EAX] >= need && range_fits(regs[CPUID_EBX], need, config->xsave_size) ? regs[CPUID_EBX] : 0;
+}
+
+typedef struct XsaveField {
+    uint8_t component;
+    uint16_t first, count;   /* registers */
+    uint16_t from, size;     /* bytes of each, taken from its byte `from` on */
+} XsaveField;
+
+/* Parts of the 32 ZMM registers. */
+static const XsaveField vector_fields[] = {
+    {2, 0, 16, 16, 16},  /* YMM, upper half */
+    {6, 0, 16, 32, 32},  /* ZMM0 to 15, upper half */
+    {7, 16, 16, 0, 64},  /* ZMM16 to 31 */
+};
+
+static void decode_fxsave(X86State *env, const uint8_t *x)
+{
+    env->fpuc = load16_le(x);
+    env->fpus = load16_le(x + 2);
+    env->fptag = x[4];
+    env->fpop = load16_le(x + 6);
+    env->fpip = load64_le(x + 8);
+    env->fpdp = load64_le(x + 16);
+    env->mxcsr = load32_le(x + 24);
+    for (unsigned i = 0; i < 8; i++) {
+        env->fpregs[i].mantissa = load64_le(x + 32 + 16 * i);
+        env->fpregs[i].exponent = load16_le(x + 32 + 16 * i + 8);
+    }
+    for (unsigned i = 0; i < 16; i++) {
+        memcpy(env->xmm_regs[i], x + 160 + 16 * i, 16);
+    }
+}
+
+static void encode_fxsave(const X86State *env, uint8_t *x)
+{
+    store16_le(x, env->fpuc);
+    store16_le(x + 2, env->fpus);
+    x[4] = env->fptag;
+    x[5] = 0;
+    store16_le(x + 6, env->fpop);
+    store64_le(x + 8, env->fpip);
+    store64_le(x + 16, env->fpdp);
+    store32_le(x + 24, env->mxcsr);
+    for (unsigned i = 0; i < 8; i++) {
+        memset(x + 32 + 16 * i, 0, 16);
+        store64_le(x + 32 + 16 * i, env->fpregs[i].mantissa);
+        store16_le(x + 32 + 16 * i + 8, env->fpregs[i].exponent);
+    }
+    for (unsigned i = 0; i < 16; i++) {
+        memcpy(x + 160 + 16 * i, env->xmm_regs[i], 16);
+    }
+}
+
+/* Small components: mask registers, PKRU, MPX. to_image says the direction. */
+static void move_small(const Cpu *cpu, X86State *env, uint8_t *image, bool to_image)
+{
+    const struct {
+        uint8_t component;
+        void *field;
+        uint32_t size;
+    } parts[] = {
+        {5, env->opmask_regs, sizeof env->opmask_regs},
+        {9, &env->pkru, sizeof env->pkru},
+        {3, env->bnd_regs, sizeof env->bnd_regs},
+        {4, &env->bndcfgu, 2 * sizeof env->bndcfgu}, /* and bndstatus after it */
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(parts); i++) {
+        uint32_t offset = component_offset(cpu, parts[i].component, parts[i].size);
+
+        if (!offset) {
+            continue;
+        }
+        memcpy(to_image ? (void *)(image + offset) : parts[i].field, to_image ? parts[i].field : (void *)(image + offset),
+               parts[i].size);
+    }
+}
+_Static_assert(offsetof(X86State, bndstatus) == offsetof(X86State, bndcfgu) + 8, "moved together");
+
+static void move_vectors(const Cpu *cpu, X86State *env, uint8_t *image, bool to_image)
+{
+    for (unsigned f = 0; f < G_N_ELEMENTS(vector_fields); f++) {
+        const XsaveField *v = &vector_fields[f];
+        uint32_t offset = component_offset(cpu, v->component, (uint32_t)v->count * v->size);
+
+        for (unsigned i = 0; offset && i < v->count; i++) {
+            uint8_t *reg = (uint8_t *)env->xmm_regs[v->first + i] + v->from, *part = image + offset + i * v->size;
+
+            memcpy(to_image ? part : reg, to_image ? reg : part, v->size);
+        }
+    }
+}
+
+static bool get_fpu_legacy(Cpu *cpu, int fd, GError **err)
+{
+    struct kvm_fpu f;
+    X86State *env = &cpu->env;
+
+    if (!CALL(cpu, fd, KVM_GET_FPU, &f, err)) {
+        return false;
+    }
+    env->fpuc = f.fcw;
+    env->fpus = f.fsw;
+    env->fptag = f.ftwx;
+    env->fpop = f.last_opcode;
+    env->fpip = f.last_ip;
+    env->fpdp = f.last_dp;
+    env->mxcsr = f.mxcsr;
+    for (unsigned i = 0; i < 8; i++) {
+        env->fpregs[i].mantissa = load64_le(f.fpr[i]);
+        env->fpregs[i].exponent = load16_le(f.fpr[i] + 8);
+    }
+    for (unsigned i = 0; i < 16; i++) {
+        memcpy(env->xmm_regs[i], f.xmm[i], 16);
+    }
+    return true;
+}
+
+static bool put_fpu_legacy(Cpu *cpu, int fd, GError **err)
+{
+    const X86State *env = &cpu->env;
+    struct kvm_fpu f = {.fcw = env->fpuc,
+                        .fsw = env->fpus,
+                        .ftwx = env->fptag,
+                        .last_opcode = env->fpop,
+                        .last_ip = env->fpip,
+                        .last_dp = env->fpdp,
+                        .mxcsr = env->mxcsr};
+
+    for (unsigned i = 0; i < 8; i++) {
+        store64_le(f.fpr[i], env->fpregs[i].mantissa);
+        store16_le(f.fpr[i] + 8, env->fpregs[i].exponent);
+    }
+    for (unsigned i = 0; i < 16; i++) {
+        memcpy(f.xmm[i], env->xmm_regs[i], 16);
+    }
+    return CALL(cpu, fd, KVM_SET_FPU, &f, err);
+}
+
+static bool get_fpu(Cpu *cpu, int fd, GError **err)
+{
+    const CpuConfig *config = cpu_config(cpu->dev.vm);
+
+    if (!config->xsave_size) {
+        return get_fpu_legacy(cpu, fd, err);
+    }
+    if (!cpu->xsave) {
+        cpu->xsave = g_malloc0(config->xsave_size);
+    }
+    if (config->has_xsave2 ? !CALL(cpu, fd, KVM_GET_XSAVE2, cpu->xsave, err)
+                           : !CALL(cpu, fd, KVM_GET_XSAVE, cpu->xsave, err)) {
+        return false;
+    }
+    uint8_t *image = cpu->xsave;
+    decode_fxsave(&cpu->env, image);
+    cpu->env.xstate_bv = load64_le(image + 512);
+    move_vectors(cpu, &cpu->env, image, false);
+    move_small(cpu, &cpu->env, image, false);
+    return true;
+}
+
+static bool put_fpu(Cpu *cpu, int fd, GError **err)
+{
+    const CpuConfig *config = cpu_config(cpu->dev.vm);
+
+    if (!config->xsave_size) {
+        return put_fpu_legacy(cpu, fd, err);
+    }
+    if (!cpu->xsave) {
+        cpu->xsave = g_malloc0(config->xsave_size);
+    }
+    uint8_t *image = cpu->xsave;
+    encode_fxsave(&cpu->env, image);
+    store64_le(image + 512, cpu->env.xstate_bv);
+    move_vectors(cpu, &cpu->env, image, true);
+    move_small(cpu, &cpu->env, image, true);
+    return CALL(cpu, fd, KVM_SET_XSAVE, image, err);
+}
+
+static bool has_xcr0(const Cpu *cpu) { return cpu_has_feature(cpu, FEAT_1_ECX, 26); }
+
+static bool get_xcrs(Cpu *cpu, int fd, GError **err)
+{
+    struct kvm_xcrs x;
+
+    if (!has_xcr0(cpu)) {
+        return true;
+    }
+    if (!CALL(cpu, fd, KVM_GET_XCRS, &x, err)) {
+        return false;
+    }
+    for (unsigned i = 0; i < MIN(x.nr_xcrs, G_N_ELEMENTS(x.xcrs)); i++) {
+        if (x.xcrs[i].xcr == 0) {
+            cpu->env.xcr0 = x.xcrs[i].value;
+        }
+    }
+    return true;
+}
+
+static bool put_xcrs(Cpu *cpu, int fd, GError **err)
+{
+    struct kvm_xcrs x = {.nr_xcrs = 1, .xcrs[0].value = cpu->env.xcr0};
+
+    return !has_xcr0(cpu) || CALL(cpu, fd, KVM_SET_XCRS, &x, err);
+}
+
+/* ---- debug registers, events, activity ------------------------------------------------------------------------ */
+
+static bool get_debugregs(Cpu *cpu, int fd, GError **err)
+{
+    struct kvm_debugregs d;
+    X86State *env = &cpu->env;
+
+    if (!CALL(cpu, fd, KVM_GET_DEBUGREGS, &d, err)) {
+        return false;
+    }
+    memcpy(env->dr, d.db, sizeof d.db);
+    env->dr[4] = env->dr[6] = d.dr6;
+    env->dr[5] = env->dr[7] = d.dr7;
+    return true;
+}
+
+static bool put_debugregs(Cpu *cpu, int fd, GError **err)
+{
+    struct kvm_debugregs d = {.dr6 = cpu->env.dr[6], .dr7 = cpu->env.dr[7]};
+
+    memcpy(d.db, cpu->env.dr, sizeof d.db);
+    return CALL(cpu, fd, KVM_SET_DEBUGREGS, &d, err);
+}
+
+static bool get_events(Cpu *cpu, int fd, GError **err)
+{
+    struct kvm_vcpu_events e = {0};
+    X86State *env = &cpu->env;
+
+    if (!CALL(cpu, fd, KVM_GET_VCPU_EVENTS, &e, err)) {
+        return false;
+    }
+    if (e.flags & KVM_VCPUEVENT_VALID_PAYLOAD) {
+        env->exception_pending = e.exception.pending;
+        env->exception_has_payload = e.exception_has_payload;
+        env->exception_payload = e.exception_payload;
+    } else {
+        env->exception_pending = env->exception_has_payload = 0;
+    }
+    env->exception_injected = e.exception.injected;
+    env->exception_nr = e.exception.injected || env->exception_pending ? e.exception.nr : -1;
+    env->has_error_code = e.exception.has_error_code;
+    env->error_code = e.exception.error_code;
+    env->interrupt_injected = e.interrupt.injected ? e.interrupt.nr : -1;
+    env->soft_interrupt = e.interrupt.soft;
+    env->interrupt_shadow = e.interrupt.shadow;
+    env->nmi_injected = e.nmi.injected;
+    env->nmi_pending = e.nmi.pending;
+    env->nmi_masked = e.nmi.masked;
+    env->sipi_vector = e.sipi_vector;
+    if (e.flags & KVM_VCPUEVENT_VALID_SMM) {
+        env->smm = e.smi.smm;
+        env->smi_pending = e.smi.pending;
+        env->smm_inside_nmi = e.smi.smm_inside_nmi;
+        env->init_latched = e.smi.latched_init;
+    }
+    env->triple_fault_pending = e.flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT ? e.triple_fault.pending : 0;
+    return true;
+}
+
+static bool put_events(Cpu *cpu, int fd, bool full, GError **err)
+{
+    const X86State *env = &cpu->env;
+    const CpuConfig *config = cpu_config(cpu->dev.vm);
+    struct kvm_vcpu_events e = {
+        .exception = {.injected = env->exception_injected,
+                      .nr = env->exception_nr >= 0 ? (uint8_t)env->exception_nr : 0,
+                      .has_error_code = env->has_error_code,
+                      .pending = env->exception_pending,
+                      .error_code = env->error_code},
+        .interrupt = {.injected = env->interrupt_injected >= 0,
+                      .nr = env->interrupt_injected >= 0 ? (uint8_t)env->interrupt_injected : 0,
+                      .soft = env->soft_interrupt,
+                      .shadow = env->interrupt_shadow},
+        .nmi = {.injected = env->nmi_injected, .pending = env->nmi_pending, .masked = env->nmi_masked},
+        .sipi_vector = env->sipi_vector,
+        .flags = KVM_VCPUEVENT_VALID_SHADOW,
+    };
+    bool has_smm = cpu->dev.vm->accel->ops->has_smm(cpu->dev.vm->accel);
+
+    if (config->has_exception_payload) {
+        e.flags |= KVM_VCPUEVENT_VALID_PAYLOAD;
+        e.exception_has_payload = env->exception_has_payload;
+        e.exception_payload = env->exception_payload;
+    }
+    if (has_smm) {
+        e.flags |= KVM_VCPUEVENT_VALID_SMM;
+        e.smi.smm = env->smm;
+        e.smi.smm_inside_nmi = env->smm_inside_nmi;
+        e.smi.pending = env->smi_pending;
+        e.smi.latched_init = env->init_latched;
+    }
+    if (config->has_triple_fault_event) {
+        e.flags |= KVM_VCPUEVENT_VALID_TRIPLE_FAULT;
+        e.triple_fault.pending = env->triple_fault_pending;
+    }
+    if (full) {
+        e.flags |= KVM_VCPUEVENT_VALID_NMI_PENDING;
+        if (env->mp_state == KVM_MP_STATE_SIPI_RECEIVED) {
+            e.flags |= KVM_VCPUEVENT_VALID_SIPI_VECTOR;
+        }
+    }
+    return CALL(cpu, fd, KVM_SET_VCPU_EVENTS, &e, err);
+}
+
+static bool get_mp_state(Cpu *cpu, int fd, GError **err)
+{
+    struct kvm_mp_state m;
+
+    if (!cpu->apic_ops) { /* with a user-space LAPIC the CPU's halted flag is ours */
+        if (!CALL(cpu, fd, KVM_GET_MP_STATE, &m, err)) {
+            return false;
+        }
+        cpu->env.mp_state = m.mp_state;
+        cpu->halted = m.mp_state == KVM_MP_STATE_HALTED;
+    }
+    return true;
+}
+
+static bool put_mp_state(Cpu *cpu, int fd, GError **err)
+{
+    struct kvm_mp_state m = {.mp_state = cpu->env.mp_state};
+
+    return cpu->apic_ops || CALL(cpu, fd, KVM_SET_MP_STATE, &m, err);
+}
+
+static bool get_lapic(Cpu *cpu, int fd, GError **err)
+{
+    return !cpu->lapic || CALL(cpu, fd, KVM_GET_LAPIC, cpu->lapic, err);
+}
+
+static bool put_lapic(Cpu *cpu, int fd, GError **err)
+{
+    return !cpu->lapic || CALL(cpu, fd, KVM_SET_LAPIC, cpu->lapic, err);
+}
+
+/* ---- all of it --------------------------------------------------------------------------------------------------- */
+
+bool kvm_regs_get(Cpu *cpu, int fd, GError **err)
+{
+    /* Events first: they may still change registers when the kernel settles them. */
+    return get_mp_state(cpu, fd, err) && get_events(cpu, fd, err) && get_regs(cpu, fd, err) && get_fpu(cpu, fd, err) &&
+           get_xcrs(cpu, fd, err) && get_sregs(cpu, fd, err) && kvm_msrs_get(cpu, fd, err) && get_lapic(cpu, fd, err) &&
+           get_debugregs(cpu, fd, err);
+}
+
+bool kvm_regs_put(Cpu *cpu, int fd, bool full, GError **err)
+{
+    /* SREGS before MSRs (EFER decides what they may hold) and before REGS (vm86 and long mode). */
+    bool ok = put_sregs(cpu, fd, err) && put_regs(cpu, fd, err) && put_xcrs(cpu, fd, err) && put_fpu(cpu, fd, err) &&
+              kvm_msrs_put(cpu, fd, full, err);
+
+    if (ok && full) {
+        ok = put_mp_state(cpu, fd, err) && put_lapic(cpu, fd, err) && kvm_msrs_put_deadline(cpu, fd, err);
+    }
+    return ok && put_events(cpu, fd, full, err) && put_debugregs(cpu, fd, err);
+}
+
+/* ---- for people ---------------------------------------------------------------------------------------------------- */
+
+static void dump_segment(FILE *out, const char *name, const X86Segment *s, bool lma)
+{
+    fprintf(out, lma ? "%-3s=%04x %016" PRIx64 " %08x %08x\n" : "%-3s=%04x %08" PRIx64 " %08x %08x\n", name, s->selector,
+            s->base, s->limit, s->flags);
+}
+
+static void dump_general(const X86State *env, FILE *out, bool long_mode)
+{
+    static const char *const names64[16] = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
+                                            "R8 ", "R9 ", "R10", "R11", "R12", "R13", "R14", "R15"};
+    static const uint8_t order[16] = {0, 3, 1, 2, 6, 7, 5, 4, 8, 9, 10, 11, 12, 13, 14, 15};
+
+    for (unsigned i = 0; i < (long_mode ? 16 : 8); i++) {
+        const char *name = names64[order[i]];
+
+        if (long_mode) {
+            fprintf(out, "%s=%016" PRIx64 "%c", name, env->regs[order[i]], i % 4 == 3 ? '\n' : ' ');
+        } else {
+            fprintf(out, "E%s=%08x%c", name + 1, (uint32_t)env->regs[order[i]], i % 4 == 3 ? '\n' : ' ');
+        }
+    }
+}
+
+/* Translation by KVM would need the vCPU's thread; real mode and identity maps cover what breaks early. */
+static void dump_code(Cpu *cpu, FILE *out)
+{
+    const X86State *env = &cpu->env;
+    uint64_t address = env->segs[SEG_CS].base + env->eip;
+    uint64_t start = address - 43;
+
+    fprintf(out, "Code=");
+    for (unsigned i = 0; i < 64; i++) {
+        uint64_t value = 0, at = start + i;
+        const FlatRange *range = flat_view_find(address_space_view(&cpu->dev.vm->memory), at);
+
+        if (!range || !range->region->ram || !address_space_load(&cpu->dev.vm->memory, at, 1, &value)) {
+            fprintf(out, at == address ? "<??> " : "?? ");
+        } else {
+            fprintf(out, at == address ? "<%02x> " : "%02x ", (unsigned)value);
+        }
+    }
+    fprintf(out, env->cr[0] >> 31 ? "\n(paging is on: bytes at the same physical address)\n" : "\n");
+}
+
+void kvm_regs_dump(Cpu *cpu, FILE *out)
+{
+    static const char *const segment_names[6] = {"ES", "CS", "SS", "DS", "FS", "GS"};
+    const X86State *env = &cpu->env;
+    bool lma = env->efer >> 10 & 1, long_mode = lma && env->segs[SEG_CS].flags & SEG_L;
+
+    dump_general(env, out, long_mode);
+    fprintf(out, long_mode ? "RIP=%016" PRIx64 " RFL=%08x" : "EIP=%08" PRIx64 " EFL=%08x", env->eip,
+            (uint32_t)env->eflags);
+    fprintf(out, " [-------] CPL=%u II=%u A20=1 SMM=%u HLT=%u\n", env->segs[SEG_SS].flags >> SEG_DPL_SHIFT & 3,
+            env->interrupt_shadow != 0, env->smm, cpu->halted);
+    for (unsigned i = 0; i < 6; i++) {
+        dump_segment(out, segment_names[i], &env->segs[i], lma);
+    }
+    dump_segment(out, "LDT", &env->ldt, lma);
+    dump_segment(out, "TR", &env->tr, lma);
+    fprintf(out, "GDT=     %08" PRIx64 " %08x\nIDT=     %08" PRIx64 " %08x\n", env->gdt.base, env->gdt.limit,
+            env->idt.base, env->idt.limit);
+    fprintf(out, "CR0=%08x CR2=%016" PRIx64 " CR3=%016" PRIx64 " CR4=%08x\n", (uint32_t)env->cr[0], env->cr[2],
+            env->cr[3], (uint32_t)env->cr[4]);
+    for (unsigned i = 0; i < 4; i++) {
+        fprintf(out, "DR%u=%016" PRIx64 "%c", i, env->dr[i], i == 3 ? '\n' : ' ');
+    }
+    fprintf(out, "DR6=%016" PRIx64 " DR7=%016" PRIx64 "\nEFER=%016" PRIx64 "\n", env->dr[6], env->dr[7], env->efer);
+    dump_code(cpu, out);
+}
