@@ -32,14 +32,15 @@ static bool unknown_accel(const char *name, GError **err)
     g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
     g_autofree char *list = NULL, *near = NULL;
 
-    if (!strcmp(name, "tcg") || !strcmp(name, "xen") || !strcmp(name, "hvf") || !strcmp(name, "whpx")) {
+    if (!strcmp(name, "tcg") || !strcmp(name, "xen")) {
         return error_set(err, "-accel %s: Kiln runs guests with KVM only; use -accel kvm", name);
     }
     type_foreach("accel", collect_name, names);
     g_ptr_array_add(names, NULL);
     list = g_strjoinv(", ", (char **)names->pdata);
     near = suggest_names(name, (const char *const *)names->pdata);
-    return error_set(err, "-accel %s: invalid accelerator %s%s; there are: %s", name, name, near, list);
+    return error_set(err, "-accel %s: invalid accelerator %s%s; there are: %s", name, name, near,
+                     list);
 }
 
 bool accel_create(Vm *vm, const char *name, const char *const *options, GError **err)

@@ -17,15 +17,20 @@ typedef struct MsiMessage {
 } MsiMessage;
 
 /* State of the in-kernel chips, in the kernel's layout (struct kvm_irqchip, kvm_pit_state2). */
-typedef enum IrqchipId { IRQCHIP_PIC_MASTER, IRQCHIP_PIC_SLAVE, IRQCHIP_IOAPIC, IRQCHIP_PIT } IrqchipId;
+typedef enum IrqchipId {
+    IRQCHIP_PIC_MASTER,
+    IRQCHIP_PIC_SLAVE,
+    IRQCHIP_IOAPIC,
+    IRQCHIP_PIT,
+} IrqchipId;
 
 struct AccelOps {
     const char *name;        /* "kvm" */
     /* ---- life; VM lock ---- */
     /* Options are set as properties on the accel object before. Opens /dev/kvm, makes the VM fd. */
     bool (*init)(Accel *accel, GError **err);
-    /* All memory, ports and devices exist: installs slots, ioeventfds, irqchip, routes, vCPUs, in the
-     * order that the kernel likes. CPUs are made but do not run. */
+    /* All memory, ports and devices exist: installs slots, ioeventfds, irqchip, routes, vCPUs, in
+     * the order that the kernel likes. CPUs are made but do not run. */
     bool (*machine_done)(Accel *accel, GError **err);
     void (*shutdown)(Accel *accel);
     /* vCPUs run / have come to rest (waited for; the lock is dropped meanwhile). */
@@ -44,7 +49,7 @@ struct AccelOps {
     /* The output of the user-space 8259 (split, off): CPU 0's INTR pin. */
     void (*set_intr)(Accel *accel, int level);
     void (*inject_nmi)(Accel *accel, Cpu *cpu);                   /* cpu NULL: all */
-    void (*inject_smi)(Accel *accel, Cpu *cpu);                   /* cpu NULL: CPU 0; needs has_smm */
+    void (*inject_smi)(Accel *accel, Cpu *cpu);                   /* cpu NULL: CPU 0 */
     /* As accel_ioapic_route. NULL: not needed. */
     void (*ioapic_route)(Accel *accel, unsigned pin, MsiMessage msi, bool masked);
     /* A route for a message, to be used with irqfds. -1 with *err. */
@@ -56,8 +61,8 @@ struct AccelOps {
     /* ---- in-kernel chips; false: there are none ---- */
     bool (*irqchip_get)(Accel *accel, IrqchipId chip, void *state, size_t size);
     bool (*irqchip_set)(Accel *accel, IrqchipId chip, const void *state, size_t size);
-    /* The machine wants the kernel's PIT (call before machine_done); reinject: ticks that were missed are
-     * made up for (lost_tick_policy=delay), else discarded. False with *err: there is none. */
+    /* The machine wants the kernel's PIT (call before machine_done); reinject: ticks that were
+     * missed are made up for (lost_tick_policy=delay), else discarded. False with *err: no PIT. */
     bool (*pit_enable)(Accel *accel, bool reinject, GError **err);
     bool (*has_smm)(Accel *accel);
     /* Brings the pages that CPUs wrote since the last call into RamBlock.dirty. VM lock. */
@@ -77,20 +82,23 @@ struct Accel {
      * board. Called by vCPU 0's thread under the VM lock. */
     int (*pic_ack)(void *opaque);
     void *pic_opaque;
-    /* Split and off: EOI of a vector reached the LAPIC, for level-triggered pins of the IOAPIC. VM lock. */
+    /* Split and off: EOI of a vector reached the LAPIC, for level-triggered pins of the IOAPIC.
+     * VM lock. */
     void (*ioapic_eoi)(void *opaque, uint8_t vector);
     void *ioapic_opaque;
     /* Off: a message for the user-space APICs (accel/x86), any thread. NULL: there are none. */
     bool (*apic_send_msi)(Vm *vm, MsiMessage msi);
-    /* Guest pages that the accelerator keeps for itself, known after init: reserved in E820, first of its
-     * entries as in QEMU. size 0: none. */
+    /* Guest pages that the accelerator keeps for itself, known after init: reserved in E820, first
+     * of its entries as in QEMU. size 0: none. */
     uint64_t reserved_addr, reserved_size;
-    /* What a CPU in system management mode sees; set by the board before machine_done; NULL: as others. */
+    /* What a CPU in system management mode sees; set by the board before machine_done; NULL: as
+     * others. */
     AddressSpace *smm_space;
 };
 
-/* Makes the accelerator named ("kvm", "qtest"), sets its options, opens it and puts it in vm->accel. */
-bool accel_create(Vm *vm, const char *name, const char *const *options /* k, v, ..., NULL */, GError **err);
+/* Makes the accelerator named ("kvm", "qtest"), sets its options (k, v, ..., NULL), opens it and puts
+ * it in vm->accel. */
+bool accel_create(Vm *vm, const char *name, const char *const *options, GError **err);
 
 static inline IrqchipMode accel_irqchip(const Vm *vm) { return (IrqchipMode)vm->accel->irqchip; }
 
@@ -104,7 +112,7 @@ void accel_ioapic_route(Vm *vm, unsigned pin, MsiMessage msi, bool masked);
  * A vCPU: accel/x86/cpu.h has the registers. Types are "<model>-x86_64-cpu" with -cpu's features as
  * properties. Made by the board, run by the accelerator.
  */
-/* Resolves -cpu's text (NULL: the machine's default) for all CPUs to be made. Once, before cpu_new. */
+/* Resolves -cpu's text (NULL: the machine's default) for all CPUs. Once, before cpu_new. */
 bool cpu_model_parse(Vm *vm, const char *text, GError **err);
 /* The CPU with this index, APIC id and topology ids, realized and in the tree. */
 Cpu *cpu_new(Vm *vm, unsigned index, uint32_t apic_id, GError **err);

@@ -3,8 +3,9 @@
  * kvmclock: the paravirtual clock that guests read. The kernel computes it; here it stands still
  * while the VM is stopped, is saved, and goes on from there.
  *
- * A stream from a host without a stable TSC says that its value is not reliable; QEMU then reads the
- * guest's own clock page to never let time go backwards. Here the value of the stream is used as it is.
+ * A stream from a host without a stable TSC says that its value is not reliable; QEMU then reads
+ * the guest's own clock page to never let time go backwards. Here the value of the stream is used
+ * as it is.
  */
 #include "accel/kvm/kvm_int.h"
 #include "core/device.h"
@@ -29,13 +30,13 @@ void kvm_clock_set(Accel *accel, uint64_t ns)
     kvm_ioctl(kvm_accel(accel)->vm_fd, KVM_SET_CLOCK, &data);
 }
 
-/* ---- the device ------------------------------------------------------------------------------- */
+/* ---- the device --------------------------------------------------------------------- */
 
 typedef struct KvmClock {
     Device dev;
-    uint64_t clock;          /* ns, while the VM is stopped */
-    bool clock_is_reliable;  /* on the wire: the host's TSC is stable */
-    bool ran;                /* guests may have seen a pause that they must not take for a lock-up */
+    uint64_t clock;         /* ns, while the VM is stopped */
+    bool clock_is_reliable; /* on the wire: the host's TSC is stable */
+    bool ran;               /* guests may have seen a pause that they must not take for a lock-up */
 } KvmClock;
 
 static void clock_run_state(void *opaque, bool running, RunState state)
@@ -50,7 +51,8 @@ static void clock_run_state(void *opaque, bool running, RunState state)
     }
     kvm_clock_set(accel, d->clock);
     for (unsigned i = 0; d->ran && i < kvm->n_vcpus; i++) {
-        kvm_ioctl(kvm->vcpus[i]->fd, KVM_KVMCLOCK_CTRL, NULL); /* EINVAL: this CPU does not use it */
+        kvm_ioctl(kvm->vcpus[i]->fd, KVM_KVMCLOCK_CTRL,
+                  NULL); /* EINVAL: this CPU does not use it */
     }
     d->ran = true;
 }
@@ -74,10 +76,7 @@ static bool clock_pre_load(void *obj, GError **err)
 
 static bool clock_reliable_needed(void *obj) { return ((KvmClock *)obj)->clock_is_reliable; }
 
-static const StateField clock_reliable_fields[] = {
-    STATE_BOOL(KvmClock, clock_is_reliable),
-    {}
-};
+static const StateField clock_reliable_fields[] = {STATE_BOOL(KvmClock, clock_is_reliable), {}};
 static const StateDesc clock_reliable_state = {
     .name = "kvmclock/clock_is_reliable",
     .version = 1,
@@ -87,10 +86,7 @@ static const StateDesc clock_reliable_state = {
 };
 static const StateDesc *const clock_subsections[] = {&clock_reliable_state, NULL};
 
-static const StateField clock_fields[] = {
-    STATE_U64(KvmClock, clock),
-    {}
-};
+static const StateField clock_fields[] = {STATE_U64(KvmClock, clock), {}};
 static const StateDesc clock_state = {
     .name = "kvmclock",
     .version = 1,

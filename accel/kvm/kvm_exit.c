@@ -15,7 +15,7 @@
 #include "util/log.h"
 #include "util/trace.h"
 
-/* ---- ports and memory ------------------------------------------------------------------------ */
+/* ---- ports and memory --------------------------------------------------------------- */
 
 static inline uint64_t load_size(const uint8_t *p, unsigned size)
 {
@@ -97,7 +97,7 @@ static inline void exit_mmio(KvmVcpu *vcpu)
     }
 }
 
-/* ---- what cannot go on ------------------------------------------------------------------------- */
+/* ---- what cannot go on -------------------------------------------------------------- */
 
 static void rest_until_start(KvmVcpu *vcpu) { atomic_fetch_or(&vcpu->requests, REQ_DEAD); }
 
@@ -146,9 +146,11 @@ static void exit_fail_entry(KvmVcpu *vcpu)
 
     fprintf(stderr, "KVM: entry failed, hardware error 0x%" PRIx64 "\n", reason);
     if (reason == 0x80000021) { /* SDM vol. 3, 27.8: VM entry with invalid guest state */
-        fprintf(stderr, "The processor refuses this guest state. Intel processors without unrestricted guest "
-                        "support cannot run some of 16-bit code, and kvm_intel's emulate_invalid_guest_state=1 "
-                        "helps there.\n");
+        fprintf(
+            stderr,
+            "The processor refuses this guest state. Intel processors without unrestricted guest "
+            "support cannot run some of 16-bit code, and kvm_intel's emulate_invalid_guest_state=1 "
+            "helps there.\n");
     }
     stop_internal_error(vcpu);
 }
@@ -157,10 +159,31 @@ static const char *exit_name(uint32_t reason)
 {
 #define NAME(x) [KVM_EXIT_##x] = #x
     static const char *const names[] = {
-        NAME(UNKNOWN), NAME(EXCEPTION), NAME(IO), NAME(HYPERCALL), NAME(DEBUG), NAME(HLT), NAME(MMIO),
-        NAME(IRQ_WINDOW_OPEN), NAME(SHUTDOWN), NAME(FAIL_ENTRY), NAME(INTR), NAME(SET_TPR), NAME(TPR_ACCESS),
-        NAME(NMI), NAME(INTERNAL_ERROR), NAME(SYSTEM_EVENT), NAME(IOAPIC_EOI), NAME(HYPERV), NAME(X86_RDMSR),
-        NAME(X86_WRMSR), NAME(DIRTY_RING_FULL), NAME(AP_RESET_HOLD), NAME(X86_BUS_LOCK), NAME(XEN), NAME(NOTIFY),
+        NAME(UNKNOWN),
+        NAME(EXCEPTION),
+        NAME(IO),
+        NAME(HYPERCALL),
+        NAME(DEBUG),
+        NAME(HLT),
+        NAME(MMIO),
+        NAME(IRQ_WINDOW_OPEN),
+        NAME(SHUTDOWN),
+        NAME(FAIL_ENTRY),
+        NAME(INTR),
+        NAME(SET_TPR),
+        NAME(TPR_ACCESS),
+        NAME(NMI),
+        NAME(INTERNAL_ERROR),
+        NAME(SYSTEM_EVENT),
+        NAME(IOAPIC_EOI),
+        NAME(HYPERV),
+        NAME(X86_RDMSR),
+        NAME(X86_WRMSR),
+        NAME(DIRTY_RING_FULL),
+        NAME(AP_RESET_HOLD),
+        NAME(X86_BUS_LOCK),
+        NAME(XEN),
+        NAME(NOTIFY),
     };
 #undef NAME
     return reason < G_N_ELEMENTS(names) && names[reason] ? names[reason] : "no name";
@@ -170,7 +193,8 @@ static void exit_unknown(KvmVcpu *vcpu)
 {
     const struct kvm_run *run = vcpu->run;
 
-    fprintf(stderr, "KVM: unknown exit, reason %u (%s)", run->exit_reason, exit_name(run->exit_reason));
+    fprintf(stderr, "KVM: unknown exit, reason %u (%s)", run->exit_reason,
+            exit_name(run->exit_reason));
     if (run->exit_reason == KVM_EXIT_UNKNOWN) {
         fprintf(stderr, ", hardware reason 0x%" PRIx64, (uint64_t)run->hw.hardware_exit_reason);
     }
@@ -181,15 +205,18 @@ static void exit_unknown(KvmVcpu *vcpu)
 void kvm_vcpu_run_failed(KvmVcpu *vcpu, int error)
 {
     if (error == EFAULT) {
-        fprintf(stderr, "KVM: CPU %u touched guest memory that the host cannot provide (out of memory or huge "
-                        "pages, or a truncated backing file): %s\n", vcpu->cpu->index, strerror(error));
+        fprintf(
+            stderr,
+            "KVM: CPU %u touched guest memory that the host cannot provide (out of memory or huge "
+            "pages, or a truncated backing file): %s\n",
+            vcpu->cpu->index, strerror(error));
     } else {
         fprintf(stderr, "KVM: running CPU %u failed: %s\n", vcpu->cpu->index, strerror(error));
     }
     stop_internal_error(vcpu);
 }
 
-/* ---- events --------------------------------------------------------------------------------------- */
+/* ---- events ------------------------------------------------------------------------- */
 
 static void exit_system_event(KvmVcpu *vcpu)
 {
@@ -231,8 +258,8 @@ static void exit_notify(KvmVcpu *vcpu)
     const bool lost = vcpu->run->notify.flags & KVM_NOTIFY_CONTEXT_INVALID;
 
     if (lost || vcpu->kvm->notify_vmexit == NOTIFY_VMEXIT_INTERNAL_ERROR) {
-        fprintf(stderr, "KVM: CPU %u let no event in for a whole notify window%s\n", vcpu->cpu->index,
-                lost ? ", and its context is lost" : "");
+        fprintf(stderr, "KVM: CPU %u let no event in for a whole notify window%s\n",
+                vcpu->cpu->index, lost ? ", and its context is lost" : "");
         stop_internal_error(vcpu);
     } else {
         report_warning("CPU %u let no event in for a whole notify window", vcpu->cpu->index);

@@ -12,11 +12,12 @@
 #define RING_SIZE                                                                                  \
     ((KVM_SLOT_PAGE - sizeof(struct kvm_coalesced_mmio_ring)) / sizeof(struct kvm_coalesced_mmio))
 
-/* ---- the ring of collected writes ------------------------------------------------------------------ */
+/* ---- the ring of collected writes --------------------------------------------------- */
 
 void kvm_coalesced_start(KvmAccel *kvm)
 {
-    const bool zones = (kvm->io[0].zones && kvm->io[0].zones->len) || (kvm->io[1].zones && kvm->io[1].zones->len);
+    const bool zones =
+        (kvm->io[0].zones && kvm->io[0].zones->len) || (kvm->io[1].zones && kvm->io[1].zones->len);
 
     if (zones && kvm->n_vcpus && kvm->vcpus[0]->run) {
         void *ring = (char *)kvm->vcpus[0]->run + KVM_COALESCED_MMIO_PAGE_OFFSET * KVM_SLOT_PAGE;
@@ -52,7 +53,7 @@ void kvm_coalesced_drain(KvmAccel *kvm)
     }
 }
 
-/* ---- what the map wants ---------------------------------------------------------------------- */
+/* ---- what the map wants ------------------------------------------------------------- */
 
 static void add_eventfds(GArray *list, const FlatRange *range, bool is_port)
 {
@@ -62,7 +63,8 @@ static void add_eventfds(GArray *list, const FlatRange *range, bool is_port)
         const RegionEventFd *event = &g_array_index(events, RegionEventFd, i);
         const uint64_t length = range->end - range->start;
 
-        if (event->offset < range->offset || !range_fits(event->offset - range->offset, MAX(event->size, 1), length)) {
+        if (event->offset < range->offset ||
+            !range_fits(event->offset - range->offset, MAX(event->size, 1), length)) {
             continue;
         }
         struct kvm_ioeventfd item = {
@@ -70,7 +72,8 @@ static void add_eventfds(GArray *list, const FlatRange *range, bool is_port)
             .len = event->size,
             .fd = event->fd,
             .datamatch = event->match ? event->value : 0,
-            .flags = (is_port ? KVM_IOEVENTFD_FLAG_PIO : 0u) | (event->match ? KVM_IOEVENTFD_FLAG_DATAMATCH : 0u),
+            .flags = (is_port ? KVM_IOEVENTFD_FLAG_PIO : 0u) |
+                     (event->match ? KVM_IOEVENTFD_FLAG_DATAMATCH : 0u),
         };
         g_array_append_val(list, item);
     }
@@ -81,19 +84,23 @@ static void add_zone(GArray *list, const FlatRange *range, bool is_port)
     uint64_t length = range->end - range->start;
 
     if (range->region->kind == REGION_IO && range->region->coalesced && length <= UINT32_MAX) {
-        struct kvm_coalesced_mmio_zone zone = {.addr = range->start, .size = (uint32_t)length, .pio = is_port};
+        struct kvm_coalesced_mmio_zone zone = {
+            .addr = range->start, .size = (uint32_t)length, .pio = is_port};
         g_array_append_val(list, zone);
     }
 }
 
 /* Both lists hold flat structs whose padding is zero. */
-static int compare_eventfd(const void *a, const void *b) { return memcmp(a, b, sizeof(struct kvm_ioeventfd)); }
+static int compare_eventfd(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(struct kvm_ioeventfd));
+}
 static int compare_zone(const void *a, const void *b)
 {
     return memcmp(a, b, sizeof(struct kvm_coalesced_mmio_zone));
 }
 
-/* ---- telling the kernel ------------------------------------------------------------------------- */
+/* ---- telling the kernel ------------------------------------------------------------- */
 
 static void tell_eventfd(KvmIoSpace *io, const void *item, bool add)
 {
@@ -101,10 +108,11 @@ static void tell_eventfd(KvmIoSpace *io, const void *item, bool add)
 
     event.flags |= add ? 0u : KVM_IOEVENTFD_FLAG_DEASSIGN;
     int r = kvm_ioctl(io->kvm->vm_fd, KVM_IOEVENTFD, &event);
-    trace(kvm_ioeventfd, "%s 0x%" PRIx64 " len %u fd %d add %d: %d", io->is_port ? "port" : "memory",
-          (uint64_t)event.addr, event.len, event.fd, add, r);
+    trace(kvm_ioeventfd, "%s 0x%" PRIx64 " len %u fd %d add %d: %d",
+          io->is_port ? "port" : "memory", (uint64_t)event.addr, event.len, event.fd, add, r);
     if (r < 0 && add) {
-        log_mask(LOG_UNIMP, "KVM refuses an ioeventfd at 0x%" PRIx64 " (%s): that queue will be slower\n",
+        log_mask(LOG_UNIMP,
+                 "KVM refuses an ioeventfd at 0x%" PRIx64 " (%s): that queue will be slower\n",
                  (uint64_t)event.addr, strerror(-r));
     }
 }
@@ -112,10 +120,10 @@ static void tell_eventfd(KvmIoSpace *io, const void *item, bool add)
 static void tell_zone(KvmIoSpace *io, const void *item, bool add)
 {
     struct kvm_coalesced_mmio_zone zone = *(const struct kvm_coalesced_mmio_zone *)item;
-    int r = kvm_ioctl(io->kvm->vm_fd, add ? KVM_REGISTER_COALESCED_MMIO : KVM_UNREGISTER_COALESCED_MMIO, &zone);
+    int r = kvm_ioctl(io->kvm->vm_fd,
+                      add ? KVM_REGISTER_COALESCED_MMIO : KVM_UNREGISTER_COALESCED_MMIO, &zone);
 
-    trace(kvm_coalesced_zone, "0x%" PRIx64 " add %d: %d",
-          (uint64_t)zone.addr, add, r);
+    trace(kvm_coalesced_zone, "0x%" PRIx64 " add %d: %d", (uint64_t)zone.addr, add, r);
 }
 
 /* Two sorted lists of size-byte items: tells what only one of them has; removals first. */
@@ -131,7 +139,7 @@ static void tell_difference(KvmIoSpace *io, const GArray *old, const GArray *new
         }
     }
     for (unsigned i = 0; i < new->len; i++) {
-        const void *item = new->data + i * size;
+        const void *item = new->data + i *size;
 
         if (!old->len || !bsearch(item, old->data, old->len, size, compare)) {
             tell(io, item, true);
@@ -147,7 +155,8 @@ static void update_zones(KvmIoSpace *io, const FlatView *view)
         add_zone(zones, &view->ranges[i], io->is_port);
     }
     g_array_sort(zones, compare_zone);
-    tell_difference(io, io->zones, zones, sizeof(struct kvm_coalesced_mmio_zone), compare_zone, tell_zone);
+    tell_difference(io, io->zones, zones, sizeof(struct kvm_coalesced_mmio_zone), compare_zone,
+                    tell_zone);
     g_array_free(io->zones, true);
     io->zones = zones;
     kvm_coalesced_start(io->kvm);
@@ -164,7 +173,8 @@ static void io_changed(void *opaque)
         add_eventfds(eventfds, &view->ranges[i], io->is_port);
     }
     g_array_sort(eventfds, compare_eventfd);
-    tell_difference(io, io->eventfds, eventfds, sizeof(struct kvm_ioeventfd), compare_eventfd, tell_eventfd);
+    tell_difference(io, io->eventfds, eventfds, sizeof(struct kvm_ioeventfd), compare_eventfd,
+                    tell_eventfd);
     g_array_free(io->eventfds, true);
     io->eventfds = eventfds;
     if (!io->is_port || io->kvm->port_coalescing) {
@@ -172,11 +182,13 @@ static void io_changed(void *opaque)
     }
 }
 
-/* ---- life ------------------------------------------------------------------------------------------- */
+/* ---- life --------------------------------------------------------------------------- */
 
 static void start_one(KvmAccel *kvm, KvmIoSpace *io, AddressSpace *as, bool is_port)
 {
-    *io = (KvmIoSpace){.kvm = kvm, .as = as, .is_port = is_port,
+    *io = (KvmIoSpace){.kvm = kvm,
+                       .as = as,
+                       .is_port = is_port,
                        .listener = {.eventfds = io_changed, .opaque = io}};
     io->eventfds = g_array_new(false, true, sizeof(struct kvm_ioeventfd));
     io->zones = g_array_new(false, true, sizeof(struct kvm_coalesced_mmio_zone));

@@ -2,9 +2,10 @@
 /*
  * Interrupts: the irqchip in its three modes, the in-kernel PIT, GSI routes, MSI, irqfds.
  *
- * GSIs 0 to 23 are the board's. on: each goes to its pin of the in-kernel 8259s and IOAPIC (GSI 0 to IOAPIC pin 2,
- * as the PC is wired). split: they stand for the pins of the user-space IOAPIC, as messages; the kernel learns
- * from them which vectors are level-triggered and have to be reported at EOI. GSIs from 24 up are MSI routes.
+ * GSIs 0 to 23 are the board's. on: each goes to its pin of the in-kernel 8259s and IOAPIC (GSI 0
+ * to IOAPIC pin 2, as the PC is wired). split: they stand for the pins of the user-space IOAPIC, as
+ * messages; the kernel learns from them which vectors are level-triggered and have to be reported
+ * at EOI. GSIs from 24 up are MSI routes.
  *
  * The kernel takes the whole table at once and waits for its readers, so the table is written only
  * when a route that someone can use has changed.
@@ -13,7 +14,7 @@
 #include "accel/x86/cpu.h"
 #include "util/trace.h"
 
-/* ---- the table ---------------------------------------------------------------------------------- */
+/* ---- the table ---------------------------------------------------------------------- */
 
 typedef struct RouteTable {
     struct kvm_irq_routing header;
@@ -28,10 +29,12 @@ static void add_chip_pin(RouteTable *table, unsigned gsi, unsigned chip, unsigne
 
 static void add_message(RouteTable *table, unsigned gsi, MsiMessage msi)
 {
-    table->entries[table->header.nr++] = (struct kvm_irq_routing_entry){
-        .gsi = gsi,
-        .type = KVM_IRQ_ROUTING_MSI,
-        .u.msi = {.address_lo = (uint32_t)msi.address, .address_hi = (uint32_t)(msi.address >> 32), .data = msi.data}};
+    table->entries[table->header.nr++] =
+        (struct kvm_irq_routing_entry){.gsi = gsi,
+                                       .type = KVM_IRQ_ROUTING_MSI,
+                                       .u.msi = {.address_lo = (uint32_t)msi.address,
+                                                 .address_hi = (uint32_t)(msi.address >> 32),
+                                                 .data = msi.data}};
 }
 
 static void add_board_pins(RouteTable *table)
@@ -74,16 +77,18 @@ static int write_routes(KvmAccel *kvm)
     return r;
 }
 
-/* ---- creation -------------------------------------------------------------------------------------- */
+/* ---- creation ----------------------------------------------------------------------- */
 
 static bool create_pit(KvmAccel *kvm, GError **err)
 {
-    struct kvm_pit_config config = {.flags = KVM_PIT_SPEAKER_DUMMY}; /* the kernel answers port 61h, too */
+    struct kvm_pit_config config = {
+        .flags = KVM_PIT_SPEAKER_DUMMY}; /* the kernel answers port 61h, too */
     struct kvm_reinject_control control = {.pit_reinject = kvm->pit_reinject};
     int r = kvm_ioctl(kvm->vm_fd, KVM_CREATE_PIT2, &config);
 
     if (r < 0) {
-        return error_set_errno(err, -r, "kernel-irqchip=on: KVM cannot create its PIT; try kernel-irqchip=split");
+        return error_set_errno(
+            err, -r, "kernel-irqchip=on: KVM cannot create its PIT; try kernel-irqchip=split");
     }
     if (!kvm->pit_reinject) { /* the kernel starts with reinjection on */
         kvm_ioctl(kvm->vm_fd, KVM_REINJECT_CONTROL, &control);
@@ -96,7 +101,8 @@ static bool create_on(KvmAccel *kvm, GError **err)
     int r = kvm_ioctl(kvm->vm_fd, KVM_CREATE_IRQCHIP, NULL);
 
     if (r < 0) {
-        return error_set_errno(err, -r, "kernel-irqchip=on: KVM cannot create its interrupt controllers");
+        return error_set_errno(err, -r,
+                               "kernel-irqchip=on: KVM cannot create its interrupt controllers");
     }
     return !kvm->pit_wanted || create_pit(kvm, err);
 }
@@ -105,8 +111,9 @@ static bool create_split(KvmAccel *kvm, GError **err)
 {
     int r = kvm_enable_cap(kvm, KVM_CAP_SPLIT_IRQCHIP, KVM_IOAPIC_PINS);
 
-    return r >= 0 || error_set_errno(err, -r, "kernel-irqchip=split: this host's KVM cannot do that; use "
-                                              "kernel-irqchip=on");
+    return r >= 0 || error_set_errno(err, -r,
+                                     "kernel-irqchip=split: this host's KVM cannot do that; use "
+                                     "kernel-irqchip=on");
 }
 
 /* Applies what devices did to chips that were not there yet. */
@@ -120,7 +127,8 @@ static void apply_early(KvmAccel *kvm)
 
         if (state) {
             kvm_irqchip_set(&kvm->accel, (IrqchipId)chip, state,
-                            chip == IRQCHIP_PIT ? sizeof(struct kvm_pit_state2) : sizeof(struct kvm_irqchip));
+                            chip == IRQCHIP_PIT ? sizeof(struct kvm_pit_state2)
+                                                : sizeof(struct kvm_irqchip));
             g_free(state);
         }
     }
@@ -182,17 +190,19 @@ bool kvm_pit_enable(Accel *accel, bool reinject, GError **err)
         struct kvm_reinject_control control = {.pit_reinject = reinject};
         int r = kvm_ioctl(kvm->vm_fd, KVM_REINJECT_CONTROL, &control);
 
-        return r >= 0 || error_set_errno(err, -r, "KVM cannot change how its PIT makes up for lost ticks");
+        return r >= 0 ||
+               error_set_errno(err, -r, "KVM cannot change how its PIT makes up for lost ticks");
     }
     return true;
 }
 
-/* ---- pins and messages --------------------------------------------------------------------------------- */
+/* ---- pins and messages -------------------------------------------------------------- */
 
 /*
- * A level that the pin has already is not told again. The in-kernel 8259 and IOAPIC look at edges, or at
- * the level they remember: the 8259 sets IRR from it, the IOAPIC looks again at EOI and at unmasking.
- * So a repetition changes nothing, except after a state was loaded into a chip (kvm_irqchip_set).
+ * A level that the pin has already is not told again. The in-kernel 8259 and IOAPIC look at edges,
+ * or at the level they remember: the 8259 sets IRR from it, the IOAPIC looks again at EOI and at
+ * unmasking. So a repetition changes nothing, except after a state was loaded into a chip
+ * (kvm_irqchip_set).
  */
 void kvm_set_gsi(Accel *accel, unsigned gsi, int level)
 {
@@ -215,8 +225,9 @@ void kvm_set_gsi(Accel *accel, unsigned gsi, int level)
 bool kvm_send_msi(Accel *accel, MsiMessage message)
 {
     KvmAccel *kvm = kvm_accel(accel);
-    struct kvm_msi msi = {
-        .address_lo = (uint32_t)message.address, .address_hi = (uint32_t)(message.address >> 32), .data = message.data};
+    struct kvm_msi msi = {.address_lo = (uint32_t)message.address,
+                          .address_hi = (uint32_t)(message.address >> 32),
+                          .data = message.data};
 
     if (kvm_mode(kvm) == IRQCHIP_OFF) {
         return accel->apic_send_msi && accel->apic_send_msi(accel->vm, message);
@@ -242,7 +253,7 @@ void kvm_set_intr(Accel *accel, int level)
     }
 }
 
-/* ---- routes ------------------------------------------------------------------------------------------------ */
+/* ---- routes ------------------------------------------------------------------------- */
 
 static KvmMsiRoute *route_of(KvmAccel *kvm, int gsi)
 {
@@ -255,7 +266,10 @@ static KvmMsiRoute *route_of(KvmAccel *kvm, int gsi)
     return route->used ? route : NULL;
 }
 
-static bool same_message(MsiMessage a, MsiMessage b) { return a.address == b.address && a.data == b.data; }
+static bool same_message(MsiMessage a, MsiMessage b)
+{
+    return a.address == b.address && a.data == b.data;
+}
 
 int kvm_msi_route_add(Accel *accel, MsiMessage msi, GError **err)
 {
@@ -368,7 +382,8 @@ bool kvm_irqfd_add(Accel *accel, int gsi, int fd, int resample_fd, GError **err)
 void kvm_irqfd_del(Accel *accel, int gsi, int fd)
 {
     KvmAccel *kvm = kvm_accel(accel);
-    struct kvm_irqfd irqfd = {.fd = (uint32_t)fd, .gsi = (uint32_t)gsi, .flags = KVM_IRQFD_FLAG_DEASSIGN};
+    struct kvm_irqfd irqfd = {
+        .fd = (uint32_t)fd, .gsi = (uint32_t)gsi, .flags = KVM_IRQFD_FLAG_DEASSIGN};
 
     pthread_mutex_lock(&kvm->irq_lock);
     kvm_ioctl(kvm->vm_fd, KVM_IRQFD, &irqfd);
@@ -379,7 +394,7 @@ void kvm_irqfd_del(Accel *accel, int gsi, int fd)
     pthread_mutex_unlock(&kvm->irq_lock);
 }
 
-/* ---- the in-kernel chips' state ------------------------------------------------------------------------------ */
+/* ---- the in-kernel chips' state ----------------------------------------------------- */
 
 static const struct {
     uint32_t chip_id;
@@ -429,7 +444,8 @@ bool kvm_irqchip_get(Accel *accel, IrqchipId chip, void *state, size_t size)
 static void forget_levels(KvmAccel *kvm)
 {
     pthread_mutex_lock(&kvm->irq_lock);
-    memset(kvm->gsi_level, 0xff, sizeof kvm->gsi_level); /* neither 0 nor 1: the next call is told */
+    memset(kvm->gsi_level, 0xff,
+           sizeof kvm->gsi_level); /* neither 0 nor 1: the next call is told */
     pthread_mutex_unlock(&kvm->irq_lock);
 }
 
@@ -447,7 +463,8 @@ bool kvm_irqchip_set(Accel *accel, IrqchipId chip, const void *state, size_t siz
             kvm->early_chips[chip] = g_memdup2(state, size);
             return true;
         }
-        return kvm->pit_wanted && kvm_ioctl(kvm->vm_fd, KVM_SET_PIT2, (void *)(uintptr_t)state) >= 0;
+        return kvm->pit_wanted &&
+               kvm_ioctl(kvm->vm_fd, KVM_SET_PIT2, (void *)(uintptr_t)state) >= 0;
     }
     if (size == sizeof whole) {
         memcpy(&whole, state, size);

@@ -13,7 +13,7 @@
 #include "util/log.h"
 #include "util/trace.h"
 
-/* ---- one operation ---------------------------------------------------------------------- */
+/* ---- one operation ------------------------------------------------------------------ */
 
 static int set_slot(KvmMemory *memory, const KvmSlot *slot, uint64_t size)
 {
@@ -25,25 +25,30 @@ static int set_slot(KvmMemory *memory, const KvmSlot *slot, uint64_t size)
         .userspace_addr = (uintptr_t)slot->block->host + slot->offset,
     };
 
-    trace(kvm_set_slot, "as %u slot %u gpa 0x%" PRIx64 " size 0x%" PRIx64 " flags %u", memory->as_id, slot->id,
-          slot->gpa, size, region.flags);
+    trace(kvm_set_slot, "as %u slot %u gpa 0x%" PRIx64 " size 0x%" PRIx64 " flags %u",
+          memory->as_id, slot->id, slot->gpa, size, region.flags);
     return kvm_ioctl(memory->kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region);
 }
 
-/* At start the error is machine_done's; later the VM cannot go on with a map that KVM does not have. */
+/* At start the error is machine_done's; later the VM cannot go on with a map that KVM does not
+ * have. */
 static void refused(KvmMemory *memory, const KvmSlot *slot, int error)
 {
     KvmAccel *kvm = memory->kvm;
     g_autoptr(GError) err = NULL;
 
     if (slot->id >= kvm->max_slots) {
-        error_set(&err, "memory of %" PRIu64 " MiB (%s) at 0x%" PRIx64
-                  ": this host's KVM takes %u memory slots in a VM, and all are used; use fewer memory devices",
+        error_set(&err,
+                  "memory of %" PRIu64 " MiB (%s) at 0x%" PRIx64
+                  ": this host's KVM takes %u memory slots in a VM, and all are used; use fewer "
+                  "memory devices",
                   slot->size / MIB, slot->block->id, slot->gpa, kvm->max_slots);
     } else {
-        error_set_errno(&err, -error, "memory of %" PRIu64 " MiB (%s) at 0x%" PRIx64
-                        ": this host's KVM refuses it; a smaller -m may fit the processor's address width",
-                        slot->size / MIB, slot->block->id, slot->gpa);
+        error_set_errno(
+            &err, -error,
+            "memory of %" PRIu64 " MiB (%s) at 0x%" PRIx64
+            ": this host's KVM refuses it; a smaller -m may fit the processor's address width",
+            slot->size / MIB, slot->block->id, slot->gpa);
     }
     if (kvm->done) {
         report_error("%s", err->message);
@@ -53,7 +58,7 @@ static void refused(KvmMemory *memory, const KvmSlot *slot, int error)
     }
 }
 
-/* ---- dirty bitmaps --------------------------------------------------------------------------- */
+/* ---- dirty bitmaps ------------------------------------------------------------------ */
 
 /* bits: one a page of the slot. */
 static void merge_dirty(const KvmSlot *slot, const uint64_t *bits)
@@ -94,7 +99,8 @@ void kvm_dirty_sync(Accel *accel)
     KvmAccel *kvm = kvm_accel(accel);
 
     if (kvm->dirty_ring_size) {
-        kvm_pause(kvm); /* entries that the CPUs still hold reach the rings when they leave the guest */
+        kvm_pause(
+            kvm); /* entries that the CPUs still hold reach the rings when they leave the guest */
         kvm_dirty_ring_reap(kvm);
         kvm_resume(kvm);
         return;
@@ -108,7 +114,7 @@ void kvm_dirty_sync(Accel *accel)
     }
 }
 
-/* ---- dirty rings ------------------------------------------------------------------------------- */
+/* ---- dirty rings -------------------------------------------------------------------- */
 
 bool kvm_dirty_ring_map(KvmVcpu *vcpu, GError **err)
 {
@@ -117,10 +123,12 @@ bool kvm_dirty_ring_map(KvmVcpu *vcpu, GError **err)
     if (!kvm->dirty_ring_size) {
         return true;
     }
-    void *ring = mmap(NULL, kvm->dirty_ring_size * sizeof(struct kvm_dirty_gfn), PROT_READ | PROT_WRITE, MAP_SHARED,
-                      vcpu->fd, KVM_DIRTY_LOG_PAGE_OFFSET * KVM_SLOT_PAGE);
+    void *ring =
+        mmap(NULL, kvm->dirty_ring_size * sizeof(struct kvm_dirty_gfn), PROT_READ | PROT_WRITE,
+             MAP_SHARED, vcpu->fd, KVM_DIRTY_LOG_PAGE_OFFSET * KVM_SLOT_PAGE);
     if (ring == MAP_FAILED) {
-        return error_set_errno(err, errno, "dirty-ring-size: cannot map the ring of CPU %u", vcpu->cpu->index);
+        return error_set_errno(err, errno, "dirty-ring-size: cannot map the ring of CPU %u",
+                               vcpu->cpu->index);
     }
     vcpu->dirty_ring = ring;
     return true;
@@ -180,7 +188,7 @@ void kvm_dirty_ring_reap(KvmAccel *kvm)
     }
 }
 
-/* ---- the listener ------------------------------------------------------------------------------- */
+/* ---- the listener ------------------------------------------------------------------- */
 
 static void before_delete(KvmMemory *memory, const KvmSlot *slot)
 {
@@ -202,7 +210,8 @@ static void carry_out(KvmMemory *memory, const KvmSlotOp *op)
         return;
     case KVM_SLOT_FLAGS:
     case KVM_SLOT_CREATE:
-        r = op->slot.id < memory->kvm->max_slots ? set_slot(memory, &op->slot, op->slot.size) : -ENOSPC;
+        r = op->slot.id < memory->kvm->max_slots ? set_slot(memory, &op->slot, op->slot.size)
+                                                 : -ENOSPC;
         if (r < 0) {
             refused(memory, &op->slot, r);
         }
@@ -218,7 +227,8 @@ static void memory_changed(void *opaque, const FlatView *old, const FlatView *vi
 
     kvm_slots_from_view(view, wanted);
     /* The ring names slots by number: nobody may fill it while numbers change hands. */
-    bool pause = kvm_slots_diff(memory->slots, wanted, ops) || (ops->len && memory->kvm->dirty_ring_size);
+    bool pause =
+        kvm_slots_diff(memory->slots, wanted, ops) || (ops->len && memory->kvm->dirty_ring_size);
     if (pause) {
         kvm_pause(memory->kvm);
     }
@@ -237,7 +247,9 @@ static void listen(KvmAccel *kvm, unsigned as_id, AddressSpace *as)
 {
     KvmMemory *memory = &kvm->memory[as_id];
 
-    *memory = (KvmMemory){.kvm = kvm, .as = as, .as_id = as_id,
+    *memory = (KvmMemory){.kvm = kvm,
+                          .as = as,
+                          .as_id = as_id,
                           .listener = {.changed = memory_changed, .opaque = memory}};
     memory->slots = g_array_new(false, false, sizeof(KvmSlot));
     address_space_listen(as, &memory->listener);

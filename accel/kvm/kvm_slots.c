@@ -3,7 +3,7 @@
 
 #include <linux/kvm.h>
 
-/* ---- what a view wants ------------------------------------------------------------------ */
+/* ---- what a view wants -------------------------------------------------------------- */
 
 static bool range_is_memory(const FlatRange *range)
 {
@@ -58,7 +58,10 @@ void kvm_slots_from_view(const FlatView *view, GArray *slots)
         }
         for (uint64_t size; start < end; start += size, offset += size) {
             size = MIN(end - start, KVM_SLOT_MAX_SIZE);
-            KvmSlot part = {.gpa = start, .size = size, .block = range->region->ram, .offset = offset,
+            KvmSlot part = {.gpa = start,
+                            .size = size,
+                            .block = range->region->ram,
+                            .offset = offset,
                             .flags = range_flags(range)};
             if (!merge(slots, &part)) {
                 g_array_append_val(slots, part);
@@ -67,15 +70,19 @@ void kvm_slots_from_view(const FlatView *view, GArray *slots)
     }
 }
 
-/* ---- from here to there ------------------------------------------------------------------- */
+/* ---- from here to there ------------------------------------------------------------- */
 
-static KvmSlot *slot_at(const GArray *slots, unsigned i) { return &g_array_index(slots, KvmSlot, i); }
+static KvmSlot *slot_at(const GArray *slots, unsigned i)
+{
+    return &g_array_index(slots, KvmSlot, i);
+}
 
-/* Same memory at the same place: only dirty logging may differ, KVM changes nothing else in place. */
+/* Same memory at the same place: only dirty logging may differ, KVM changes nothing else in place.
+ */
 static bool same_slot(const KvmSlot *a, const KvmSlot *b)
 {
-    return a->gpa == b->gpa && a->size == b->size && a->block == b->block && a->offset == b->offset &&
-           !((a->flags ^ b->flags) & KVM_MEM_READONLY);
+    return a->gpa == b->gpa && a->size == b->size && a->block == b->block &&
+           a->offset == b->offset && !((a->flags ^ b->flags) & KVM_MEM_READONLY);
 }
 
 /* Index in slots (sorted) of the one that starts at gpa, or -1. */
@@ -99,7 +106,8 @@ static const KvmSlot *find_same(const GArray *slots, const KvmSlot *slot)
 {
     int i = find_start(slots, slot->gpa);
 
-    return i >= 0 && same_slot(slot_at(slots, (unsigned)i), slot) ? slot_at(slots, (unsigned)i) : NULL;
+    return i >= 0 && same_slot(slot_at(slots, (unsigned)i), slot) ? slot_at(slots, (unsigned)i)
+                                                                  : NULL;
 }
 
 static void add_op(GArray *ops, KvmSlotOpKind kind, const KvmSlot *slot)

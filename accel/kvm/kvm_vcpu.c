@@ -26,7 +26,7 @@
 
 static __thread KvmVcpu *current_vcpu;
 
-/* ---- waiting and waking ------------------------------------------------------------------- */
+/* ---- waiting and waking ------------------------------------------------------------- */
 
 static void futex_wait(_Atomic uint32_t *word, uint32_t value)
 {
@@ -110,19 +110,21 @@ void kvm_resume(KvmAccel *kvm)
     }
 }
 
-/* ---- serving requests: the vCPU's own thread ------------------------------------------------- */
+/* ---- serving requests: the vCPU's own thread ---------------------------------------- */
 
 /* One KVM_RUN. False when it must not enter now. *result: 0 or errno. */
 static bool run_once(KvmVcpu *vcpu, uint32_t obstacles, int *result)
 {
     atomic_store_explicit(&vcpu->in_run, true, memory_order_seq_cst);
-    if (__builtin_expect(atomic_load_explicit(&vcpu->requests, memory_order_seq_cst) & obstacles, 0)) {
+    if (__builtin_expect(atomic_load_explicit(&vcpu->requests, memory_order_seq_cst) & obstacles,
+                         0)) {
         vcpu->in_run = false;
         return false;
     }
     *result = __builtin_expect(ioctl(vcpu->fd, KVM_RUN, 0) == 0, 1) ? 0 : errno;
     atomic_store_explicit(&vcpu->in_run, false, memory_order_release);
-    if (__builtin_expect(atomic_load_explicit(&vcpu->requests, memory_order_relaxed) & REQ_PAUSE, 0)) {
+    if (__builtin_expect(atomic_load_explicit(&vcpu->requests, memory_order_relaxed) & REQ_PAUSE,
+                         0)) {
         acknowledge(vcpu->kvm);
     }
     if (__builtin_expect(kvm_coalesced_pending(vcpu->kvm), 0)) {
@@ -153,7 +155,8 @@ static bool finish_instruction(KvmVcpu *vcpu)
     return true;
 }
 
-/* PARKED is set together with STOP still being there, so a stop that follows a start at once is answered. */
+/* PARKED is set together with STOP still being there, so a stop that follows a start at once is
+ * answered. */
 static void park(KvmVcpu *vcpu)
 {
     if (!finish_instruction(vcpu)) {
@@ -167,7 +170,8 @@ static void park(KvmVcpu *vcpu)
         }
         if (requests & REQ_PARKED) {
             futex_wait(&vcpu->requests, requests);
-        } else if (atomic_compare_exchange_strong(&vcpu->requests, &requests, requests | REQ_PARKED)) {
+        } else if (atomic_compare_exchange_strong(&vcpu->requests, &requests,
+                                                  requests | REQ_PARKED)) {
             acknowledge(vcpu->kvm);
         }
     }
@@ -257,7 +261,7 @@ static bool serve_requests(KvmVcpu *vcpu)
     return true;
 }
 
-/* ---- kernel-irqchip=off: the APIC is accel/x86's ------------------------------------------------- */
+/* ---- kernel-irqchip=off: the APIC is accel/x86's ------------------------------------ */
 
 /* INIT and start-up IPIs change registers that KVM holds. VM lock. */
 static void serve_ipi_off(KvmVcpu *vcpu, uint32_t which)
@@ -275,7 +279,8 @@ static void serve_ipi_off(KvmVcpu *vcpu, uint32_t which)
         kvm_regs_put(cpu, vcpu->fd, false, &err);
     }
     if (err) {
-        report_error("CPU %u: %s: %s", cpu->index, which == CPU_INTERRUPT_INIT ? "INIT" : "SIPI", err->message);
+        report_error("CPU %u: %s: %s", cpu->index, which == CPU_INTERRUPT_INIT ? "INIT" : "SIPI",
+                     err->message);
     }
     vcpu->run->if_flag = cpu->env.eflags >> 9 & 1;
     vcpu->run->ready_for_interrupt_injection = 0;
@@ -310,7 +315,8 @@ static bool before_run_off(KvmVcpu *vcpu)
         const CpuApicOps *apic = cpu->apic_ops;
 
         cpu_clear_interrupt(cpu, CPU_INTERRUPT_POLL);
-        offer_interrupt(vcpu, apic->has_interrupt(cpu->apic_opaque), apic->take_interrupt, cpu->apic_opaque);
+        offer_interrupt(vcpu, apic->has_interrupt(cpu->apic_opaque), apic->take_interrupt,
+                        cpu->apic_opaque);
         run->request_interrupt_window = apic->has_interrupt(cpu->apic_opaque);
         run->cr8 = apic->get_tpr(cpu->apic_opaque) >> 4;
         run->apic_base = apic->get_base(cpu->apic_opaque);
@@ -337,7 +343,7 @@ static void after_run_off(KvmVcpu *vcpu)
     vm_unlock(vcpu->kvm->accel.vm);
 }
 
-/* ---- the loop ----------------------------------------------------------------------------------- */
+/* ---- the loop ----------------------------------------------------------------------- */
 
 static void run_loop(KvmVcpu *vcpu)
 {
@@ -378,7 +384,7 @@ static void *vcpu_thread(void *opaque)
     return NULL;
 }
 
-/* ---- life ----------------------------------------------------------------------------------------- */
+/* ---- life --------------------------------------------------------------------------- */
 
 static bool start_thread(KvmVcpu *vcpu, GError **err)
 {
@@ -409,8 +415,8 @@ static bool open_vcpu(KvmVcpu *vcpu, GError **err)
 
     vcpu->fd = kvm_ioctl(kvm->vm_fd, KVM_CREATE_VCPU, (void *)(uintptr_t)cpu->apic_id);
     if (vcpu->fd < 0) {
-        return error_set_errno(err, -vcpu->fd, "-smp: KVM cannot create CPU %u (APIC id %u)", cpu->index,
-                               cpu->apic_id);
+        return error_set_errno(err, -vcpu->fd, "-smp: KVM cannot create CPU %u (APIC id %u)",
+                               cpu->index, cpu->apic_id);
     }
     vcpu->run = mmap(NULL, kvm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
     if (vcpu->run == MAP_FAILED) {
@@ -423,14 +429,15 @@ static bool open_vcpu(KvmVcpu *vcpu, GError **err)
 static bool check_limits(KvmAccel *kvm, const GPtrArray *cpus, GError **err)
 {
     if (cpus->len > kvm->max_vcpus) {
-        return error_set(err, "-smp %u: this host's KVM runs at most %u CPUs in a VM", cpus->len, kvm->max_vcpus);
+        return error_set(err, "-smp %u: this host's KVM runs at most %u CPUs in a VM", cpus->len,
+                         kvm->max_vcpus);
     }
     for (unsigned i = 0; i < cpus->len; i++) {
         const Cpu *cpu = g_ptr_array_index(cpus, i);
 
         if (cpu->apic_id >= kvm->max_vcpu_id) {
-            return error_set(err, "-smp: CPU %u has APIC id %u, this host's KVM takes ids below %u", i,
-                             cpu->apic_id, kvm->max_vcpu_id);
+            return error_set(err, "-smp: CPU %u has APIC id %u, this host's KVM takes ids below %u",
+                             i, cpu->apic_id, kvm->max_vcpu_id);
         }
     }
     return true;
@@ -449,7 +456,9 @@ bool kvm_vcpus_create(KvmAccel *kvm, GError **err)
     for (unsigned i = 0; i < cpus->len; i++) {
         KvmVcpu *vcpu = g_new0(KvmVcpu, 1);
 
-        *vcpu = (KvmVcpu){.kvm = kvm, .cpu = g_ptr_array_index(cpus, i), .fd = -1,
+        *vcpu = (KvmVcpu){.kvm = kvm,
+                          .cpu = g_ptr_array_index(cpus, i),
+                          .fd = -1,
                           .requests = REQ_STOP | REQ_PARKED};
         kvm->vcpus[kvm->n_vcpus++] = vcpu;
         if (!open_vcpu(vcpu, err)) {
@@ -494,7 +503,7 @@ void kvm_vcpus_destroy(KvmAccel *kvm, bool with_cpus)
     kvm->n_vcpus = 0;
 }
 
-/* ---- starting, stopping, resetting: VM lock ----------------------------------------------------------- */
+/* ---- starting, stopping, resetting: VM lock ----------------------------------------- */
 
 static KvmVcpu *vcpu_of(Cpu *cpu) { return cpu->accel_data; }
 

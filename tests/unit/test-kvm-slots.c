@@ -24,8 +24,8 @@ static GArray *wanted(const FlatRange *ranges, unsigned count)
     return slots;
 }
 
-static void expect_slot(const GArray *slots, unsigned i, uint64_t gpa, uint64_t size, RamBlock *block,
-                        uint64_t offset, uint32_t flags)
+static void expect_slot(const GArray *slots, unsigned i, uint64_t gpa, uint64_t size,
+                        RamBlock *block, uint64_t offset, uint32_t flags)
 {
     g_assert_cmpuint(i, <, slots->len);
     const KvmSlot *slot = &g_array_index(slots, KvmSlot, i);
@@ -54,16 +54,28 @@ static void expect_op(const GArray *ops, unsigned i, KvmSlotOpKind kind, uint64_
     g_assert_cmpuint(op->slot.id, ==, id);
 }
 
-/* ---- what a view wants ------------------------------------------------------------------------ */
+/* ---- what a view wants -------------------------------------------------------------- */
 
 static void test_kinds(void)
 {
     const FlatRange ranges[] = {
         {.start = 0, .end = 0xa0000, .region = &ram_region},
         {.start = 0xa0000, .end = 0xc0000, .region = &io_region},
-        {.start = 0xc0000, .end = 0xe0000, .region = &ram_region, .offset = 0xc0000, .readonly = true},
-        {.start = 0x100000, .end = 0x200000, .region = &ram_region, .offset = 0x100000, .dirty_log = DIRTY_VGA},
-        {.start = 0xfffc0000, .end = 0x100000000, .region = &bios_region, .readonly = true, .dirty_log = DIRTY_MIGRATION},
+        {.start = 0xc0000,
+         .end = 0xe0000,
+         .region = &ram_region,
+         .offset = 0xc0000,
+         .readonly = true},
+        {.start = 0x100000,
+         .end = 0x200000,
+         .region = &ram_region,
+         .offset = 0x100000,
+         .dirty_log = DIRTY_VGA},
+        {.start = 0xfffc0000,
+         .end = 0x100000000,
+         .region = &bios_region,
+         .readonly = true,
+         .dirty_log = DIRTY_MIGRATION},
     };
     g_autoptr(GArray) slots = wanted(ranges, G_N_ELEMENTS(ranges));
 
@@ -76,7 +88,8 @@ static void test_kinds(void)
 
 static void test_flash(void)
 {
-    FlatRange range = {.start = 0xffe00000, .end = 0xffe40000, .region = &flash_region, .romd = true};
+    FlatRange range = {
+        .start = 0xffe00000, .end = 0xffe40000, .region = &flash_region, .romd = true};
     g_autoptr(GArray) reads = wanted(&range, 1);
     range.romd = false;
     g_autoptr(GArray) commands = wanted(&range, 1);
@@ -89,11 +102,26 @@ static void test_flash(void)
 static void test_merge(void)
 {
     const FlatRange ranges[] = {
-        {.start = 0xc0000, .end = 0xc4000, .region = &ram_region, .offset = 0xc0000, .readonly = true},
-        {.start = 0xc4000, .end = 0xc8000, .region = &ram_region, .offset = 0xc4000, .readonly = true},
+        {.start = 0xc0000,
+         .end = 0xc4000,
+         .region = &ram_region,
+         .offset = 0xc0000,
+         .readonly = true},
+        {.start = 0xc4000,
+         .end = 0xc8000,
+         .region = &ram_region,
+         .offset = 0xc4000,
+         .readonly = true},
         {.start = 0xc8000, .end = 0xcc000, .region = &ram_region, .offset = 0xc8000},
-        {.start = 0xcc000, .end = 0xd0000, .region = &ram_region, .offset = 0xf0000}, /* host not contiguous */
-        {.start = 0xd0000, .end = 0xd4000, .region = &bios_region, .offset = 0xf4000 & 0x3ffff, .readonly = true},
+        {.start = 0xcc000,
+         .end = 0xd0000,
+         .region = &ram_region,
+         .offset = 0xf0000}, /* host not contiguous */
+        {.start = 0xd0000,
+         .end = 0xd4000,
+         .region = &bios_region,
+         .offset = 0xf4000 & 0x3ffff,
+         .readonly = true},
     };
     g_autoptr(GArray) slots = wanted(ranges, G_N_ELEMENTS(ranges));
 
@@ -121,16 +149,19 @@ static void test_alignment(void)
 
 static void test_huge(void)
 {
-    const FlatRange range = {.start = UINT64_C(1) << 32, .end = (UINT64_C(1) << 32) + 2 * KVM_SLOT_MAX_SIZE + 0x1000,
+    const FlatRange range = {.start = UINT64_C(1) << 32,
+                             .end = (UINT64_C(1) << 32) + 2 * KVM_SLOT_MAX_SIZE + 0x1000,
                              .region = &ram_region};
     g_autoptr(GArray) slots = wanted(&range, 1);
 
     g_assert_cmpuint(slots->len, ==, 3);
-    expect_slot(slots, 1, range.start + KVM_SLOT_MAX_SIZE, KVM_SLOT_MAX_SIZE, &ram, KVM_SLOT_MAX_SIZE, RW);
-    expect_slot(slots, 2, range.start + 2 * KVM_SLOT_MAX_SIZE, 0x1000, &ram, 2 * KVM_SLOT_MAX_SIZE, RW);
+    expect_slot(slots, 1, range.start + KVM_SLOT_MAX_SIZE, KVM_SLOT_MAX_SIZE, &ram,
+                KVM_SLOT_MAX_SIZE, RW);
+    expect_slot(slots, 2, range.start + 2 * KVM_SLOT_MAX_SIZE, 0x1000, &ram, 2 * KVM_SLOT_MAX_SIZE,
+                RW);
 }
 
-/* ---- from one to the other ------------------------------------------------------------------------ */
+/* ---- from one to the other ---------------------------------------------------------- */
 
 static const FlatRange shadow_before[] = {
     {.start = 0, .end = 0xa0000, .region = &ram_region},
@@ -156,13 +187,18 @@ static void test_first(void)
     g_assert_cmpuint(g_array_index(again, KvmSlot, 2).id, ==, 2);
 }
 
-/* PAM makes 16 KiB of the shadow writable: the slot is split, and nobody may see the hole between. */
+/* PAM makes 16 KiB of the shadow writable: the slot is split, and nobody may see the hole between.
+ */
 static void test_split(void)
 {
     const FlatRange after[] = {
         shadow_before[0],
         {.start = 0xc0000, .end = 0xc4000, .region = &ram_region, .offset = 0xc0000},
-        {.start = 0xc4000, .end = 0x100000, .region = &ram_region, .offset = 0xc4000, .readonly = true},
+        {.start = 0xc4000,
+         .end = 0x100000,
+         .region = &ram_region,
+         .offset = 0xc4000,
+         .readonly = true},
         shadow_before[2],
     };
     g_autoptr(GArray) none = g_array_new(false, false, sizeof(KvmSlot));

@@ -31,9 +31,12 @@ typedef struct Rig {
     bool stop_when_ended;
 } Rig;
 
-/* ---- the device ------------------------------------------------------------------------------ */
+/* ---- the device --------------------------------------------------------------------- */
 
-static uint64_t port_read(void *opaque, uint64_t offset, unsigned size) { return ((Rig *)opaque)->logged; }
+static uint64_t port_read(void *opaque, uint64_t offset, unsigned size)
+{
+    return ((Rig *)opaque)->logged;
+}
 
 static void port_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
@@ -52,7 +55,10 @@ static void port_write(void *opaque, uint64_t offset, uint64_t value, unsigned s
 
 static const RegionOps port_ops = {.read = port_read, .write = port_write};
 
-static uint64_t register_read(void *opaque, uint64_t offset, unsigned size) { return 0x11223344 + offset; }
+static uint64_t register_read(void *opaque, uint64_t offset, unsigned size)
+{
+    return 0x11223344 + offset;
+}
 
 static void register_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
@@ -64,7 +70,7 @@ static void register_write(void *opaque, uint64_t offset, uint64_t value, unsign
 
 static const RegionOps register_ops = {.read = register_read, .write = register_write};
 
-/* ---- the rig ------------------------------------------------------------------------------------- */
+/* ---- the rig ------------------------------------------------------------------------ */
 
 static const uint8_t jump_to_start[] = {0xe9, 0x0d, 0x00}; /* at FFF0h: jmp near 0 */
 
@@ -148,7 +154,7 @@ static bool no_kvm(void)
     return false;
 }
 
-/* ---- programs --------------------------------------------------------------------------------------- */
+/* ---- programs ----------------------------------------------------------------------- */
 
 #define MOV_DX_PORT 0xba, 0x00, 0x05             /* mov dx, 500h */
 #define END 0xb0, 0x00, 0xba, 0x01, 0x05, 0xee   /* mov al, 0; mov dx, 501h; out dx, al */
@@ -163,7 +169,8 @@ static void test_ports(void)
         0xb8, 0x34, 0x12, 0xef,                         /* mov ax, 1234h; out dx, ax */
         0x66, 0xb8, 0x78, 0x56, 0x34, 0x12, 0x66, 0xef, /* mov eax, 12345678h; out dx, eax */
         0xec, 0xee,                                     /* in al, dx; out dx, al */
-        0xbe, 0x00, 0x10, 0xb9, 0x05, 0x00, 0xfc, 0xf3, 0x6e, /* mov si, 1000h; mov cx, 5; cld; rep outsb */
+        0xbe, 0x00, 0x10, 0xb9, 0x05, 0x00,             /* mov si, 1000h; mov cx, 5 */
+        0xfc, 0xf3, 0x6e,                               /* cld; rep outsb */
         0xbf, 0x00, 0x20, 0xb9, 0x03, 0x00, 0xf3, 0x6d, /* mov di, 2000h; mov cx, 3; rep insw */
         END, HALT,
     };
@@ -171,8 +178,9 @@ static void test_ports(void)
         return;
     }
     Rig *rig = RIG(code, "on");
-    const uint64_t expected[] = {logged(0x41, 1), logged(0x1234, 2), logged(0x12345678, 4), logged(3, 1),
-                                 logged('h', 1), logged('e', 1), logged('l', 1), logged('l', 1), logged('o', 1)};
+    const uint64_t expected[] = {logged(0x41, 1), logged(0x1234, 2), logged(0x12345678, 4),
+                                 logged(3, 1),    logged('h', 1),    logged('e', 1),
+                                 logged('l', 1),  logged('l', 1),    logged('o', 1)};
 
     memcpy(region_host(&rig->ram) + 0x1000, "hello", 5);
     rig_start(rig);
@@ -226,8 +234,9 @@ static void test_reset(void)
         0x3c, 0x02, 0x74, 0x13,                         /* cmp al, 2; je end */
         0x2e, 0x0f, 0x01, 0x1e, 0x40, 0x00,             /* lidt [cs:40h]: limit 0 */
         0x0f, 0x20, 0xc0, 0x0c, 0x01, 0x0f, 0x22, 0xc0, /* mov eax, cr0; or al, 1; mov cr0, eax */
-        0xb8, 0x08, 0x00, 0x8e, 0xd8,                   /* mov ax, 8; mov ds, ax: #GP, and no handler */
-        0xb0, 0x2a, 0xba, 0x01, 0x05, 0xee, HALT,       /* end: mov al, 42; mov dx, 501h; out dx, al */
+        0xb8, 0x08, 0x00, 0x8e, 0xd8,                   /* mov ax, 8; mov ds, ax: #GP, no handler */
+        0xb0, 0x2a, 0xba, 0x01, 0x05, 0xee,             /* end: mov al, 42; mov dx, 501h; out */
+        HALT,
     };
     if (no_kvm()) {
         return;
@@ -241,7 +250,7 @@ static void test_reset(void)
     rig_free(rig);
 }
 
-/* Stopped in the middle of a string instruction, registers read, and on: nothing is lost or twice. */
+/* Stopped amid a string instruction, registers read, and on: nothing is lost or comes twice. */
 static void test_stop_start(void)
 {
     static const uint8_t code[] = {
@@ -405,14 +414,14 @@ static void test_eventfd_and_coalescing(void)
     g_assert_cmpuint(count, ==, 1);
     g_assert_cmpuint(rig->logged, ==, 1);
     g_assert_cmphex(rig->log[0], ==, logged(8, 2) | UINT64_C(4) << 40);
-    g_assert_cmpuint(rig->register_writes, ==, 10); /* all of them before the port's exit was served */
+    g_assert_cmpuint(rig->register_writes, ==, 10); /* all before the port's exit was served */
     g_assert_cmpuint(rig->written, ==, 1);
     region_del_eventfd(&rig->ports, event);
     rig_free(rig);
     close(fd);
 }
 
-/* ---- interrupts ---------------------------------------------------------------------------------------- */
+/* ---- interrupts --------------------------------------------------------------------- */
 
 /* The vector's handler ends the run; the main program halts with interrupts on. */
 static const uint8_t interrupt_code[] = {
@@ -456,7 +465,7 @@ static void test_split_extint(void)
     rig_free(rig);
 }
 
-/* Pins of the in-kernel chips, their state, and that a chip that is not programmed yet remembers. */
+/* Pins of the in-kernel chips, their state, and what was set before there were chips. */
 static void test_irqchip_on(void)
 {
     static const uint8_t code[] = {END, HALT}; /* with interrupts off */
@@ -488,7 +497,8 @@ static void test_irqchip_on(void)
 
 static void test_routes(void)
 {
-    const MsiMessage one = {.address = 0xfee00000, .data = 0x4031}, two = {.address = 0xfee00000, .data = 0x4032};
+    const MsiMessage one = {.address = 0xfee00000, .data = 0x4031};
+    const MsiMessage two = {.address = 0xfee00000, .data = 0x4032};
     GError *err = NULL;
 
     if (no_kvm()) {
@@ -518,7 +528,8 @@ static void test_routes(void)
 
 static void test_refusals(void)
 {
-    const char *const bad_mode[] = {"kernel-irqchip", "maybe", NULL}, *const bad_name[] = {"colour", "red", NULL};
+    const char *const bad_mode[] = {"kernel-irqchip", "maybe", NULL};
+    const char *const bad_name[] = {"colour", "red", NULL};
     GError *err = NULL;
     Vm *vm = vm_new(NULL);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * LD_PRELOAD: how long a VMM stays in user space between two KVM_RUN of a thread. Times of the TSC go
- * into a histogram, whose median is written to the file that BETWEEN_RUNS names at the 'count'-th call
- * (BETWEEN_COUNT). System calls in between count; interruptions by the host do not move a median.
+ * LD_PRELOAD: how long a VMM stays in user space between two KVM_RUN of a thread. Times of the TSC
+ * go into a histogram, whose median is written to the file that BETWEEN_RUNS names at the
+ * 'count'-th call (BETWEEN_COUNT). System calls in between count; interruptions by the host do not
+ * move a median.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -13,7 +14,7 @@
 #include <stdlib.h>
 #include <x86intrin.h>
 
-#define STEP 8     /* TSC cycles a bin */
+#define STEP 8 /* TSC cycles a bin */
 #define BINS 8192
 
 static unsigned histogram[BINS];
