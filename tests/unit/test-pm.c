@@ -510,6 +510,58 @@ static void test_description(void)
     chipset_teardown(&c);
 }
 
+/* ---- any guest ------------------------------------------------------------------------------- */
+
+static unsigned any_port(void)
+{
+    static const struct {
+        uint16_t first, count;
+    } blocks[] = {{0xcf8, 8}, {PM, 64},     {GPE, 4},     {PCIHP, 24}, {CPUHP, 32},
+                  {SMB, 16},  {0xb2, 2},    {0xc000, 16}, {0, 0xffff}};
+    unsigned b = g_test_rand_int_range(0, G_N_ELEMENTS(blocks));
+
+    return blocks[b].first + g_test_rand_int_range(0, blocks[b].count);
+}
+
+/* Random accesses to everything here, with a state saved and loaded now and then. */
+static void test_any_guest(void)
+{
+    static const uint8_t functions[] = {0, SLOT_BRIDGE, SLOT_PM, PCI_DEVFN(5, 0)};
+    GError *err = NULL;
+    Chipset c;
+
+    pm_setup(&c);
+    acpi_cpuhp_set_cpus(piix4_pm_cpu_hotplug(c.pm), cpus, G_N_ELEMENTS(cpus));
+    add_testdev(&c, PCI_DEVFN(5, 0), 0, false);
+    for (unsigned i = 0; i < 30000; i++) {
+        unsigned size = 1u << g_test_rand_int_range(0, 3), what = g_test_rand_int_range(0, 16);
+        uint32_t value = g_test_rand_bit() ? (uint32_t)g_test_rand_int() : 1u << (i % 32);
+
+        if (what < 4) {
+            unsigned devfn = functions[g_test_rand_int_range(0, G_N_ELEMENTS(functions))];
+
+            config_write(&c, devfn, g_test_rand_int_range(0, 256), size, value);
+        } else if (what < 10) {
+            out(&c, any_port(), size, value);
+        } else if (what < 14) {
+            in(&c, any_port(), size);
+        } else if (what == 14) {
+            mem_write(&c, value, size, value);
+            advance(&c, (int64_t)value);
+        } else if (i % 16 == 0) {
+            g_autoptr(GByteArray) state = g_byte_array_new();
+
+            state_save_vm(c.vm, state);
+            g_assert_true(state_load_vm(c.vm, state->data, state->len, &err));
+            g_assert_no_error(err);
+        }
+        if (i % 4096 == 0) {
+            chipset_reset(&c);
+        }
+    }
+    chipset_teardown(&c);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -525,5 +577,6 @@ int main(int argc, char **argv)
     g_test_add_func("/pm/smbus", test_smbus);
     g_test_add_func("/pm/state", test_state);
     g_test_add_func("/pm/description", test_description);
+    g_test_add_func("/pm/any-guest", test_any_guest);
     return g_test_run();
 }
