@@ -5,6 +5,7 @@
 #include <linux/kvm.h>
 
 #include "accel/x86/cpu_config.h"
+#include "accel/x86/cpu_state.h"
 #include "util/trace.h"
 
 #define CR0_ET 0x10u
@@ -241,6 +242,7 @@ static bool x86_cpu_realize(Device *dev, GError **err)
     }
     cpu_reset_state(cpu);
     dev->state_instance = (int)cpu->index;
+    cpu_state_register(cpu);
     return true;
 }
 
@@ -349,6 +351,7 @@ DEVICE_TYPE(x86_cpu) = {
     .size = sizeof(Cpu),
     .abstract = true,
     .props = x86_cpu_props,
+    .state = &cpu_state_desc,
     .init = x86_cpu_init,
     .finalize = x86_cpu_finalize,
     .realize = x86_cpu_realize,

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The sections "cpu_common" and "cpu" of the stream. */
+#ifndef ACCEL_X86_CPU_STATE_H
+#define ACCEL_X86_CPU_STATE_H
+
+#include "accel/x86/cpu.h"
+
+extern const StateDesc cpu_state_desc, cpu_common_state_desc;
+/* Adds "cpu_common"; "cpu" is the type's own table. */
+void cpu_state_register(Cpu *cpu);
+
+#endif
