@@ -367,6 +367,25 @@ bool isa_dma_write(IsaBus *bus, unsigned channel, const void *buf, uint32_t pos,
     return s && transfer_memory(s, n, (uint8_t *)(uintptr_t)buf, pos, len, true);
 }
 
+/* ---- the board's side ------------------------------------------------------------------------ */
+
+bool isa_dma_create_pair(IsaBus *bus, GError **err)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        Device *dev = device_new(bus->bus.obj.vm, "i8257");
+        IsaDma *s = container_of(dev, IsaDma, isa.dev);
+
+        s->dshift = (int32_t)i;
+        s->base = i ? 0xc0 : 0x00;
+        s->page_base = i ? 0x88 : 0x80;
+        s->pageh_base = -1;
+        if (!device_realize_board(dev, NULL, &bus->bus, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* ---- lifecycle ------------------------------------------------------------------------------------------------ */
 
 static bool dma_realize(Device *dev, GError **err)

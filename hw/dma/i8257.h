@@ -24,6 +24,9 @@ typedef uint32_t IsaDmaTransfer(void *opaque, unsigned channel, uint32_t pos, ui
 
 typedef enum IsaDmaDirection { ISA_DMA_VERIFY, ISA_DMA_TO_MEMORY, ISA_DMA_FROM_MEMORY, ISA_DMA_ILLEGAL } IsaDmaDirection;
 
+/* The board's side: both controllers of a PC/AT, with page registers at 80h and no high ones. */
+bool isa_dma_create_pair(IsaBus *bus, GError **err);
+
 /* False when the bus has no controller for it. fn NULL gives the channel back. */
 bool isa_dma_register(IsaBus *bus, unsigned channel, IsaDmaTransfer *fn, void *opaque);
 /* DREQ on and off. */

@@ -33,6 +33,7 @@ typedef struct PcMachine {
     Irq gsi[PC_NUM_GSIS];            /* inputs: one for each line of the interrupt controllers */
     Irq *pic_in[ISA_NUM_IRQS];       /* 8259 inputs; number 2 is the cascade */
     Device *ioapic, *rtc, *hpet_dev, *pit_dev, *ide;
+    Device *fdc;
     PciDevice *pm;                   /* NULL without ACPI */
 } PcMachine;
 

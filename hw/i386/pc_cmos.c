@@ -4,6 +4,7 @@
  * with the additions that SeaBIOS knows (its src/hw/rtc.h names them).
  */
 #include "block/block.h"
+#include "hw/block/fdc.h"
 #include "hw/i386/pc.h"
 #include "hw/timer/mc146818rtc.h"
 
@@ -62,10 +63,24 @@ static void fill_boot_order(PcMachine *pc)
     rtc_set_cmos(pc->rtc, CMOS_BOOT_FLAGS, (uint8_t)(codes[2] << 4 | 0)); /* signature is checked */
 }
 
+/* Types of A: and B:, and how many there are. */
+static void fill_floppies(PcMachine *pc)
+{
+    uint8_t a = fdc_cmos_type(fdc_drive_type(pc->fdc, 0)), b = fdc_cmos_type(fdc_drive_type(pc->fdc, 1));
+    unsigned count = (a != 0) + (b != 0);
+    uint8_t equipment = 0x06; /* FPU, PS/2 mouse */
+
+    if (count) {
+        equipment |= (uint8_t)(0x01 | (count - 1) << 6);
+    }
+    rtc_set_cmos(pc->rtc, CMOS_FLOPPY_TYPES, (uint8_t)(a << 4 | b));
+    rtc_set_cmos(pc->rtc, CMOS_EQUIPMENT, equipment);
+}
+
 void pc_fill_cmos(PcMachine *pc)
 {
     fill_memory(pc);
     fill_boot_order(pc);
     rtc_set_cmos(pc->rtc, CMOS_CPU_COUNT, (uint8_t)(pc->info.n_cpus - 1));
-    rtc_set_cmos(pc->rtc, CMOS_EQUIPMENT, 0x06); /* FPU, PS/2 mouse; floppies are added by their controller */
+    fill_floppies(pc);
 }

@@ -44,6 +44,7 @@ static bool make_rtc(PcMachine *pc, GError **err)
 
     pc->rtc = device_new(pc->machine.vm, "mc146818rtc");
     rtc_set_source(pc->rtc, &source);
+    object_set_uint(pc->rtc, "base_year", 0);
     if (!device_realize_board(pc->rtc, "rtc", &pc->isa->bus, err)) {
         return false;
     }
@@ -103,5 +104,5 @@ bool pc_create_isa_devices(PcMachine *pc, GError **err)
     return make_hpet(pc, err) && make_rtc(pc, err) && make_pit(pc, err) &&
            make_ports(pc, "isa-serial", c->serial_ids, c->n_serials, 4, err) &&
            make_ports(pc, "isa-parallel", c->parallel_ids, c->n_parallels, 3, err) &&
-           (!type_find("isa-fdc") || make(pc, "isa-fdc", err)) && make(pc, "i8042", err) && make(pc, "port92", err);
+           (pc->fdc = make(pc, "isa-fdc", err)) && make(pc, "i8042", err) && make(pc, "port92", err);
 }

@@ -10,6 +10,7 @@
  * Not done: everything else of function 0 is stored without effect (ISA timing, DMA and chip select
  * registers, MSTAT, the SMI registers that the PIIX4 of this machine has too).
  */
+#include "hw/dma/i8257.h"
 #include "hw/isa/piix3.h"
 
 #include "util/trace.h"
@@ -122,7 +123,7 @@ static bool piix3_realize(Device *dev, GError **err)
     region_set_owner(&p->reset_port, dev);
     region_add_overlap(bus->io, RESET_PORT, &p->reset_port, 1); /* over CONFIG_ADDRESS */
     pci_bus_set_irqs(bus, piix3_set_irq, piix3_map_irq, p, PIRQ_LINES);
-    return true;
+    return isa_dma_create_pair(p->isa, err);
 }
 
 static void piix3_unrealize(Device *dev)
