@@ -480,8 +480,10 @@ static void write_dor(Fdc *s, uint8_t value)
         soft_reset(s, true);
         s->dsr &= ~DSR_SWRESET;
     } else if (!(value & DOR_NRESET) && (s->dor & DOR_NRESET)) {
-        fdc_abort_transfer(s); /* stays in reset until the bit is set */
-        fdc_to_command_phase(s);
+        if (s->phase == PHASE_EXECUTION) { /* a result stays readable, as in QEMU */
+            fdc_abort_transfer(s);
+            fdc_to_command_phase(s);
+        }
     }
     s->cur_drv = value & DOR_SELMASK;
     s->dor = value;
@@ -529,7 +531,7 @@ static uint64_t fdc_read(void *opaque, uint64_t offset, unsigned size)
     case REG_DIR: {
         FdcDrive *drive = fdc_current(s);
 
-        value = drive->dev && (!fdc_drive_inserted(drive) || drive->media_changed) ? DIR_DSKCHG : 0;
+        value = !fdc_drive_inserted(drive) || drive->media_changed ? DIR_DSKCHG : 0;
         break;
     }
     }

@@ -157,12 +157,9 @@ static void fill_buffer(I8042 *s)
 
 static void set_pending(I8042 *s, uint8_t bit, bool on)
 {
-    if (on) {
-        s->pending |= bit;
-        fill_buffer(s);
-    } else {
-        s->pending &= ~bit;
-    }
+    s->pending = on ? s->pending | bit : s->pending & ~bit;
+    /* A device's line falls between two of its bytes: the other one's turn. */
+    fill_buffer(s);
 }
 
 static void device_input(void *opaque, unsigned n, int level)

@@ -52,7 +52,7 @@ typedef struct Ps2Mouse {
 
 /* ---- packets ---------------------------------------------------------------------------------- */
 
-/* The movement that is waiting, as far as it fits a packet; taken off when the packet was queued. */
+/* The movement that is waiting, as far as it fits a packet; taken off by send_packet. */
 static unsigned make_packet(const Ps2Mouse *s, uint8_t packet[4], int *dx, int *dy, int *dz)
 {
     *dx = CLAMP(s->dx, -127, 127);
@@ -75,13 +75,6 @@ static unsigned make_packet(const Ps2Mouse *s, uint8_t packet[4], int *dx, int *
     }
 }
 
-static void packet_sent(Ps2Mouse *s, int dx, int dy, int dz)
-{
-    s->dx -= dx;
-    s->dy -= dy;
-    s->dz = s->type == TYPE_PLAIN ? 0 : s->dz - dz;
-}
-
 static bool send_packet(Ps2Mouse *s)
 {
     uint8_t packet[4];
@@ -91,7 +84,9 @@ static bool send_packet(Ps2Mouse *s)
     if (!ps2_queue_event(&s->ps2, packet, n)) {
         return false;
     }
-    packet_sent(s, dx, dy, dz);
+    s->dx -= dx;
+    s->dy -= dy;
+    s->dz = s->type == TYPE_PLAIN ? 0 : s->dz - dz;
     return true;
 }
 
@@ -120,9 +115,10 @@ void ps2_mouse_event(Device *dev, int dx, int dy, int dz, uint8_t buttons)
 
 /* ---- commands --------------------------------------------------------------------------------------- */
 
+/* Answers queue behind what is there, movement included; only the keyboard has a place for replies. */
 static void reply(Ps2Mouse *s, uint8_t byte)
 {
-    ps2_queue_reply(&s->ps2, &byte, 1);
+    ps2_queue_event(&s->ps2, &byte, 1);
 }
 
 static uint8_t status_byte(const Ps2Mouse *s)
@@ -136,17 +132,6 @@ static void mouse_defaults(Ps2Mouse *s)
     s->sample_rate = 100;
     s->resolution = 2;
     s->status = 0;
-}
-
-/* The answer is the packet itself, after the acknowledgement. */
-static void mouse_poll(Ps2Mouse *s)
-{
-    uint8_t bytes[5] = {REPLY_ACK};
-    int dx, dy, dz;
-    unsigned n = make_packet(s, bytes + 1, &dx, &dy, &dz);
-
-    ps2_queue_reply(&s->ps2, bytes, n + 1);
-    packet_sent(s, dx, dy, dz);
 }
 
 static void mouse_command(Ps2Mouse *s, uint8_t value)
@@ -183,17 +168,18 @@ static void mouse_command(Ps2Mouse *s, uint8_t value)
     case AUX_GET_TYPE: {
         const uint8_t bytes[] = {REPLY_ACK, s->type};
 
-        ps2_queue_reply(&s->ps2, bytes, sizeof bytes);
+        ps2_queue_event(&s->ps2, bytes, sizeof bytes);
         return;
     }
     case AUX_GET_STATUS: {
         const uint8_t bytes[] = {REPLY_ACK, status_byte(s), s->resolution, s->sample_rate};
 
-        ps2_queue_reply(&s->ps2, bytes, sizeof bytes);
+        ps2_queue_event(&s->ps2, bytes, sizeof bytes);
         return;
     }
     case AUX_POLL:
-        mouse_poll(s);
+        reply(s, REPLY_ACK);
+        send_packet(s);
         return;
     case AUX_RESET: {
         static const uint8_t bytes[] = {REPLY_ACK, REPLY_POWER_ON, TYPE_PLAIN};
@@ -203,7 +189,7 @@ static void mouse_command(Ps2Mouse *s, uint8_t value)
         s->detect_state = 0;
         s->wrap = 0;
         ps2_queue_clear(&s->ps2);
-        ps2_queue_reply(&s->ps2, bytes, sizeof bytes);
+        ps2_queue_event(&s->ps2, bytes, sizeof bytes);
         return;
     }
     default:
@@ -283,21 +269,6 @@ static bool mouse_post_load(void *obj, unsigned version, GError **err)
     return ps2_queue_check(&s->ps2, err);
 }
 
-static bool mouse_reply_needed(void *obj) { return ps2_reply_pending(&((Ps2Mouse *)obj)->ps2); }
-
-static const StateField mouse_reply_fields[] = {
-    STATE_I32(Ps2Mouse, ps2.queue.cwptr, .name = "parent_obj.queue.cwptr", .max = PS2_BUFFER_SIZE - 1),
-    {}
-};
-static const StateDesc mouse_reply_state = {
-    .name = "ps2mouse/command_reply_queue",
-    .version = 0,
-    .min_version = 0,
-    .needed = mouse_reply_needed,
-    .fields = mouse_reply_fields,
-};
-static const StateDesc *const mouse_subsections[] = {&mouse_reply_state, NULL};
-
 static const StateField mouse_fields[] = {
     STATE_STRUCT(Ps2Mouse, ps2, &ps2_common_state, .name = "parent_obj"),
     STATE_U8(Ps2Mouse, status, .name = "mouse_status"),
@@ -317,7 +288,6 @@ static const StateDesc mouse_state = {
     .version = 2,
     .min_version = 2,
     .fields = mouse_fields,
-    .subsections = mouse_subsections,
     .pre_load = mouse_pre_load,
     .post_load = mouse_post_load,
 };

@@ -314,9 +314,6 @@ static void timer_write_comparator(HpetTimer *t, uint32_t value, bool high)
 {
     uint64_t (*set)(uint64_t old, uint32_t half) = high ? set_high : set_low;
 
-    if (high && is_32bit(t)) {
-        return;
-    }
     if (!is_periodic(t) || (t->config & TN_SETVAL)) {
         t->cmp = set(t->cmp, value);
     }
