@@ -42,20 +42,23 @@ char *device_fw_path(Device *dev)
     return g_string_free(path, FALSE);
 }
 
-/* The device's bootindex, -1 when it has none. */
+/* A number property's value, -1 when there is none. */
+static int64_t number(Device *dev, const char *name)
+{
+    json_object *value = type_property(dev->obj.type, name) ? object_get(&dev->obj, name, NULL) : NULL;
+    int64_t n = value ? json_object_get_int64(value) : -1;
+
+    json_object_put(value);
+    return n;
+}
+
+/* The device's bootindex, -1 when it has none. Those of floppy drives are the controller's. */
 static int64_t boot_index(Device *dev)
 {
-    json_object *value;
-    int64_t index = -1;
-
-    if (type_property(dev->obj.type, "bootindex")) {
-        value = object_get(&dev->obj, "bootindex", NULL);
-        if (value) {
-            index = json_object_get_int64(value);
-            json_object_put(value);
-        }
+    if (object_is_a(dev, "floppy")) {
+        return number(dev->bus->owner, number(dev, "unit") ? "bootindexB" : "bootindexA");
     }
-    return index;
+    return number(dev, "bootindex");
 }
 
 bool boot_order_build(Vm *vm, const GPtrArray *option_roms, bool strict, GString *out, GError **err)
