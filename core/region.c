@@ -330,6 +330,7 @@ static void address_space_update(AddressSpace *as)
     FlatView *view = flatten(as->root);
     if (!same_view(old, view)) {
         trace(region_publish, "%s: %u ranges", as->name, view->count);
+        __atomic_store_n(&as->generation, as->generation + 1, __ATOMIC_RELEASE);
         rcu_set_pointer(&as->view, view);
         for (GSList *l = as->listeners; l; l = l->next) {
             MemoryListener *listener = l->data;

@@ -172,6 +172,7 @@ typedef struct AddressSpace {
     const char *name;        /* "memory", "I/O" */
     Region *root;
     FlatView *view;          /* RCU */
+    uint64_t generation;     /* counts views; changed before a new one is published */
     GSList *listeners;       /* MemoryListener * */
     bool is_io;              /* ports: unassigned reads are silent */
 } AddressSpace;

@@ -191,6 +191,7 @@ static inline bool access_once(AddressSpace *as, uint64_t addr, unsigned size, u
     AccessResult result = ACCESS_FAILED;
 
     rcu_read_lock();
+    const uint64_t generation = __atomic_load_n(&as->generation, __ATOMIC_ACQUIRE);
     const FlatRange *range = flat_view_find(rcu_dereference(as->view), addr);
     if (range && piece_size(range, addr, size) == size) {
         result = access_piece(as, range, addr, size, value, is_write);
@@ -200,8 +201,19 @@ static inline bool access_once(AddressSpace *as, uint64_t addr, unsigned size, u
     }
     rcu_read_unlock();
     if (result == ACCESS_NEEDS_LOCK) {
+        bool ok;
+
         vm_lock(as->vm);
-        bool ok = access_once(as, addr, size, value, is_write);
+        if (as->generation == generation) { /* still the map, and the lock keeps it */
+            rcu_read_lock();
+            ok = access_piece(as, range, addr, size, value, is_write) == ACCESS_OK;
+            rcu_read_unlock();
+            if (!ok && !is_write) {
+                *value = as->is_io ? all_ones(size) : 0;
+            }
+        } else {
+            ok = access_once(as, addr, size, value, is_write);
+        }
         vm_unlock(as->vm);
         return ok;
     }
