@@ -166,7 +166,7 @@ void kvm_io_start(KvmAccel *kvm);
 void kvm_io_stop(KvmAccel *kvm);
 /* Finds the ring, once there are a zone and a vCPU whose mapping shows it. */
 void kvm_coalesced_start(KvmAccel *kvm);
-/* Carries out the writes that the kernel collected. Takes the VM lock. */
+/* Carries out the writes that the kernel collected. VM lock. */
 void kvm_coalesced_drain(KvmAccel *kvm);
 static inline bool kvm_coalesced_pending(const KvmAccel *kvm)
 {

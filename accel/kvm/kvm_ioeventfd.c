@@ -31,12 +31,9 @@ void kvm_coalesced_drain(KvmAccel *kvm)
     struct kvm_coalesced_mmio_ring *ring = kvm->ring;
     const uint32_t max = (uint32_t)RING_SIZE;
     Vm *vm = kvm->accel.vm;
-    const bool locked = vm_locked(vm);
 
-    if (!locked) {
-        vm_lock(vm);
-    }
-    while (ring->first < max && ring->first != __atomic_load_n(&ring->last, __ATOMIC_ACQUIRE)) {
+    while (ring && ring->first < max &&
+           ring->first != __atomic_load_n(&ring->last, __ATOMIC_ACQUIRE)) {
         const struct kvm_coalesced_mmio *write = &ring->coalesced_mmio[ring->first];
         AddressSpace *as = write->pio == 1 ? &vm->io : &vm->memory;
         const unsigned len = write->len;
@@ -46,10 +43,11 @@ void kvm_coalesced_drain(KvmAccel *kvm)
         memcpy(data, write->data, sizeof data);
         /* Free before it is acted on: what the write causes may drain, too. */
         __atomic_store_n(&ring->first, (ring->first + 1) % max, __ATOMIC_RELEASE);
-        address_space_write(as, addr, data, MIN(len, 8));
-    }
-    if (!locked) {
-        vm_unlock(vm);
+        if (len == 1 || len == 2 || len == 4) {
+            address_space_store(as, addr, len, load_le(data, len));
+        } else {
+            address_space_write(as, addr, data, MIN(len, 8));
+        }
     }
 }
 

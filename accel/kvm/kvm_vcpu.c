@@ -127,10 +127,35 @@ static bool run_once(KvmVcpu *vcpu, uint32_t obstacles, int *result)
                          0)) {
         acknowledge(vcpu->kvm);
     }
-    if (__builtin_expect(kvm_coalesced_pending(vcpu->kvm), 0)) {
-        kvm_coalesced_drain(vcpu->kvm);
-    }
     return true;
+}
+
+/*
+ * Writes that the kernel collected come before this exit. When there are some, one holding of the
+ * lock serves both: the usual case is the index of a register and then its data.
+ */
+static inline void after_run(KvmVcpu *vcpu, bool exited)
+{
+    KvmAccel *kvm = vcpu->kvm;
+
+    if (__builtin_expect(!kvm_coalesced_pending(kvm), 1)) {
+        if (__builtin_expect(exited, 1)) {
+            kvm_vcpu_exit(vcpu);
+        }
+        return;
+    }
+    const bool access = exited && (vcpu->run->exit_reason == KVM_EXIT_IO ||
+                                   vcpu->run->exit_reason == KVM_EXIT_MMIO);
+
+    vm_lock(kvm->accel.vm);
+    kvm_coalesced_drain(kvm);
+    if (access) {
+        kvm_vcpu_exit(vcpu);
+    }
+    vm_unlock(kvm->accel.vm);
+    if (exited && !access) {
+        kvm_vcpu_exit(vcpu);
+    }
 }
 
 /*
@@ -148,9 +173,7 @@ static bool finish_instruction(KvmVcpu *vcpu)
         }
         set_immediate_exit(vcpu, 0);
         vcpu->unfinished = error == 0;
-        if (vcpu->unfinished) {
-            kvm_vcpu_exit(vcpu);
-        }
+        after_run(vcpu, error == 0);
     }
     return true;
 }
@@ -364,8 +387,9 @@ static void run_loop(KvmVcpu *vcpu)
             after_run_off(vcpu);
         }
         vcpu->unfinished = error == 0;
+        after_run(vcpu, error == 0);
         if (__builtin_expect(error == 0, 1)) {
-            kvm_vcpu_exit(vcpu);
+            continue;
         } else if (error == EINTR || error == EAGAIN) {
             set_immediate_exit(vcpu, 0);
         } else {
@@ -554,9 +578,7 @@ void kvm_cpus_stop(Accel *accel)
         futex_wait(&kvm->acks, acks);
     }
     vm_lock(accel->vm);
-    if (kvm_coalesced_pending(kvm)) {
-        kvm_coalesced_drain(kvm);
-    }
+    kvm_coalesced_drain(kvm);
 }
 
 void kvm_cpus_reset(Accel *accel)
