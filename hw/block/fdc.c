@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * isa-fdc: floppy disk controller (Intel 82078, datasheet 290475) with two drives, ports 3f1h-3f5h and
- * 3f7h, IRQ 6, DMA channel 2. fdc_internal.h tells how its phases work.
+ * isa-fdc: floppy disk controller (Intel 82078, datasheet 290475) with two drives, ports 3f1h-3f5h
+ * and 3f7h, IRQ 6, DMA channel 2. fdc_internal.h tells how its phases work.
  *
  * As QEMU 7.2: commands complete at once but for READ ID (20 ms) and what waits for the medium;
  * deleted data is not supported; sectors are 512 bytes whatever size code the guest names.
@@ -13,7 +13,16 @@
 #include "util/trace.h"
 
 /* Offsets of the registers. */
-enum { REG_SRB = 1, REG_DOR, REG_TDR, REG_MSR, REG_FIFO, REG_DIR = 7, REG_DSR = REG_MSR, REG_CCR = REG_DIR };
+enum {
+    REG_SRB = 1,
+    REG_DOR,
+    REG_TDR,
+    REG_MSR,
+    REG_FIFO,
+    REG_DIR = 7,
+    REG_DSR = REG_MSR,
+    REG_CCR = REG_DIR
+};
 
 #define SRA_NDRV2 0x40
 #define SRA_INTPEND 0x80
@@ -30,7 +39,7 @@ enum { REG_SRB = 1, REG_DOR, REG_TDR, REG_MSR, REG_FIFO, REG_DIR = 7, REG_DSR = 
 #define CONFIG_DEFAULT 0x60 /* implied seeks, no FIFO */
 #define READ_ID_NS (NSEC_PER_SEC / 50)
 
-/* ---- interrupt ---------------------------------------------------------------------------- */
+/* ---- interrupt --------------------------------------------------------------------- */
 
 void fdc_raise_irq(Fdc *s)
 {
@@ -50,7 +59,7 @@ static void lower_irq(Fdc *s)
     }
 }
 
-/* ---- phases ---------------------------------------------------------------------------------- */
+/* ---- phases ------------------------------------------------------------------------ */
 
 void fdc_to_command_phase(Fdc *s)
 {
@@ -90,8 +99,8 @@ void fdc_stop_transfer(Fdc *s, uint8_t status0, uint8_t status1, uint8_t status2
     s->fifo[4] = drive->head;
     s->fifo[5] = drive->sect;
     s->fifo[6] = SECTOR_SIZE_CODE;
-    trace(fdc_result, "st0 0x%02x st1 0x%02x track %u head %u sector %u", s->status0, status1, drive->track,
-          drive->head, drive->sect);
+    trace(fdc_result, "st0 0x%02x st1 0x%02x track %u head %u sector %u", s->status0, status1,
+          drive->track, drive->head, drive->sect);
     fdc_to_result_phase(s, 7);
     fdc_raise_irq(s);
 }
@@ -116,7 +125,7 @@ static void soft_reset(Fdc *s, bool interrupt)
     }
 }
 
-/* ---- commands: parameters are in fifo[1]... ------------------------------------------------------ */
+/* ---- commands: parameters are in fifo[1]... ---------------------------------------- */
 
 static FdcDrive *select_drive(Fdc *s)
 {
@@ -136,13 +145,34 @@ static void cmd_invalid(Fdc *s)
     result_byte(s, SR0_INVCMD);
 }
 
-static void cmd_read(Fdc *s) { fdc_start_transfer(s, DIR_READ); }
-static void cmd_write(Fdc *s) { fdc_start_transfer(s, DIR_WRITE); }
-static void cmd_verify(Fdc *s) { fdc_start_transfer(s, DIR_VERIFY); }
-static void cmd_scan_equal(Fdc *s) { fdc_start_transfer(s, DIR_SCAN_EQUAL); }
-static void cmd_scan_low(Fdc *s) { fdc_start_transfer(s, DIR_SCAN_LOW); }
-static void cmd_scan_high(Fdc *s) { fdc_start_transfer(s, DIR_SCAN_HIGH); }
-static void cmd_format(Fdc *s) { fdc_start_format(s); }
+static void cmd_read(Fdc *s)
+{
+    fdc_start_transfer(s, DIR_READ);
+}
+static void cmd_write(Fdc *s)
+{
+    fdc_start_transfer(s, DIR_WRITE);
+}
+static void cmd_verify(Fdc *s)
+{
+    fdc_start_transfer(s, DIR_VERIFY);
+}
+static void cmd_scan_equal(Fdc *s)
+{
+    fdc_start_transfer(s, DIR_SCAN_EQUAL);
+}
+static void cmd_scan_low(Fdc *s)
+{
+    fdc_start_transfer(s, DIR_SCAN_LOW);
+}
+static void cmd_scan_high(Fdc *s)
+{
+    fdc_start_transfer(s, DIR_SCAN_HIGH);
+}
+static void cmd_format(Fdc *s)
+{
+    fdc_start_format(s);
+}
 
 /* An image has no deleted address marks. */
 static void cmd_deleted(Fdc *s)
@@ -182,7 +212,8 @@ static void cmd_seek_out(Fdc *s)
 {
     FdcDrive *drive = select_drive(s);
 
-    fdc_drive_seek(drive, drive->head, drive->track - MIN(drive->track, s->fifo[2]), drive->sect, true);
+    fdc_drive_seek(drive, drive->head, drive->track - MIN(drive->track, s->fifo[2]), drive->sect,
+                   true);
     seek_done(s);
 }
 
@@ -218,8 +249,8 @@ static void cmd_sense_drive(Fdc *s)
 
     drive->head = (s->fifo[1] >> 2) & 1;
     /* Write protect, track 0, head, drive; ready and two-sided are always there. */
-    result_byte(s, (drive->read_only ? 0x40 : 0) | (drive->track == 0 ? 0x10 : 0) | drive->head << 2 |
-                       s->cur_drv | 0x28);
+    result_byte(s, (drive->read_only ? 0x40 : 0) | (drive->track == 0 ? 0x10 : 0) |
+                       drive->head << 2 | s->cur_drv | 0x28);
 }
 
 static void read_id_timer(void *opaque)
@@ -266,7 +297,10 @@ static void cmd_configure(Fdc *s)
     fdc_to_command_phase(s);
 }
 
-static void cmd_option(Fdc *s) { fdc_to_command_phase(s); }
+static void cmd_option(Fdc *s)
+{
+    fdc_to_command_phase(s);
+}
 
 static void cmd_powerdown(Fdc *s)
 {
@@ -312,21 +346,23 @@ static void cmd_dumpreg(Fdc *s)
     fdc_to_result_phase(s, sizeof result);
 }
 
-static void cmd_version(Fdc *s) { result_byte(s, 0x90); }
-static void cmd_part_id(Fdc *s) { result_byte(s, 0x41); }
+static void cmd_version(Fdc *s)
+{
+    result_byte(s, 0x90);
+}
+static void cmd_part_id(Fdc *s)
+{
+    result_byte(s, 0x41);
+}
 
 static void cmd_save(Fdc *s)
 {
     FdcDrive *drive = fdc_current(s);
     const uint8_t result[15] = {
-        [2] = s->drives[0].track,
-        [3] = s->drives[1].track,
-        [6] = s->timer0,
-        [7] = s->timer1,
-        [8] = drive->last_sect,
-        [9] = s->lock << 7 | drive->perpendicular << 2,
-        [10] = s->config,
-        [11] = s->precomp_trk,
+        [2] = s->drives[0].track, [3] = s->drives[1].track,
+        [6] = s->timer0,          [7] = s->timer1,
+        [8] = drive->last_sect,   [9] = s->lock << 7 | drive->perpendicular << 2,
+        [10] = s->config,         [11] = s->precomp_trk,
         [12] = s->pwrd,
     };
 
@@ -402,7 +438,7 @@ static const Command *find_command(uint8_t value)
     return c;
 }
 
-/* ---- the data register ------------------------------------------------------------------------------ */
+/* ---- the data register ------------------------------------------------------------- */
 
 static void command_byte(Fdc *s, uint8_t value)
 {
@@ -467,7 +503,7 @@ static uint8_t fifo_read(Fdc *s)
     return value;
 }
 
-/* ---- the other registers --------------------------------------------------------------------------------- */
+/* ---- the other registers ----------------------------------------------------------- */
 
 static void write_dor(Fdc *s, uint8_t value)
 {
@@ -595,7 +631,7 @@ static const RegionOps fdc_ops2 = {
     .impl = {.min_size = 1, .max_size = 1},
 };
 
-/* ---- lifecycle -------------------------------------------------------------------------------------------- */
+/* ---- lifecycle --------------------------------------------------------------------- */
 
 static void fdc_run_state(void *opaque, bool running, RunState state)
 {
@@ -618,7 +654,8 @@ static bool fdc_realize(Device *dev, GError **err)
     Fdc *s = container_of(dev, Fdc, isa.dev);
 
     if (s->fallback == FLOPPY_AUTO) {
-        return error_set(err, "isa-fdc: fallback=auto: name the type of an empty drive (144, 288, 120 or none)");
+        return error_set(
+            err, "isa-fdc: fallback=auto: name the type of an empty drive (144, 288, 120 or none)");
     }
     s->num_floppies = FDC_DRIVES;
     s->config = CONFIG_DEFAULT;
@@ -665,18 +702,20 @@ static void fdc_reset(Device *dev)
 
 static const Property fdc_props[] = {
     PROP_U32("iobase", Fdc, iobase, .def = 0x3f0, .max = 0xfff8, .help = "first I/O port"),
-    PROP_U32("irq", Fdc, irq_number, .def = 6, .max = ISA_NUM_IRQS - 1, .help = "ISA interrupt line"),
+    PROP_U32("irq", Fdc, irq_number, .def = 6, .max = ISA_NUM_IRQS - 1,
+             .help = "ISA interrupt line"),
     PROP_U32("dma", Fdc, dma, .def = 2, .max = ISA_DMA_CHANNELS - 1, .help = "ISA DMA channel"),
-    PROP_ENUM("fdtypeA", Fdc, fdtype[0], .def = FLOPPY_AUTO, .values = floppy_type_names, .help = "type of drive A:"),
-    PROP_ENUM("fdtypeB", Fdc, fdtype[1], .def = FLOPPY_AUTO, .values = floppy_type_names, .help = "type of drive B:"),
+    PROP_ENUM("fdtypeA", Fdc, fdtype[0], .def = FLOPPY_AUTO, .values = floppy_type_names,
+              .help = "type of drive A:"),
+    PROP_ENUM("fdtypeB", Fdc, fdtype[1], .def = FLOPPY_AUTO, .values = floppy_type_names,
+              .help = "type of drive B:"),
     PROP_ENUM("fallback", Fdc, fallback, .def = FLOPPY_288, .values = floppy_type_names,
               .help = "type of a drive whose medium does not tell"),
-    PROP_I32("bootindexA", Fdc, bootindex[0], .def = (uint64_t)-1, .min = (uint64_t)-1, .max = INT32_MAX,
-             .help = "place of drive A: in the boot order"),
-    PROP_I32("bootindexB", Fdc, bootindex[1], .def = (uint64_t)-1, .min = (uint64_t)-1, .max = INT32_MAX,
-             .help = "place of drive B: in the boot order"),
-    {}
-};
+    PROP_I32("bootindexA", Fdc, bootindex[0], .def = (uint64_t)-1, .min = (uint64_t)-1,
+             .max = INT32_MAX, .help = "place of drive A: in the boot order"),
+    PROP_I32("bootindexB", Fdc, bootindex[1], .def = (uint64_t)-1, .min = (uint64_t)-1,
+             .max = INT32_MAX, .help = "place of drive B: in the boot order"),
+    {}};
 
 DEVICE_TYPE(fdc) = {
     .name = "isa-fdc",

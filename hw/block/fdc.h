@@ -2,8 +2,9 @@
 /*
  * The floppy controller as a board sees it.
  *
- * "isa-fdc" provides the bus "floppy-bus.0" with room for two "floppy" devices (unit 0 is A:). A drive's
- * type comes from its medium unless the user names it; an empty drive has the controller's fallback.
+ * "isa-fdc" provides the bus "floppy-bus.0" with room for two "floppy" devices (unit 0 is A:). A
+ * drive's type comes from its medium unless the user names it; an empty drive has the controller's
+ * fallback.
  */
 #ifndef HW_BLOCK_FDC_H
 #define HW_BLOCK_FDC_H

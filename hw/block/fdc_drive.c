@@ -2,8 +2,8 @@
 /*
  * floppy: a drive of the controller, and what its medium is like.
  *
- * A raw image has no geometry: its size tells, among the formats that PCs used. A size that is none of
- * them is taken as the largest format of the drive; what is past the image's end reads as zeros.
+ * A raw image has no geometry: its size tells, among the formats that PCs used. A size that is none
+ * of them is taken as the largest format of the drive; what is past the image's end reads as zeros.
  */
 #include "hw/block/fdc_internal.h"
 #include "util/trace.h"
@@ -61,7 +61,7 @@ uint8_t fdc_cmos_type(FloppyType type)
     }
 }
 
-/* ---- medium ----------------------------------------------------------------------------------- */
+/* ---- medium ------------------------------------------------------------------------ */
 
 FdcDrive *fdc_drive(Fdc *s, unsigned number)
 {
@@ -73,11 +73,13 @@ bool fdc_drive_inserted(const FdcDrive *drive)
     return drive->blk && blk_is_inserted(drive->blk);
 }
 
-/* The format of a medium of this many bytes; type AUTO takes any drive's. -1: none has this size. */
+/* The format of a medium of this many bytes; type AUTO takes any drive's. -1: none has this size.
+ */
 static int format_of_size(uint64_t bytes, FloppyType type)
 {
     for (unsigned i = 0; i < G_N_ELEMENTS(formats); i++) {
-        uint64_t size = (uint64_t)formats[i].sectors * formats[i].tracks * formats[i].sides * FDC_SECTOR;
+        uint64_t size =
+            (uint64_t)formats[i].sectors * formats[i].tracks * formats[i].sides * FDC_SECTOR;
 
         if (size == bytes && (type == FLOPPY_AUTO || formats[i].type == type)) {
             return (int)i;
@@ -104,7 +106,9 @@ void fdc_drive_revalidate(FdcDrive *drive)
     drive->last_sect = drive->max_track = 0;
     drive->sides = 1;
     drive->read_only = true;
-    drive->type = !drive->dev ? FLOPPY_NONE : drive->wanted == FLOPPY_AUTO ? fallback : drive->wanted;
+    drive->type = !drive->dev                    ? FLOPPY_NONE
+                  : drive->wanted == FLOPPY_AUTO ? fallback
+                                                 : drive->wanted;
     if (drive->type == FLOPPY_NONE || !fdc_drive_inserted(drive)) {
         return;
     }
@@ -120,7 +124,8 @@ void fdc_drive_revalidate(FdcDrive *drive)
     drive->sides = formats[found].sides;
     drive->media_rate = formats[found].rate;
     drive->read_only = blk_is_read_only(drive->blk);
-    trace(fdc_medium, "%u tracks %u sides %u sectors", drive->max_track, drive->sides, drive->last_sect);
+    trace(fdc_medium, "%u tracks %u sides %u sectors", drive->max_track, drive->sides,
+          drive->last_sect);
 }
 
 FloppyType fdc_drive_type(Device *fdc, unsigned unit)
@@ -130,7 +135,7 @@ FloppyType fdc_drive_type(Device *fdc, unsigned unit)
     return unit < FDC_DRIVES ? s->drives[unit].type : FLOPPY_NONE;
 }
 
-/* ---- position ------------------------------------------------------------------------------------ */
+/* ---- position ---------------------------------------------------------------------- */
 
 uint64_t fdc_drive_offset(const FdcDrive *drive, uint8_t head, uint8_t track, uint8_t sect)
 {
@@ -170,7 +175,7 @@ void fdc_drive_recalibrate(FdcDrive *drive)
     fdc_drive_seek(drive, 0, 0, 1, true);
 }
 
-/* ---- the device ----------------------------------------------------------------------------------- */
+/* ---- the device -------------------------------------------------------------------- */
 
 typedef struct Floppy {
     Device dev;
@@ -233,7 +238,8 @@ static bool floppy_realize(Device *dev, GError **err)
     if (f->type == FLOPPY_NONE) {
         return error_set(err, "floppy: drive-type=none: leave the device out instead");
     }
-    if (f->blk && !(f->share_rw ? blk_attach_shared : blk_attach)(f->blk, dev, &floppy_blk_ops, drive, need_write, err)) {
+    if (f->blk && !(f->share_rw ? blk_attach_shared : blk_attach)(f->blk, dev, &floppy_blk_ops,
+                                                                  drive, need_write, err)) {
         return false;
     }
     drive->dev = dev;
@@ -270,12 +276,13 @@ static char *floppy_fw_path(Bus *bus, Device *dev)
 
 static const Property floppy_props[] = {
     PROP_DRIVE("drive", Floppy, blk, .help = "node name or id of the medium's block device"),
-    PROP_U32("unit", Floppy, unit, .def = UINT32_MAX, .help = "0 is A:, 1 is B:; default: the first that is free"),
+    PROP_U32("unit", Floppy, unit, .def = UINT32_MAX,
+             .help = "0 is A:, 1 is B:; default: the first that is free"),
     PROP_ENUM("drive-type", Floppy, type, .def = FLOPPY_AUTO, .values = floppy_type_names,
               .help = "144, 288, 120 or auto (by the medium's size)"),
-    PROP_BOOL("share-rw", Floppy, share_rw, .def = false, .help = "let others write to the medium too"),
-    {}
-};
+    PROP_BOOL("share-rw", Floppy, share_rw, .def = false,
+              .help = "let others write to the medium too"),
+    {}};
 
 DEVICE_TYPE(floppy) = {
     .name = "floppy",

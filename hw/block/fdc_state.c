@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The saved state of the floppy controller and its drives. A sector that is fetched ahead is not in it:
- * the position is that of the bytes that the guest took, and fdc_resume_transfer fetches again.
+ * The saved state of the floppy controller and its drives. A sector that is fetched ahead is not in
+ * it: the position is that of the bytes that the guest took, and fdc_resume_transfer fetches again.
  */
 #include "hw/block/fdc_internal.h"
 
@@ -11,7 +11,10 @@ static bool drive_media_changed_needed(void *obj)
 
     return drive->blk && drive->media_changed != 1;
 }
-static bool drive_perpendicular_needed(void *obj) { return ((FdcDrive *)obj)->perpendicular != 0; }
+static bool drive_perpendicular_needed(void *obj)
+{
+    return ((FdcDrive *)obj)->perpendicular != 0;
+}
 
 static bool drive_pre_load(void *obj, GError **err)
 {
@@ -48,11 +51,7 @@ static const StateDesc perpendicular_state = {
 static const StateDesc *const drive_subsections[] = {&media_changed_state, &media_rate_state,
                                                      &perpendicular_state, NULL};
 static const StateField drive_fields[] = {
-    STATE_U8(FdcDrive, head, .max = 1),
-    STATE_U8(FdcDrive, track),
-    STATE_U8(FdcDrive, sect),
-    {}
-};
+    STATE_U8(FdcDrive, head, .max = 1), STATE_U8(FdcDrive, track), STATE_U8(FdcDrive, sect), {}};
 static const StateDesc drive_state = {
     .name = "fdrive",
     .version = 1,
@@ -71,8 +70,14 @@ static FdcPhase reconstruct_phase(const Fdc *s)
     return s->msr & MSR_DIO ? PHASE_RESULT : PHASE_COMMAND;
 }
 
-static bool reset_sensei_needed(void *obj) { return ((Fdc *)obj)->reset_sensei != 0; }
-static bool result_timer_needed(void *obj) { return timer_pending(&((Fdc *)obj)->result_timer); }
+static bool reset_sensei_needed(void *obj)
+{
+    return ((Fdc *)obj)->reset_sensei != 0;
+}
+static bool result_timer_needed(void *obj)
+{
+    return timer_pending(&((Fdc *)obj)->result_timer);
+}
 static bool phase_needed(void *obj)
 {
     Fdc *s = obj;
@@ -80,7 +85,8 @@ static bool phase_needed(void *obj)
     return reconstruct_phase(s) != s->phase;
 }
 
-static const StateField reset_sensei_fields[] = {STATE_I32(Fdc, reset_sensei, .max = FDC_RESET_SENSEI), {}};
+static const StateField reset_sensei_fields[] = {
+    STATE_I32(Fdc, reset_sensei, .max = FDC_RESET_SENSEI), {}};
 static const StateDesc reset_sensei_state = {
     .name = "fdc/reset_sensei",
     .version = 1,
@@ -96,7 +102,8 @@ static const StateDesc result_timer_state = {
     .needed = result_timer_needed,
     .fields = result_timer_fields,
 };
-static const StateField phase_fields[] = {STATE_U8(Fdc, phase, .min = PHASE_COMMAND, .max = PHASE_RESULT), {}};
+static const StateField phase_fields[] = {
+    STATE_U8(Fdc, phase, .min = PHASE_COMMAND, .max = PHASE_RESULT), {}};
 static const StateDesc phase_state = {
     .name = "fdc/phase",
     .version = 1,
@@ -104,7 +111,8 @@ static const StateDesc phase_state = {
     .needed = phase_needed,
     .fields = phase_fields,
 };
-static const StateDesc *const fdc_subsections[] = {&reset_sensei_state, &result_timer_state, &phase_state, NULL};
+static const StateDesc *const fdc_subsections[] = {&reset_sensei_state, &result_timer_state,
+                                                   &phase_state, NULL};
 
 static void fdc_pre_save(void *obj)
 {
@@ -130,7 +138,8 @@ static bool fdc_post_load(void *obj, unsigned version, GError **err)
     if (s->phase == PHASE_RECONSTRUCT) {
         s->phase = reconstruct_phase(s);
     }
-    if (s->phase != PHASE_EXECUTION && (s->data_len > sizeof s->fifo || s->data_pos > s->data_len)) {
+    if (s->phase != PHASE_EXECUTION &&
+        (s->data_len > sizeof s->fifo || s->data_pos > s->data_len)) {
         return error_set(err, "data_pos %u of data_len %u in the fifo", s->data_pos, s->data_len);
     }
     if (s->data_pos > s->data_len) {
@@ -164,10 +173,13 @@ static const StateField fdc_inner_fields[] = {
     STATE_U8(Fdc, config),
     STATE_U8(Fdc, lock),
     STATE_U8(Fdc, pwrd),
-    {.name = "num_floppies", .kind = &state_kind_u8_equal, .offset = offsetof(Fdc, num_floppies), .size = 1, .count = 1},
+    {.name = "num_floppies",
+     .kind = &state_kind_u8_equal,
+     .offset = offsetof(Fdc, num_floppies),
+     .size = 1,
+     .count = 1},
     STATE_STRUCT_ARRAY(Fdc, drives, &drive_state, FDC_DRIVES),
-    {}
-};
+    {}};
 static const StateDesc fdc_inner_state = {
     .name = "fdc",
     .version = 2,
@@ -179,10 +191,12 @@ static const StateDesc fdc_inner_state = {
     .post_load = fdc_post_load,
 };
 /* QEMU's controller core is a part of its ISA device. */
-static const StateField fdc_fields[] = {
-    {.name = "state", .kind = &state_kind_struct, .offset = 0, .count = 1, .desc = &fdc_inner_state},
-    {}
-};
+static const StateField fdc_fields[] = {{.name = "state",
+                                         .kind = &state_kind_struct,
+                                         .offset = 0,
+                                         .count = 1,
+                                         .desc = &fdc_inner_state},
+                                        {}};
 const StateDesc fdc_state = {
     .name = "fdc",
     .version = 2,

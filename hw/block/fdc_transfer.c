@@ -2,12 +2,12 @@
 /*
  * The execution phase of the floppy controller's reads, writes, scans, verifies and formats.
  *
- * DMA: step() is called by the DMA controller whenever it may move bytes, and after each sector that came
- * or went. It does one sector's worth at a time and ends the transfer when the DMA controller's
- * count or the command's own is reached.
+ * DMA: step() is called by the DMA controller whenever it may move bytes, and after each sector
+ * that came or went. It does one sector's worth at a time and ends the transfer when the DMA
+ * controller's count or the command's own is reached.
  *
- * PIO: while the guest reads a sector the next one is fetched into next_sector; the position moves to it
- * only when the guest takes its first byte, so the saved state is what QEMU's would be.
+ * PIO: while the guest reads a sector the next one is fetched into next_sector; the position moves
+ * to it only when the guest takes its first byte, so the saved state is what QEMU's would be.
  */
 #include "hw/block/fdc_internal.h"
 #include "hw/dma/i8257.h"
@@ -19,7 +19,7 @@ static bool uses_dma(const Fdc *s)
     return s->phase == PHASE_EXECUTION && !(s->msr & MSR_NONDMA);
 }
 
-/* ---- sectors on their way -------------------------------------------------------------------- */
+/* ---- sectors on their way ---------------------------------------------------------- */
 
 static void sector_done(void *opaque, int result);
 
@@ -46,7 +46,7 @@ static bool on_medium(const FdcDrive *drive, uint64_t offset)
            range_fits(offset, FDC_SECTOR, blk_size(drive->blk));
 }
 
-/* ---- position ---------------------------------------------------------------------------------- */
+/* ---- position ---------------------------------------------------------------------- */
 
 typedef struct Position {
     uint8_t head, track, sect;
@@ -100,7 +100,7 @@ static void advance(Fdc *s, uint32_t chunk)
     }
 }
 
-/* ---- DMA ------------------------------------------------------------------------------------------ */
+/* ---- DMA --------------------------------------------------------------------------- */
 
 static void finish(Fdc *s)
 {
@@ -110,7 +110,8 @@ static void finish(Fdc *s)
     fdc_stop_transfer(s, s->status0, s->status1, s->status2);
 }
 
-/* Asks for the current sector, or fills in zeros for one that is not on the medium. True: it is there. */
+/* Asks for the current sector, or fills in zeros for one that is not on the medium. True: it is
+ * there. */
 static bool fetch_sector(Fdc *s)
 {
     FdcDrive *drive = fdc_current(s);
@@ -147,7 +148,8 @@ static bool scan_hit(Fdc *s, const uint8_t *data, uint32_t at, uint32_t n)
 {
     int order = memcmp(data, s->fifo + at, n);
 
-    return (s->data_dir == DIR_SCAN_EQUAL && order == 0) || (s->data_dir == DIR_SCAN_LOW && order < 0) ||
+    return (s->data_dir == DIR_SCAN_EQUAL && order == 0) ||
+           (s->data_dir == DIR_SCAN_LOW && order < 0) ||
            (s->data_dir == DIR_SCAN_HIGH && order > 0);
 }
 
@@ -211,7 +213,7 @@ static void go_on(Fdc *s)
     }
 }
 
-/* ---- PIO -------------------------------------------------------------------------------------------- */
+/* ---- PIO --------------------------------------------------------------------------- */
 
 static void pio_ready(Fdc *s)
 {
@@ -290,7 +292,7 @@ static void pio_written(Fdc *s)
     }
 }
 
-/* ---- formatting --------------------------------------------------------------------------------------- */
+/* ---- formatting -------------------------------------------------------------------- */
 
 /*
  * fifo[]: command, drive and head, N, sectors, gap, fill byte. The DMA channel brings C, H, R, N of
@@ -364,7 +366,7 @@ void fdc_start_format(Fdc *s)
     isa_dma_hold(isa_bus(&s->isa), s->dma);
 }
 
-/* ---- completions ---------------------------------------------------------------------------------------- */
+/* ---- completions ------------------------------------------------------------------- */
 
 static void read_done(Fdc *s, const FdcRequest *r)
 {
@@ -410,7 +412,7 @@ static void sector_done(void *opaque, int result)
     g_free(r);
 }
 
-/* ---- start and end ------------------------------------------------------------------------------------- */
+/* ---- start and end ----------------------------------------------------------------- */
 
 /* The result names the position that the command asked for. */
 static void refuse(Fdc *s, uint8_t status0, uint8_t status1)
@@ -533,7 +535,8 @@ void fdc_resume_transfer(Fdc *s)
 
 bool fdc_transfer_init(Fdc *s, GError **err)
 {
-    if (s->dma >= ISA_DMA_CHANNELS || !isa_dma_register(isa_bus(&s->isa), s->dma, dma_transfer, s)) {
+    if (s->dma >= ISA_DMA_CHANNELS ||
+        !isa_dma_register(isa_bus(&s->isa), s->dma, dma_transfer, s)) {
         return error_set(err, "isa-fdc: dma=%u: the bus has no such DMA channel", s->dma);
     }
     return true;

@@ -3,10 +3,10 @@
  * i8257: one of the two DMA controllers of a PC/AT (Intel 8237A, datasheet 231466) with its page
  * registers. A board makes two: ports 00h-0fh for bytes, and with dshift 1, c0h-dfh for words.
  *
- * As QEMU 7.2: a channel that reached its terminal count is not masked and not loaded again; register 9
- * reads the mask. Not done: automatic reloading (no device here wants it), memory-to-memory, cascading
- * of priorities, compressed timing and the other bits of the command register (a write that sets them
- * is refused).
+ * As QEMU 7.2: a channel that reached its terminal count is not masked and not loaded again;
+ * register 9 reads the mask. Not done: automatic reloading (no device here wants it),
+ * memory-to-memory, cascading of priorities, compressed timing and the other bits of the command
+ * register (a write that sets them is refused).
  */
 #include "hw/dma/i8257.h"
 
@@ -27,8 +27,8 @@ typedef struct DmaChannel {
     int32_t now[2];   /* bytes: address within the page's bank, bytes done */
     uint16_t base[2]; /* as programmed: address and count - 1, in units of the controller */
     uint8_t mode;
-    uint8_t page;     /* address bits 16 to 23 */
-    uint8_t pageh;    /* 24 to 30 */
+    uint8_t page;      /* address bits 16 to 23 */
+    uint8_t pageh;     /* 24 to 30 */
     uint8_t dack, eop; /* in QEMU's state; unused there */
     IsaDmaTransfer *transfer;
     void *opaque;
@@ -38,19 +38,19 @@ struct IsaDma {
     IsaDevice isa;
     Region channel_ports, control_ports;
     Region page_ports[4], pageh_ports[4];
-    uint8_t status;      /* terminal counts in bits 0 to 3, requests in bits 4 to 7 */
+    uint8_t status; /* terminal counts in bits 0 to 3, requests in bits 4 to 7 */
     uint8_t command;
-    uint8_t mask;        /* a bit a channel; all bits of the byte are kept */
-    uint8_t flip_flop;   /* next byte of a 16-bit register: 0 low, 1 high */
-    int32_t dshift;      /* 0 bytes, 1 words */
+    uint8_t mask;      /* a bit a channel; all bits of the byte are kept */
+    uint8_t flip_flop; /* next byte of a 16-bit register: 0 low, 1 high */
+    int32_t dshift;    /* 0 bytes, 1 words */
     DmaChannel regs[4];
-    bool running;        /* in transfer callbacks */
+    bool running;         /* in transfer callbacks */
     int32_t saved_dshift; /* wire only: what the section belongs to */
     /* Properties. */
     int32_t base, page_base, pageh_base;
 };
 
-/* ---- transfers ------------------------------------------------------------------------------- */
+/* ---- transfers --------------------------------------------------------------------- */
 
 static bool channel_ready(const IsaDma *s, unsigned n)
 {
@@ -93,7 +93,7 @@ static void run_all(IsaDma *s)
     }
 }
 
-/* ---- channel registers ------------------------------------------------------------------------- */
+/* ---- channel registers ------------------------------------------------------------- */
 
 static unsigned toggle_flip_flop(IsaDma *s)
 {
@@ -140,7 +140,7 @@ static void channel_write(void *opaque, uint64_t offset, uint64_t value, unsigne
     }
 }
 
-/* ---- control registers ---------------------------------------------------------------------------- */
+/* ---- control registers ------------------------------------------------------------- */
 
 static void master_clear(IsaDma *s)
 {
@@ -216,7 +216,7 @@ static uint64_t control_read(void *opaque, uint64_t offset, unsigned size)
     return value;
 }
 
-/* ---- page registers ----------------------------------------------------------------------------------- */
+/* ---- page registers ---------------------------------------------------------------- */
 
 /* Offsets from page_base, in the order of the ports: 1 is channel 2, 2 is 3, 3 is 1, 7 is 0. */
 static const struct {
@@ -252,13 +252,16 @@ static void pageh_write(void *opaque, uint64_t offset, uint64_t value, unsigned 
     c->pageh = value & 0x7f;
 }
 
-#define BYTE_OPS(r, w) {.read = (r), .write = (w), .impl = {.min_size = 1, .max_size = 1}}
+#define BYTE_OPS(r, w)                                                                             \
+    {                                                                                              \
+        .read = (r), .write = (w), .impl = {.min_size = 1, .max_size = 1 }                         \
+    }
 static const RegionOps channel_ops = BYTE_OPS(channel_read, channel_write);
 static const RegionOps control_ops = BYTE_OPS(control_read, control_write);
 static const RegionOps page_ops = BYTE_OPS(page_read, page_write);
 static const RegionOps pageh_ops = BYTE_OPS(pageh_read, pageh_write);
 
-/* ---- the devices' side -------------------------------------------------------------------------------------- */
+/* ---- the devices' side ------------------------------------------------------------- */
 
 /* The controller of a channel, and its number there. */
 static IsaDma *find_controller(IsaBus *bus, unsigned channel, unsigned *n)
@@ -330,7 +333,8 @@ bool isa_dma_autoinit(IsaBus *bus, unsigned channel)
  * The memory of [pos, pos + len): upwards it is as it lies, downwards the block's last byte comes
  * first.
  */
-static bool transfer_memory(IsaDma *s, unsigned n, uint8_t *buf, uint32_t pos, uint32_t len, bool to_memory)
+static bool transfer_memory(IsaDma *s, unsigned n, uint8_t *buf, uint32_t pos, uint32_t len,
+                            bool to_memory)
 {
     const DmaChannel *c = &s->regs[n];
     uint64_t addr = (uint64_t)(c->pageh & 0x7f) << 24 | (uint64_t)c->page << 16;
@@ -367,7 +371,7 @@ bool isa_dma_write(IsaBus *bus, unsigned channel, const void *buf, uint32_t pos,
     return s && transfer_memory(s, n, (uint8_t *)(uintptr_t)buf, pos, len, true);
 }
 
-/* ---- the board's side ------------------------------------------------------------------------ */
+/* ---- the board's side -------------------------------------------------------------- */
 
 bool isa_dma_create_pair(IsaBus *bus, GError **err)
 {
@@ -386,7 +390,7 @@ bool isa_dma_create_pair(IsaBus *bus, GError **err)
     return true;
 }
 
-/* ---- lifecycle ------------------------------------------------------------------------------------------------ */
+/* ---- lifecycle --------------------------------------------------------------------- */
 
 static bool dma_realize(Device *dev, GError **err)
 {
@@ -395,7 +399,8 @@ static bool dma_realize(Device *dev, GError **err)
     unsigned slot = s->dshift ? 1 : 0;
 
     if (bus->dma[slot]) {
-        return error_set(err, "i8257: the bus has a %s DMA controller already", slot ? "16-bit" : "8-bit");
+        return error_set(err, "i8257: the bus has a %s DMA controller already",
+                         slot ? "16-bit" : "8-bit");
     }
     region_init_io(&s->channel_ports, &channel_ops, s, "dma-chan", 8u << s->dshift);
     region_init_io(&s->control_ports, &control_ops, s, "dma-cont", 8u << s->dshift);
@@ -441,7 +446,7 @@ static void dma_reset(Device *dev)
     master_clear(container_of(dev, IsaDma, isa.dev));
 }
 
-/* ---- state ------------------------------------------------------------------------------------------------------ */
+/* ---- state ------------------------------------------------------------------------- */
 
 static void dma_pre_save(void *obj)
 {
@@ -455,7 +460,8 @@ static bool dma_post_load(void *obj, unsigned version, GError **err)
     IsaDma *s = obj;
 
     if (s->saved_dshift != s->dshift) {
-        return error_set(err, "field 'dshift' is %d, this controller has %d", s->saved_dshift, s->dshift);
+        return error_set(err, "field 'dshift' is %d, this controller has %d", s->saved_dshift,
+                         s->dshift);
     }
     for (unsigned i = 0; i < 4; i++) {
         s->regs[i].pageh &= 0x7f;
@@ -465,30 +471,26 @@ static bool dma_post_load(void *obj, unsigned version, GError **err)
     return true;
 }
 
-static const StateField channel_fields[] = {
-    STATE_ARRAY(DmaChannel, now, i32, 2, .max = 0x20000),
-    STATE_ARRAY(DmaChannel, base, u16, 2),
-    STATE_U8(DmaChannel, mode),
-    STATE_U8(DmaChannel, page),
-    STATE_U8(DmaChannel, pageh),
-    STATE_U8(DmaChannel, dack),
-    STATE_U8(DmaChannel, eop),
-    {}
-};
+static const StateField channel_fields[] = {STATE_ARRAY(DmaChannel, now, i32, 2, .max = 0x20000),
+                                            STATE_ARRAY(DmaChannel, base, u16, 2),
+                                            STATE_U8(DmaChannel, mode),
+                                            STATE_U8(DmaChannel, page),
+                                            STATE_U8(DmaChannel, pageh),
+                                            STATE_U8(DmaChannel, dack),
+                                            STATE_U8(DmaChannel, eop),
+                                            {}};
 static const StateDesc channel_state = {
     .name = "dma_regs",
     .version = 1,
     .min_version = 1,
     .fields = channel_fields,
 };
-static const StateField dma_fields[] = {
-    STATE_U8(IsaDma, command),
-    STATE_U8(IsaDma, mask),
-    STATE_U8(IsaDma, flip_flop, .max = 1),
-    STATE_I32(IsaDma, saved_dshift, .name = "dshift"),
-    STATE_STRUCT_ARRAY(IsaDma, regs, &channel_state, 4),
-    {}
-};
+static const StateField dma_fields[] = {STATE_U8(IsaDma, command),
+                                        STATE_U8(IsaDma, mask),
+                                        STATE_U8(IsaDma, flip_flop, .max = 1),
+                                        STATE_I32(IsaDma, saved_dshift, .name = "dshift"),
+                                        STATE_STRUCT_ARRAY(IsaDma, regs, &channel_state, 4),
+                                        {}};
 static const StateDesc dma_state = {
     .name = "dma",
     .version = 1,
@@ -505,8 +507,7 @@ static const Property dma_props[] = {
     PROP_I32("pageh-base", IsaDma, pageh_base, .def = 0x480, .min = (uint64_t)-1, .max = 0xffff,
              .help = "port before the high page registers; -1: none"),
     PROP_I32("dshift", IsaDma, dshift, .def = 0, .min = 0, .max = 1, .help = "0: bytes; 1: words"),
-    {}
-};
+    {}};
 
 DEVICE_TYPE(i8257) = {
     .name = "i8257",

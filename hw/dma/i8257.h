@@ -9,8 +9,8 @@
  *     returns the new pos ---->  count register
  *     isa_dma_release
  *
- * Nothing polls: transfer is called when a held channel is unmasked, held, or kicked, and it may leave
- * pos as it is (the disk is still busy) and call isa_dma_kick later. VM lock.
+ * Nothing polls: transfer is called when a held channel is unmasked, held, or kicked, and it may
+ * leave pos as it is (the disk is still busy) and call isa_dma_kick later. VM lock.
  */
 #ifndef HW_DMA_I8257_H
 #define HW_DMA_I8257_H
@@ -22,7 +22,12 @@
 /* Bytes pos of len are done. Returns the new pos, at most len. May hold and release, not kick. */
 typedef uint32_t IsaDmaTransfer(void *opaque, unsigned channel, uint32_t pos, uint32_t len);
 
-typedef enum IsaDmaDirection { ISA_DMA_VERIFY, ISA_DMA_TO_MEMORY, ISA_DMA_FROM_MEMORY, ISA_DMA_ILLEGAL } IsaDmaDirection;
+typedef enum IsaDmaDirection {
+    ISA_DMA_VERIFY,
+    ISA_DMA_TO_MEMORY,
+    ISA_DMA_FROM_MEMORY,
+    ISA_DMA_ILLEGAL
+} IsaDmaDirection;
 
 /* The board's side: both controllers of a PC/AT, with page registers at 80h and no high ones. */
 bool isa_dma_create_pair(IsaBus *bus, GError **err);
@@ -37,8 +42,8 @@ void isa_dma_kick(IsaBus *bus, unsigned channel);
 /* What the guest programmed. */
 IsaDmaDirection isa_dma_direction(IsaBus *bus, unsigned channel);
 bool isa_dma_autoinit(IsaBus *bus, unsigned channel);
-/* Guest memory of the channel's block at pos, in its direction (addresses may count down). RAM only;
- * false when some of it is none: a read then gives zeros there. */
+/* Guest memory of the channel's block at pos, in its direction (addresses may count down). RAM
+ * only; false when some of it is none: a read then gives zeros there. */
 bool isa_dma_read(IsaBus *bus, unsigned channel, void *buf, uint32_t pos, uint32_t len);
 bool isa_dma_write(IsaBus *bus, unsigned channel, const void *buf, uint32_t pos, uint32_t len);
 

@@ -7,7 +7,8 @@
  * order. A device's byte stays in its queue until port 60h is read; the status register only says
  * where it will come from.
  *
- * Not done: commands for the controller's own RAM, keylock and test inputs; port 60h never times out.
+ * Not done: commands for the controller's own RAM, keylock and test inputs; port 60h never times
+ * out.
  */
 #include "hw/input/i8042.h"
 
@@ -55,7 +56,8 @@ enum {
 #define OUT_MOUSE_OBF 0x20
 #define OUT_ONES 0xcc
 
-/* Who has something for the output buffer; the devices' bits are those that disable them in mode. */
+/* Who has something for the output buffer; the devices' bits are those that disable them in mode.
+ */
 #define PENDING_CTRL_KBD 0x04
 #define PENDING_CTRL_AUX 0x08
 #define PENDING_CTRL (PENDING_CTRL_KBD | PENDING_CTRL_AUX)
@@ -79,15 +81,15 @@ typedef struct I8042 {
     Region data_port, command_port;
     Irq *out[I8042_NUM_OUTPUTS];
     Device *kbd, *mouse;
-    uint8_t write_cmd;     /* command whose parameter comes to port 60h next; 0: none */
-    uint8_t status;        /* STATUS_ bits */
-    uint8_t mode;          /* MODE_ bits */
-    uint8_t outport;       /* OUT_ bits */
-    uint8_t pending;       /* PENDING_ bits */
-    uint32_t obsrc;        /* SOURCE_ of the byte in the output buffer */
-    uint8_t obdata;        /* what port 60h gave last */
-    uint8_t cbdata;        /* the controller's own byte */
-    Timer throttle;        /* armed: the keyboard's next byte has to wait */
+    uint8_t write_cmd; /* command whose parameter comes to port 60h next; 0: none */
+    uint8_t status;    /* STATUS_ bits */
+    uint8_t mode;      /* MODE_ bits */
+    uint8_t outport;   /* OUT_ bits */
+    uint8_t pending;   /* PENDING_ bits */
+    uint32_t obsrc;    /* SOURCE_ of the byte in the output buffer */
+    uint8_t obdata;    /* what port 60h gave last */
+    uint8_t cbdata;    /* the controller's own byte */
+    Timer throttle;    /* armed: the keyboard's next byte has to wait */
     /* Wire only. */
     uint8_t pending_tmp;
     uint32_t migration_flags;
@@ -98,7 +100,7 @@ typedef struct I8042 {
     uint8_t kbd_irq, mouse_irq;
 } I8042;
 
-/* ---- output buffer ------------------------------------------------------------------------ */
+/* ---- output buffer ----------------------------------------------------------------- */
 
 static void update_irq_lines(I8042 *s)
 {
@@ -180,7 +182,7 @@ static void throttle_over(void *opaque)
     fill_buffer(opaque);
 }
 
-/* ---- output port ------------------------------------------------------------------------------ */
+/* ---- output port ------------------------------------------------------------------- */
 
 static void write_outport(I8042 *s, uint8_t value)
 {
@@ -197,7 +199,7 @@ static void set_a20(I8042 *s, bool on)
     irq_set(s->out[I8042_OUT_A20], on);
 }
 
-/* ---- port 64h ------------------------------------------------------------------------------------ */
+/* ---- port 64h ---------------------------------------------------------------------- */
 
 static uint64_t i8042_read_status(void *opaque, uint64_t offset, unsigned size)
 {
@@ -268,7 +270,7 @@ static void i8042_command(void *opaque, uint64_t offset, uint64_t value, unsigne
     }
 }
 
-/* ---- port 60h --------------------------------------------------------------------------------------- */
+/* ---- port 60h ---------------------------------------------------------------------- */
 
 static uint64_t i8042_read_data(void *opaque, uint64_t offset, unsigned size)
 {
@@ -344,10 +346,16 @@ static const RegionOps i8042_command_ops = {
     .impl = {.min_size = 1, .max_size = 1},
 };
 
-/* ---- lifecycle ---------------------------------------------------------------------------------------------- */
+/* ---- lifecycle --------------------------------------------------------------------- */
 
-Device *i8042_keyboard(Device *dev) { return container_of(dev, I8042, isa.dev)->kbd; }
-Device *i8042_mouse(Device *dev) { return container_of(dev, I8042, isa.dev)->mouse; }
+Device *i8042_keyboard(Device *dev)
+{
+    return container_of(dev, I8042, isa.dev)->kbd;
+}
+Device *i8042_mouse(Device *dev)
+{
+    return container_of(dev, I8042, isa.dev)->mouse;
+}
 
 /* A PS/2 device in our part of the tree, its output wired to our input n. */
 static Device *make_ps2(I8042 *s, const char *type, const char *name, unsigned n, GError **err)
@@ -417,7 +425,7 @@ static void i8042_reset(Device *dev)
     empty_buffer(s);
 }
 
-/* ---- state ----------------------------------------------------------------------------------------------------- */
+/* ---- state ------------------------------------------------------------------------- */
 
 /* What the output port holds when nobody wrote it. */
 static uint8_t default_outport(const I8042 *s)
@@ -446,7 +454,6 @@ static bool i8042_pre_load(void *obj, GError **err)
     return true;
 }
 
-
 static bool outport_post_load(void *obj, unsigned version, GError **err)
 {
     ((I8042 *)obj)->outport_loaded = true;
@@ -470,7 +477,7 @@ static bool i8042_post_load(void *obj, unsigned version, GError **err)
         /* An old stream does not say whose byte it is: a device's. */
         s->pending = (s->pending_tmp & PENDING_KBD_COMPAT ? PENDING_KBD : 0) |
                      (s->pending_tmp & PENDING_AUX_COMPAT ? PENDING_AUX : 0);
-        s->obsrc = !(s->status & STATUS_OBF)        ? 0
+        s->obsrc = !(s->status & STATUS_OBF)      ? 0
                    : s->status & STATUS_MOUSE_OBF ? SOURCE_MOUSE
                                                   : SOURCE_KBD;
         s->migration_flags = 0;
@@ -491,7 +498,10 @@ static bool outport_needed(void *obj)
 
     return s->outport != default_outport(s);
 }
-static bool extended_needed(void *obj) { return ((I8042 *)obj)->extended_state; }
+static bool extended_needed(void *obj)
+{
+    return ((I8042 *)obj)->extended_state;
+}
 
 static const StateField outport_fields[] = {STATE_U8(I8042, outport), {}};
 static const StateDesc outport_state = {
@@ -507,8 +517,7 @@ static const StateField extended_fields[] = {
     STATE_U32(I8042, obsrc, .max = SOURCE_KBD | SOURCE_MOUSE | SOURCE_CTRL),
     STATE_U8(I8042, obdata),
     STATE_U8(I8042, cbdata),
-    {}
-};
+    {}};
 static const StateDesc extended_state = {
     .name = "pckbd/extended_state",
     .version = 0,
@@ -519,13 +528,11 @@ static const StateDesc extended_state = {
 };
 static const StateDesc *const kbd_subsections[] = {&outport_state, &extended_state, NULL};
 
-static const StateField kbd_fields[] = {
-    STATE_U8(I8042, write_cmd),
-    STATE_U8(I8042, status),
-    STATE_U8(I8042, mode),
-    STATE_U8(I8042, pending_tmp),
-    {}
-};
+static const StateField kbd_fields[] = {STATE_U8(I8042, write_cmd),
+                                        STATE_U8(I8042, status),
+                                        STATE_U8(I8042, mode),
+                                        STATE_U8(I8042, pending_tmp),
+                                        {}};
 static const StateDesc kbd_state = {
     .name = "pckbd",
     .version = 3,
@@ -538,9 +545,7 @@ static const StateDesc kbd_state = {
 };
 /* QEMU's controller is a part of its ISA device, and so is its state. */
 static const StateField i8042_fields[] = {
-    {.name = "kbd", .kind = &state_kind_struct, .offset = 0, .count = 1, .desc = &kbd_state},
-    {}
-};
+    {.name = "kbd", .kind = &state_kind_struct, .offset = 0, .count = 1, .desc = &kbd_state}, {}};
 static const StateDesc i8042_state = {
     .name = "pckbd",
     .version = 3,
@@ -553,10 +558,11 @@ static const Property i8042_props[] = {
               .help = "save the output buffer's source and bytes"),
     PROP_BOOL("kbd-throttle", I8042, kbd_throttle, .def = false,
               .help = "at least 1 ms between two bytes of the keyboard"),
-    PROP_U8("kbd-irq", I8042, kbd_irq, .def = 1, .max = ISA_NUM_IRQS - 1, .help = "ISA line of the keyboard"),
-    PROP_U8("mouse-irq", I8042, mouse_irq, .def = 12, .max = ISA_NUM_IRQS - 1, .help = "ISA line of the mouse"),
-    {}
-};
+    PROP_U8("kbd-irq", I8042, kbd_irq, .def = 1, .max = ISA_NUM_IRQS - 1,
+            .help = "ISA line of the keyboard"),
+    PROP_U8("mouse-irq", I8042, mouse_irq, .def = 12, .max = ISA_NUM_IRQS - 1,
+            .help = "ISA line of the mouse"),
+    {}};
 
 DEVICE_TYPE(i8042) = {
     .name = "i8042",

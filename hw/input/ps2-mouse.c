@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * ps2-mouse: a three-button PS/2 mouse that becomes an IntelliMouse (wheel, 4-byte packets) or an
- * IntelliMouse Explorer (five buttons) when the guest sets the sample rates 200, 100, 80 or 200, 200, 80.
+ * IntelliMouse Explorer (five buttons) when the guest sets the sample rates 200, 100, 80 or 200,
+ * 200, 80.
  *
- * Movement is added up until a packet fits into the queue. The sample rate is kept, not obeyed: a packet
- * is sent when something happened. Scaling 2:1 is reported, not applied.
+ * Movement is added up until a packet fits into the queue. The sample rate is kept, not obeyed: a
+ * packet is sent when something happened. Scaling 2:1 is reported, not applied.
  */
 #include "hw/input/ps2.h"
 #include "util/trace.h"
@@ -38,19 +39,19 @@ enum { TYPE_PLAIN = 0, TYPE_WHEEL = 3, TYPE_EXPLORER = 4 };
 
 typedef struct Ps2Mouse {
     Ps2Device ps2;
-    uint8_t status;        /* STATUS_ bits */
-    uint8_t resolution;    /* as set, 0 to 3 are 1 to 8 counts per mm */
-    uint8_t sample_rate;   /* as set */
-    uint8_t wrap;          /* echoes what it gets */
-    uint8_t type;          /* TYPE_; also its id */
-    uint8_t detect_state;  /* how much of a type's magic rates was seen, 0 to 3 */
-    int32_t dx, dy, dz;    /* not yet sent; dy upwards */
-    uint8_t buttons;       /* PS2_MOUSE_ bits that are down */
+    uint8_t status;       /* STATUS_ bits */
+    uint8_t resolution;   /* as set, 0 to 3 are 1 to 8 counts per mm */
+    uint8_t sample_rate;  /* as set */
+    uint8_t wrap;         /* echoes what it gets */
+    uint8_t type;         /* TYPE_; also its id */
+    uint8_t detect_state; /* how much of a type's magic rates was seen, 0 to 3 */
+    int32_t dx, dy, dz;   /* not yet sent; dy upwards */
+    uint8_t buttons;      /* PS2_MOUSE_ bits that are down */
 } Ps2Mouse;
 
 #define DELTA_LIMIT 100000 /* movement kept while the guest does not listen */
 
-/* ---- packets ---------------------------------------------------------------------------------- */
+/* ---- packets ----------------------------------------------------------------------- */
 
 /* The movement that is waiting, as far as it fits a packet; taken off by send_packet. */
 static unsigned make_packet(const Ps2Mouse *s, uint8_t packet[4], int *dx, int *dy, int *dz)
@@ -113,9 +114,10 @@ void ps2_mouse_event(Device *dev, int dx, int dy, int dz, uint8_t buttons)
     }
 }
 
-/* ---- commands --------------------------------------------------------------------------------------- */
+/* ---- commands ---------------------------------------------------------------------- */
 
-/* Answers queue behind what is there, movement included; only the keyboard has a place for replies. */
+/* Answers queue behind what is there, movement included; only the keyboard has a place for replies.
+ */
 static void reply(Ps2Mouse *s, uint8_t byte)
 {
     ps2_queue_event(&s->ps2, &byte, 1);
@@ -123,8 +125,8 @@ static void reply(Ps2Mouse *s, uint8_t byte)
 
 static uint8_t status_byte(const Ps2Mouse *s)
 {
-    return s->status | (s->buttons & PS2_MOUSE_LEFT ? 0x04 : 0) | (s->buttons & PS2_MOUSE_MIDDLE ? 0x02 : 0) |
-           (s->buttons & PS2_MOUSE_RIGHT ? 0x01 : 0);
+    return s->status | (s->buttons & PS2_MOUSE_LEFT ? 0x04 : 0) |
+           (s->buttons & PS2_MOUSE_MIDDLE ? 0x02 : 0) | (s->buttons & PS2_MOUSE_RIGHT ? 0x01 : 0);
 }
 
 static void mouse_defaults(Ps2Mouse *s)
@@ -241,7 +243,7 @@ void ps2_mouse_write(Device *dev, uint8_t value)
     }
 }
 
-/* ---- lifecycle and state ------------------------------------------------------------------------------- */
+/* ---- lifecycle and state ----------------------------------------------------------- */
 
 static void mouse_reset(Device *dev)
 {
@@ -281,8 +283,7 @@ static const StateField mouse_fields[] = {
     STATE_I32(Ps2Mouse, dy, .name = "mouse_dy"),
     STATE_I32(Ps2Mouse, dz, .name = "mouse_dz"),
     STATE_U8(Ps2Mouse, buttons, .name = "mouse_buttons"),
-    {}
-};
+    {}};
 static const StateDesc mouse_state = {
     .name = "ps2mouse",
     .version = 2,

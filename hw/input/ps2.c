@@ -7,7 +7,7 @@
 
 #include "util/trace.h"
 
-/* ---- queue ------------------------------------------------------------------------------ */
+/* ---- queue ------------------------------------------------------------------------- */
 
 static unsigned ring(int32_t index)
 {
@@ -90,7 +90,7 @@ uint8_t ps2_read(Device *dev)
     return value;
 }
 
-/* ---- lifecycle and state ------------------------------------------------------------------- */
+/* ---- lifecycle and state ----------------------------------------------------------- */
 
 static bool ps2_realize(Device *dev, GError **err)
 {
@@ -116,7 +116,8 @@ bool ps2_queue_check(Ps2Device *s, GError **err)
     int32_t limit = PS2_QUEUE_SIZE + (q->cwptr >= 0 ? PS2_REPLY_MAX : 0);
 
     if (q->cwptr >= 0 && (int32_t)ring(q->cwptr - q->rptr + PS2_BUFFER_SIZE) > q->count) {
-        return error_set(err, "queue.cwptr: %d is not within the %d bytes queued", q->cwptr, q->count);
+        return error_set(err, "queue.cwptr: %d is not within the %d bytes queued", q->cwptr,
+                         q->count);
     }
     /* Older versions queued more: the newest are dropped. Also what makes wptr right. */
     q->count = MIN(q->count, limit);
@@ -130,8 +131,7 @@ static const StateField ps2_common_fields[] = {
     STATE_I32(Ps2Device, queue.wptr, .max = PS2_BUFFER_SIZE - 1),
     STATE_I32(Ps2Device, queue.count, .max = PS2_BUFFER_SIZE),
     STATE_BUFFER(Ps2Device, queue.data),
-    {}
-};
+    {}};
 const StateDesc ps2_common_state = {
     .name = "PS2 Common State",
     .version = 3,

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * hpet: high precision event timers (IA-PC HPET specification 1.0a), three comparators by default on a
- * 100 MHz counter.
+ * hpet: high precision event timers (IA-PC HPET specification 1.0a), three comparators by default
+ * on a 100 MHz counter.
  *
- * The counter is the virtual clock divided by 10 ns plus an offset; nothing ticks. While both are on
- * (the HPET and a comparator) one Timer stands at the comparator's next match.
+ * The counter is the virtual clock divided by 10 ns plus an offset; nothing ticks. While both are
+ * on (the HPET and a comparator) one Timer stands at the comparator's next match.
  *
- * As in QEMU 7.2: interrupt lines from 16 up are driven inverted (the chipset's PIRQ pins are active
- * low); an edge interrupt is a pulse. Not done: a periodic timer fires at most every 10 us, and
- * matches between two of those are one interrupt, so a guest cannot keep the process busy with a
- * period of one tick. FSB (message) delivery exists with msi=on only.
+ * As in QEMU 7.2: interrupt lines from 16 up are driven inverted (the chipset's PIRQ pins are
+ * active low); an edge interrupt is a pulse. Not done: a periodic timer fires at most every 10 us,
+ * and matches between two of those are one interrupt, so a guest cannot keep the process busy with
+ * a period of one tick. FSB (message) delivery exists with msi=on only.
  */
 #include "hw/timer/hpet.h"
 
@@ -56,12 +56,12 @@ typedef struct Hpet Hpet;
 
 typedef struct HpetTimer {
     Hpet *hpet;
-    uint8_t tn;          /* its number */
+    uint8_t tn; /* its number */
     uint64_t config;
-    uint64_t cmp;        /* comparator, counter ticks */
-    uint64_t fsb;        /* message: address in the high half, data in the low one */
-    uint64_t period;     /* ticks, periodic mode */
-    uint8_t wrap_flag;   /* 32-bit one-shot: the timer stands at the counter's wrap */
+    uint64_t cmp;      /* comparator, counter ticks */
+    uint64_t fsb;      /* message: address in the high half, data in the low one */
+    uint64_t period;   /* ticks, periodic mode */
+    uint8_t wrap_flag; /* 32-bit one-shot: the timer stands at the counter's wrap */
     Timer timer;
 } HpetTimer;
 
@@ -70,18 +70,18 @@ struct Hpet {
     Region region;
     Irq *out[HPET_NUM_OUTPUTS];
     uint64_t config;
-    uint64_t isr;           /* a bit a timer, level mode only */
-    uint64_t counter;       /* ticks while disabled; computed when saving */
-    uint64_t offset;        /* ns added to the virtual clock while enabled */
-    uint8_t rtc_irq_level;  /* what the RTC drives while legacy replacement hides it */
+    uint64_t isr;          /* a bit a timer, level mode only */
+    uint64_t counter;      /* ticks while disabled; computed when saving */
+    uint64_t offset;       /* ns added to the virtual clock while enabled */
+    uint8_t rtc_irq_level; /* what the RTC drives while legacy replacement hides it */
     uint8_t num_timers;
     bool msi;
     bool save_offset;
-    uint32_t intcap;        /* GSIs a timer may choose, a bit each */
+    uint32_t intcap; /* GSIs a timer may choose, a bit each */
     HpetTimer timers[HPET_MAX_TIMERS];
 };
 
-/* ---- counter ------------------------------------------------------------------------------ */
+/* ---- counter ----------------------------------------------------------------------- */
 
 static bool hpet_enabled(const Hpet *s)
 {
@@ -96,10 +96,16 @@ static uint64_t hpet_ticks(const Hpet *s)
     return ((uint64_t)clock_now(s->dev.vm, CLOCK_VIRTUAL) + s->offset) / HPET_CLK_PERIOD_NS;
 }
 
-static bool is_32bit(const HpetTimer *t) { return t->config & TN_32BIT; }
-static bool is_periodic(const HpetTimer *t) { return t->config & TN_PERIODIC; }
+static bool is_32bit(const HpetTimer *t)
+{
+    return t->config & TN_32BIT;
+}
+static bool is_periodic(const HpetTimer *t)
+{
+    return t->config & TN_PERIODIC;
+}
 
-/* ---- interrupts ------------------------------------------------------------------------------- */
+/* ---- interrupts -------------------------------------------------------------------- */
 
 static unsigned timer_route(const HpetTimer *t)
 {
@@ -136,7 +142,8 @@ static void timer_set_irq(HpetTimer *t, bool level)
         Accel *accel = s->dev.vm->accel;
 
         if (accel) {
-            accel->ops->send_msi(accel, (MsiMessage){.address = t->fsb >> 32, .data = (uint32_t)t->fsb});
+            accel->ops->send_msi(accel,
+                                 (MsiMessage){.address = t->fsb >> 32, .data = (uint32_t)t->fsb});
         }
     } else if (t->config & TN_LEVEL) {
         s->isr |= mask;
@@ -147,7 +154,7 @@ static void timer_set_irq(HpetTimer *t, bool level)
     }
 }
 
-/* ---- comparators --------------------------------------------------------------------------------- */
+/* ---- comparators ------------------------------------------------------------------- */
 
 /* Ticks from now to the match; a match that is past counts as the next tick. */
 static uint64_t ticks_to_match(const HpetTimer *t, uint64_t now)
@@ -225,10 +232,16 @@ static void hpet_timer_fired(void *opaque)
     timer_set_irq(t, true);
 }
 
-/* ---- register access --------------------------------------------------------------------------------- */
+/* ---- register access --------------------------------------------------------------- */
 
-static uint64_t set_low(uint64_t old, uint32_t value) { return (old & ~UINT64_C(0xffffffff)) | value; }
-static uint64_t set_high(uint64_t old, uint32_t value) { return (uint32_t)old | (uint64_t)value << 32; }
+static uint64_t set_low(uint64_t old, uint32_t value)
+{
+    return (old & ~UINT64_C(0xffffffff)) | value;
+}
+static uint64_t set_high(uint64_t old, uint32_t value)
+{
+    return (uint32_t)old | (uint64_t)value << 32;
+}
 
 static uint32_t timer_read(const HpetTimer *t, unsigned reg)
 {
@@ -307,8 +320,8 @@ static void timer_write_config(HpetTimer *t, uint32_t value)
 }
 
 /*
- * Periodic mode: a write sets the period, and also the comparator if TN_SETVAL was set before, which
- * the write clears (2.3.9.2.2). The period is kept below half of the counter's range.
+ * Periodic mode: a write sets the period, and also the comparator if TN_SETVAL was set before,
+ * which the write clears (2.3.9.2.2). The period is kept below half of the counter's range.
  */
 static void timer_write_comparator(HpetTimer *t, uint32_t value, bool high)
 {
@@ -421,7 +434,8 @@ static void hpet_write(void *opaque, uint64_t offset, uint64_t value, unsigned s
         if (hpet_enabled(s)) {
             guest_error(&s->dev, "counter written while it runs");
         }
-        s->counter = offset == HPET_COUNTER ? set_low(s->counter, value) : set_high(s->counter, value);
+        s->counter =
+            offset == HPET_COUNTER ? set_low(s->counter, value) : set_high(s->counter, value);
         break;
     }
 }
@@ -433,7 +447,7 @@ static const RegionOps hpet_ops = {
     .impl = {.min_size = 4, .max_size = 4},
 };
 
-/* ---- the PIT's and the RTC's lines ---------------------------------------------------------------------- */
+/* ---- the PIT's and the RTC's lines ------------------------------------------------- */
 
 static void hpet_input(void *opaque, unsigned n, int level)
 {
@@ -450,7 +464,7 @@ static void hpet_input(void *opaque, unsigned n, int level)
     }
 }
 
-/* ---- lifecycle ----------------------------------------------------------------------------------------------- */
+/* ---- lifecycle --------------------------------------------------------------------- */
 
 uint32_t hpet_block_id(Device *dev)
 {
@@ -470,7 +484,8 @@ static bool hpet_realize(Device *dev, GError **err)
     Hpet *s = container_of(dev, Hpet, dev);
 
     if (!s->intcap) {
-        return error_set(err, "hpet: property hpet-intcap is not set: name the GSIs its timers may use");
+        return error_set(err,
+                         "hpet: property hpet-intcap is not set: name the GSIs its timers may use");
     }
     s->num_timers = CLAMP(s->num_timers, HPET_MIN_TIMERS, HPET_MAX_TIMERS);
     for (unsigned i = 0; i < HPET_MAX_TIMERS; i++) {
@@ -521,7 +536,7 @@ static void hpet_reset(Device *dev)
     irq_set(s->out[HPET_OUT_PIT_ENABLED], 1);
 }
 
-/* ---- state ---------------------------------------------------------------------------------------------------- */
+/* ---- state ------------------------------------------------------------------------- */
 
 static void hpet_pre_save(void *obj)
 {
@@ -550,7 +565,10 @@ static bool hpet_post_load(void *obj, unsigned version, GError **err)
     return true;
 }
 
-static bool hpet_rtc_level_needed(void *obj) { return ((Hpet *)obj)->rtc_irq_level != 0; }
+static bool hpet_rtc_level_needed(void *obj)
+{
+    return ((Hpet *)obj)->rtc_irq_level != 0;
+}
 static bool hpet_offset_needed(void *obj)
 {
     Hpet *s = obj;
@@ -558,10 +576,7 @@ static bool hpet_offset_needed(void *obj)
     return hpet_enabled(s) && s->save_offset;
 }
 
-static const StateField hpet_rtc_level_fields[] = {
-    STATE_U8(Hpet, rtc_irq_level, .max = 1),
-    {}
-};
+static const StateField hpet_rtc_level_fields[] = {STATE_U8(Hpet, rtc_irq_level, .max = 1), {}};
 static const StateDesc hpet_rtc_level_state = {
     .name = "hpet/rtc_irq_level",
     .version = 1,
@@ -569,10 +584,7 @@ static const StateDesc hpet_rtc_level_state = {
     .needed = hpet_rtc_level_needed,
     .fields = hpet_rtc_level_fields,
 };
-static const StateField hpet_offset_fields[] = {
-    STATE_U64(Hpet, offset, .name = "hpet_offset"),
-    {}
-};
+static const StateField hpet_offset_fields[] = {STATE_U64(Hpet, offset, .name = "hpet_offset"), {}};
 static const StateDesc hpet_offset_state = {
     .name = "hpet/offset",
     .version = 1,
@@ -580,18 +592,17 @@ static const StateDesc hpet_offset_state = {
     .needed = hpet_offset_needed,
     .fields = hpet_offset_fields,
 };
-static const StateDesc *const hpet_subsections[] = {&hpet_rtc_level_state, &hpet_offset_state, NULL};
+static const StateDesc *const hpet_subsections[] = {&hpet_rtc_level_state, &hpet_offset_state,
+                                                    NULL};
 
-static const StateField hpet_timer_fields[] = {
-    STATE_U8(HpetTimer, tn, .max = HPET_MAX_TIMERS - 1),
-    STATE_U64(HpetTimer, config),
-    STATE_U64(HpetTimer, cmp),
-    STATE_U64(HpetTimer, fsb),
-    STATE_U64(HpetTimer, period),
-    STATE_U8(HpetTimer, wrap_flag, .max = 1),
-    STATE_TIMER(HpetTimer, timer, .name = "qemu_timer"),
-    {}
-};
+static const StateField hpet_timer_fields[] = {STATE_U8(HpetTimer, tn, .max = HPET_MAX_TIMERS - 1),
+                                               STATE_U64(HpetTimer, config),
+                                               STATE_U64(HpetTimer, cmp),
+                                               STATE_U64(HpetTimer, fsb),
+                                               STATE_U64(HpetTimer, period),
+                                               STATE_U8(HpetTimer, wrap_flag, .max = 1),
+                                               STATE_TIMER(HpetTimer, timer, .name = "qemu_timer"),
+                                               {}};
 static const StateDesc hpet_timer_state = {
     .name = "hpet_timer",
     .version = 1,
@@ -605,8 +616,7 @@ static const StateField hpet_fields[] = {
     STATE_U8(Hpet, num_timers, .since = 2, .min = HPET_MIN_TIMERS, .max = HPET_MAX_TIMERS),
     STATE_STRUCT_ARRAY(Hpet, timers, &hpet_timer_state, HPET_MAX_TIMERS, .name = "timer",
                        .count_offset = offsetof(Hpet, num_timers), .count_size = 1),
-    {}
-};
+    {}};
 static const StateDesc hpet_state = {
     .name = "hpet",
     .version = 2,
@@ -620,11 +630,11 @@ static const StateDesc hpet_state = {
 static const Property hpet_props[] = {
     PROP_U8("timers", Hpet, num_timers, .def = HPET_MIN_TIMERS, .help = "comparators, 3 to 32"),
     PROP_BOOL("msi", Hpet, msi, .def = false, .help = "offer FSB (message) interrupts"),
-    PROP_U32("hpet-intcap", Hpet, intcap, .def = 0, .help = "GSIs that a timer may use, a bit each"),
+    PROP_U32("hpet-intcap", Hpet, intcap, .def = 0,
+             .help = "GSIs that a timer may use, a bit each"),
     PROP_BOOL("hpet-offset-saved", Hpet, save_offset, .def = true,
               .help = "put the counter's offset into the saved state"),
-    {}
-};
+    {}};
 
 DEVICE_TYPE(hpet) = {
     .name = "hpet",

@@ -6,15 +6,13 @@
  * only while a flag of register C that is clear must become set (update ended, alarm) or while
  * periodic interrupts are on, so an idle guest with an unread register C costs nothing.
  *
- * The stopped VM: the source may go on (clock=host), the timers then fire at most once each, so that
- * a paused guest with a 1024 Hz interrupt does not keep the process awake.
+ * The stopped VM: the source may go on (clock=host), the timers then fire at most once each, so
+ * that a paused guest with a 1024 Hz interrupt does not keep the process awake.
  *
  * As in QEMU 7.2: the index port reads as ff, there is no second bank at 72h, daylight saving and
  * the square wave output do not exist, century is byte 32h (37h leads there too).
  */
 #include "hw/timer/mc146818rtc.h"
-
-#include <stdio.h>
 
 #include "hw/isa/isa.h"
 #include "util/trace.h"
@@ -59,7 +57,8 @@ enum {
 #define ALARM_ANY 0xc0 /* an alarm byte with both top bits set matches all values */
 
 #define RTC_HZ 32768
-#define UIP_NS ((int64_t)8 * NSEC_PER_SEC / RTC_HZ) /* update in progress: 244 us before the second */
+#define UIP_NS                                                                                     \
+    ((int64_t)8 * NSEC_PER_SEC / RTC_HZ) /* update in progress: 244 us before the second */
 #define REINJECT_PER_TICK 20 /* lost periodic interrupts repeated between two ticks, at most */
 
 /* In QEMU's LostTickPolicy order. */
@@ -71,20 +70,20 @@ typedef struct Rtc {
     Region ports, index_port, data_port;
     Irq *irq;
     uint8_t cmos[RTC_SIZE];
-    uint8_t index;           /* selected byte, 0 to 127 */
+    uint8_t index; /* selected byte, 0 to 127 */
     /* Time: guest ns = base_rtc s + (clock - last_update) + offset. */
     RtcSource source;
-    uint64_t base_rtc;       /* seconds since 1970 */
-    uint64_t last_update;    /* ns of the source's clock at which base_rtc was right */
-    int64_t offset;          /* ns */
-    int64_t reference;       /* seconds that base_rtc - last_update had at start, for RTC_CHANGE */
+    uint64_t base_rtc;    /* seconds since 1970 */
+    uint64_t last_update; /* ns of the source's clock at which base_rtc was right */
+    int64_t offset;       /* ns */
+    int64_t reference;    /* seconds that base_rtc - last_update had at start, for RTC_CHANGE */
     /* Periodic interrupt. */
     Timer periodic_timer;
     int64_t next_periodic_time; /* ns */
-    uint32_t period;         /* of the last tick, in 32768ths of a second; 0: off */
-    uint32_t irq_coalesced;  /* ticks the guest did not see (slew), in ticks */
-    uint16_t reinjected;     /* since the last tick, 0 to REINJECT_PER_TICK */
-    bool periodic_stalled;   /* the VM is stopped and the timer fired: armed again at start */
+    uint32_t period;            /* of the last tick, in 32768ths of a second; 0: off */
+    uint32_t irq_coalesced;     /* ticks the guest did not see (slew), in ticks */
+    uint16_t reinjected;        /* since the last tick, 0 to REINJECT_PER_TICK */
+    bool periodic_stalled;      /* the VM is stopped and the timer fired: armed again at start */
     /* Update and alarm. */
     Timer update_timer;
     uint64_t next_alarm_time; /* ns of the source's clock */
@@ -98,29 +97,7 @@ typedef struct Rtc {
     void *change_opaque;
 } Rtc;
 
-/* ---- calendar ------------------------------------------------------------------------ */
-
-/* Days since 1970-01-01 of a proleptic Gregorian date; month may be outside 1..12. */
-static int64_t days_from_date(int64_t year, int month, int day)
-{
-    int64_t m = year * 12 + month - 1;
-    int64_t y, era, year_of_era, day_of_year;
-
-    /* A year that begins in March has its leap day last. */
-    m -= 2;
-    y = m >= 0 ? m / 12 : -((11 - m) / 12);
-    m -= y * 12;
-    era = y >= 0 ? y / 400 : -((399 - y) / 400);
-    year_of_era = y - era * 400;
-    day_of_year = (153 * m + 2) / 5 + day - 1;
-    return era * 146097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719468;
-}
-
-static int64_t seconds_from_tm(const struct tm *tm)
-{
-    return days_from_date((int64_t)tm->tm_year + 1900, tm->tm_mon + 1, tm->tm_mday) * 86400 +
-           (int64_t)tm->tm_hour * 3600 + (int64_t)tm->tm_min * 60 + tm->tm_sec;
-}
+/* ---- calendar ---------------------------------------------------------------------- */
 
 static uint8_t to_register(const Rtc *s, int value)
 {
@@ -187,7 +164,7 @@ static void rtc_tm_to_registers(Rtc *s, const struct tm *tm)
     s->cmos[RTC_CENTURY] = to_register(s, year / 100 % 100);
 }
 
-/* ---- time ---------------------------------------------------------------------------- */
+/* ---- time -------------------------------------------------------------------------- */
 
 static int64_t rtc_clock(const Rtc *s)
 {
@@ -235,13 +212,14 @@ static void rtc_take_registers(Rtc *s)
     struct tm tm;
 
     rtc_registers_to_tm(s, &tm);
-    s->base_rtc = seconds_from_tm(&tm);
+    s->base_rtc = (uint64_t)timegm(&tm);
     s->last_update = rtc_clock(s);
     trace(rtc_set_time, "seconds %lld", (long long)s->base_rtc);
     if (s->change_fn) {
         int64_t now = (int64_t)s->last_update / NSEC_PER_SEC;
 
-        s->change_fn(s->change_opaque, (int64_t)(s->base_rtc - (uint64_t)now - (uint64_t)s->reference));
+        s->change_fn(s->change_opaque,
+                     (int64_t)(s->base_rtc - (uint64_t)now - (uint64_t)s->reference));
     }
 }
 
@@ -260,7 +238,7 @@ static bool rtc_update_in_progress(Rtc *s)
     return rest >= NSEC_PER_SEC - UIP_NS;
 }
 
-/* ---- update-ended and alarm interrupts --------------------------------------------------- */
+/* ---- update-ended and alarm interrupts --------------------------------------------- */
 
 /* Seconds from now until the alarm registers match, 1 to 86400. */
 static int64_t rtc_seconds_to_alarm(Rtc *s)
@@ -340,7 +318,7 @@ static void rtc_update_timer(void *opaque)
     rtc_arm_update(s);
 }
 
-/* ---- periodic interrupt ----------------------------------------------------------------------- */
+/* ---- periodic interrupt ------------------------------------------------------------ */
 
 static int64_t ticks_to_ns(int64_t ticks)
 {
@@ -359,8 +337,8 @@ static uint32_t rtc_wanted_period(const Rtc *s)
 }
 
 /*
- * Arms the periodic timer one period after the last tick. old_period: the period that was running up
- * to now, whose begun interval counts; 0: it starts now.
+ * Arms the periodic timer one period after the last tick. old_period: the period that was running
+ * up to now, whose begun interval counts; 0: it starts now.
  */
 static void rtc_arm_periodic(Rtc *s, int64_t now, uint32_t old_period)
 {
@@ -374,7 +352,8 @@ static void rtc_arm_periodic(Rtc *s, int64_t now, uint32_t old_period)
         return;
     }
     if (old_period) {
-        int64_t last = (int64_t)mul_div_u64(s->next_periodic_time, RTC_HZ, NSEC_PER_SEC) - old_period;
+        int64_t last =
+            (int64_t)mul_div_u64(s->next_periodic_time, RTC_HZ, NSEC_PER_SEC) - old_period;
 
         elapsed = CLAMP(tick - last, 0, (int64_t)period);
         if (s->irq_coalesced && old_period != period) {
@@ -416,7 +395,7 @@ static void rtc_periodic_timer(void *opaque)
     trace(rtc_periodic, "lost %u", s->irq_coalesced);
 }
 
-/* ---- registers ---------------------------------------------------------------------------------- */
+/* ---- registers --------------------------------------------------------------------- */
 
 static void rtc_write_a(Rtc *s, uint8_t value)
 {
@@ -598,7 +577,7 @@ static const RegionOps rtc_data_ops = {
     .impl = {.min_size = 1, .max_size = 1},
 };
 
-/* ---- the board's side ------------------------------------------------------------------------------- */
+/* ---- the board's side -------------------------------------------------------------- */
 
 static Rtc *rtc_from(Device *dev)
 {
@@ -652,80 +631,11 @@ void rtc_reset_reinjection(Device *dev)
     rtc_from(dev)->irq_coalesced = 0;
 }
 
-static bool parse_datetime(const char *text, int64_t *seconds)
-{
-    int year, month, day, hour = 0, minute = 0, second = 0, used = 0;
-    struct tm tm;
-
-    if (sscanf(text, "%4d-%2d-%2d%n", &year, &month, &day, &used) != 3) {
-        return false;
-    }
-    if (text[used] == 'T') {
-        int more = 0;
-
-        if (sscanf(text + used, "T%2d:%2d:%2d%n", &hour, &minute, &second, &more) != 3) {
-            return false;
-        }
-        used += more;
-    }
-    if (text[used] || year < 0 || month < 1 || month > 12 || day < 1 || day > 31 || hour < 0 || hour > 23 ||
-        minute < 0 || minute > 59 || second < 0 || second > 60) {
-        return false;
-    }
-    tm = (struct tm){.tm_year = year - 1900, .tm_mon = month - 1, .tm_mday = day, .tm_hour = hour,
-                     .tm_min = minute, .tm_sec = second};
-    *seconds = seconds_from_tm(&tm);
-    return true;
-}
-
-static bool parse_base(RtcSource *source, const char *base, GError **err)
-{
-    if (!strcmp(base, "utc")) {
-        source->base = RTC_BASE_UTC;
-    } else if (!strcmp(base, "localtime")) {
-        source->base = RTC_BASE_LOCALTIME;
-    } else if (parse_datetime(base, &source->datetime)) {
-        source->base = RTC_BASE_DATETIME;
-    } else {
-        return error_set(err, "-rtc base=%s: neither utc, localtime nor a date such as "
-                              "2006-06-17T16:01:21 or 2006-06-17", base);
-    }
-    return true;
-}
-
-bool rtc_source_parse(RtcSource *source, const char *base, const char *clock, const char *driftfix,
-                      GError **err)
-{
-    RtcSource parsed = *source;
-
-    /* An all-zero struct would say CLOCK_VIRTUAL; the default is the host's clock. */
-    if (!clock || !strcmp(clock, "host")) {
-        parsed.clock = CLOCK_HOST;
-    } else if (!strcmp(clock, "rt")) {
-        parsed.clock = CLOCK_RT;
-    } else if (!strcmp(clock, "vm")) {
-        parsed.clock = CLOCK_VIRTUAL;
-    } else {
-        return error_set(err, "-rtc clock=%s: must be host, rt or vm", clock);
-    }
-    if (driftfix) {
-        if (strcmp(driftfix, "none") && strcmp(driftfix, "slew")) {
-            return error_set(err, "-rtc driftfix=%s: must be none or slew", driftfix);
-        }
-        parsed.slew = !strcmp(driftfix, "slew");
-    }
-    if (base && !parse_base(&parsed, base, err)) {
-        return false;
-    }
-    *source = parsed;
-    return true;
-}
-
-/* ---- lifecycle ------------------------------------------------------------------------------------------ */
+/* ---- lifecycle --------------------------------------------------------------------- */
 
 /*
- * The VM starts, perhaps with a state from elsewhere: a deadline of another host's clock, or of this
- * one's before it was set, may lie far away.
+ * The VM starts, perhaps with a state from elsewhere: a deadline of another host's clock, or of
+ * this one's before it was set, may lie far away.
  */
 static void rtc_run_state(void *opaque, bool running, RunState state)
 {
@@ -760,7 +670,7 @@ static void rtc_set_initial_time(Rtc *s)
 
         s->base_rtc = seconds;
         if (s->source.base == RTC_BASE_LOCALTIME && localtime_r(&seconds, &tm)) {
-            s->base_rtc = seconds_from_tm(&tm);
+            s->base_rtc = (uint64_t)timegm(&tm);
         }
         if (s->source.clock == CLOCK_HOST) {
             s->offset = wall % NSEC_PER_SEC; /* seconds begin when the host's do */
@@ -774,7 +684,8 @@ static bool rtc_realize(Device *dev, GError **err)
     Rtc *s = rtc_from(dev);
 
     if (s->lost_tick_policy == LOST_TICK_DELAY) {
-        return error_set(err, "mc146818rtc: lost_tick_policy=delay is not supported: use discard or slew");
+        return error_set(
+            err, "mc146818rtc: lost_tick_policy=delay is not supported: use discard or slew");
     }
     if (!s->source_set) {
         s->source.clock = CLOCK_HOST;
@@ -835,7 +746,7 @@ static void rtc_reset(Device *dev)
     irq_lower(s->irq);
 }
 
-/* ---- state ------------------------------------------------------------------------------------------------ */
+/* ---- state ------------------------------------------------------------------------- */
 
 static void rtc_pre_save(void *obj)
 {
@@ -871,9 +782,7 @@ static bool rtc_reinject_needed(void *obj)
 }
 
 static const StateField rtc_reinject_fields[] = {
-    STATE_U16(Rtc, reinjected, .name = "irq_reinject_on_ack_count", .max = REINJECT_PER_TICK),
-    {}
-};
+    STATE_U16(Rtc, reinjected, .name = "irq_reinject_on_ack_count", .max = REINJECT_PER_TICK), {}};
 static const StateDesc rtc_reinject_state = {
     .name = "mc146818rtc/irq_reinject_on_ack_count",
     .version = 1,
@@ -897,8 +806,7 @@ static const StateField rtc_fields[] = {
     STATE_I64(Rtc, offset, .since = 3),
     STATE_TIMER(Rtc, update_timer, .since = 3),
     STATE_U64(Rtc, next_alarm_time, .since = 3),
-    {}
-};
+    {}};
 static const StateDesc rtc_state = {
     .name = "mc146818rtc",
     .version = 3,
@@ -913,11 +821,13 @@ static const Property rtc_props[] = {
     PROP_I32("base_year", Rtc, base_year, .def = 1980, .min = 0, .max = 9999,
              .help = "year that register value 0 (century 0) stands for"),
     PROP_U16("iobase", Rtc, iobase, .def = 0x70, .help = "first I/O port"),
-    PROP_U8("irq", Rtc, irq_number, .def = 8, .max = ISA_NUM_IRQS - 1, .help = "ISA interrupt line"),
-    PROP_ENUM("lost_tick_policy", Rtc, lost_tick_policy, .def = LOST_TICK_DISCARD, .values = lost_tick_names,
-              .help = "periodic interrupts that the guest missed: discard them, or slew (deliver them later)"),
-    {}
-};
+    PROP_U8("irq", Rtc, irq_number, .def = 8, .max = ISA_NUM_IRQS - 1,
+            .help = "ISA interrupt line"),
+    PROP_ENUM("lost_tick_policy", Rtc, lost_tick_policy, .def = LOST_TICK_DISCARD,
+              .values = lost_tick_names,
+              .help = "periodic interrupts that the guest missed: discard them, or slew (deliver "
+                      "them later)"),
+    {}};
 
 DEVICE_TYPE(rtc) = {
     .name = "mc146818rtc",

@@ -2,9 +2,9 @@
 /*
  * The real-time clock and CMOS memory of a PC, as a board uses it.
  *
- * The board makes a "mc146818rtc", tells it where time comes from (rtc_set_source), realizes it on the
- * ISA bus (which connects its output to the line of its "irq" property) and fills the CMOS bytes that
- * firmware reads. A board with a HPET connects output 0 to the HPET's RTC input instead.
+ * The board makes a "mc146818rtc", tells it where time comes from (rtc_set_source), realizes it on
+ * the ISA bus (which connects its output to the line of its "irq" property) and fills the CMOS
+ * bytes that firmware reads. A board with a HPET connects output 0 to the HPET's RTC input instead.
  */
 #ifndef HW_TIMER_MC146818RTC_H
 #define HW_TIMER_MC146818RTC_H
@@ -17,10 +17,10 @@ typedef enum RtcBase { RTC_BASE_UTC, RTC_BASE_LOCALTIME, RTC_BASE_DATETIME } Rtc
 
 /* -rtc: which clock drives it and what it shows at start. */
 typedef struct RtcSource {
-    ClockKind clock;   /* clock=host|rt|vm */
+    ClockKind clock; /* clock=host|rt|vm */
     RtcBase base;
-    int64_t datetime;  /* RTC_BASE_DATETIME: seconds since 1970, UTC */
-    bool slew;         /* driftfix=slew: for the property lost_tick_policy */
+    int64_t datetime; /* RTC_BASE_DATETIME: seconds since 1970, UTC */
+    bool slew;        /* driftfix=slew: for the property lost_tick_policy */
 } RtcSource;
 
 /* Reads the values of -rtc; NULL ones keep what *source has ({} is QEMU's default: host, utc). */

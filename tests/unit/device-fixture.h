@@ -16,7 +16,7 @@ typedef struct Fixture {
     Vm *vm;
     IsaBus *isa;
     Region ram;
-    Irq lines[FIXTURE_LINES];      /* 0 to 15 are the ISA bus's */
+    Irq lines[FIXTURE_LINES];       /* 0 to 15 are the ISA bus's */
     unsigned raised[FIXTURE_LINES]; /* rising edges seen */
     int level[FIXTURE_LINES];
 } Fixture;
@@ -96,7 +96,10 @@ static inline uint64_t in(Fixture *f, uint16_t port, unsigned size)
     address_space_load(&f->vm->io, port, size, &value);
     return value;
 }
-static inline uint8_t inb(Fixture *f, uint16_t port) { return in(f, port, 1); }
+static inline uint8_t inb(Fixture *f, uint16_t port)
+{
+    return in(f, port, 1);
+}
 static inline void outb(Fixture *f, uint16_t port, uint8_t value)
 {
     fixture_enter(f);

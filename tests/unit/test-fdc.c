@@ -84,7 +84,10 @@ static void settle(Floppy *t)
     blk_drain_all(t->f.vm);
 }
 
-static uint8_t msr(Floppy *t) { return inb(&t->f, 0x3f4); }
+static uint8_t msr(Floppy *t)
+{
+    return inb(&t->f, 0x3f4);
+}
 
 /* The result bytes as text, or "" when there is no result. */
 static const char *result(Floppy *t)
@@ -94,7 +97,8 @@ static const char *result(Floppy *t)
 
     text[0] = 0;
     while ((msr(t) & 0xf0) == 0xd0 && len < 100) {
-        len += g_snprintf(text + len, sizeof text - len, "%s%02x", len ? " " : "", inb(&t->f, 0x3f5));
+        len +=
+            g_snprintf(text + len, sizeof text - len, "%s%02x", len ? " " : "", inb(&t->f, 0x3f5));
     }
     return text;
 }
@@ -142,7 +146,8 @@ static void program_dma(Floppy *t, bool to_memory, unsigned len)
     outb(f, 0xa, 2);
 }
 
-/* ---- registers and commands without data ------------------------------------------------------ */
+/* ---- registers and commands without data ------------------------------------------------------
+ */
 
 static void test_power_on(void)
 {
@@ -174,7 +179,8 @@ static void exchange(Floppy *t, const Exchange *script, unsigned n)
         const char *got = command(t, script[i].command);
 
         if (strcmp(got, script[i].result)) {
-            g_error("step %u: '%s' gave '%s', not '%s'", i, script[i].command, got, script[i].result);
+            g_error("step %u: '%s' gave '%s', not '%s'", i, script[i].command, got,
+                    script[i].result);
         }
     }
 }
@@ -185,16 +191,53 @@ static void test_commands(void)
         {"08", "c0 00"}, {"08", "c1 00"}, {"08", "c2 00"}, {"08", "c3 00"}, {"08", "80"},
     };
     static const Exchange script[] = {
-        {"10", "90"}, {"18", "41"}, {"0e", "00 00 00 00 00 01 12 00 60 00"}, {"03 df 02", ""}, {"13 00 57 00", ""},
-        {"0e", "00 00 00 00 0d 03 12 00 57 00"}, {"94", "10"}, {"0e", "00 00 00 00 0d 03 12 80 57 00"}, {"14", "00"},
-        {"12 84", ""}, {"12 00", ""}, {"04 00", "38"}, {"04 01", "79"}, {"04 04", "3c"}, {"07 00", ""},
-        {"08", "20 00"}, {"08", "80"}, {"0f 00 05", ""}, {"08", "20 05"}, {"04 00", "28"},
-        {"0e", "05 00 00 00 0d 03 12 10 57 00"}, {"8f 00 03", ""}, {"08", "20 02"}, {"cf 04 02", ""}, {"08", "20 04"},
-        {"0e", "04 00 00 00 0d 03 12 10 57 00"}, {"17 00 8e", "00"}, {"33 00", ""}, {"8e c0 10 20 30 c0", "c0 c0 00 00"},
-        {"4e 11 11 11 11 11 11 11 11 11 11 11 11 11 11 11 11 11", ""}, {"0f 00 5a", ""}, {"08", "20 11"},
-        {"0e", "11 11 00 00 11 23 12 10 11 11"}, {"0f 01 03", ""}, {"08", "21 11"}, {"07 01", ""}, {"08", "21 11"},
-        {"0f 04 07", ""}, {"08", "20 07"}, {"04 00", "28"}, {"04 04", "2c"}, {"cf 00 64", ""}, {"08", "20 4f"},
-        {"8f 00 64", ""}, {"08", "20 00"}, {"00", "80"}, {"cd 0 0 0 0 0 0 0 0 0 0", "80"},
+        {"10", "90"},
+        {"18", "41"},
+        {"0e", "00 00 00 00 00 01 12 00 60 00"},
+        {"03 df 02", ""},
+        {"13 00 57 00", ""},
+        {"0e", "00 00 00 00 0d 03 12 00 57 00"},
+        {"94", "10"},
+        {"0e", "00 00 00 00 0d 03 12 80 57 00"},
+        {"14", "00"},
+        {"12 84", ""},
+        {"12 00", ""},
+        {"04 00", "38"},
+        {"04 01", "79"},
+        {"04 04", "3c"},
+        {"07 00", ""},
+        {"08", "20 00"},
+        {"08", "80"},
+        {"0f 00 05", ""},
+        {"08", "20 05"},
+        {"04 00", "28"},
+        {"0e", "05 00 00 00 0d 03 12 10 57 00"},
+        {"8f 00 03", ""},
+        {"08", "20 02"},
+        {"cf 04 02", ""},
+        {"08", "20 04"},
+        {"0e", "04 00 00 00 0d 03 12 10 57 00"},
+        {"17 00 8e", "00"},
+        {"33 00", ""},
+        {"8e c0 10 20 30 c0", "c0 c0 00 00"},
+        {"4e 11 11 11 11 11 11 11 11 11 11 11 11 11 11 11 11 11", ""},
+        {"0f 00 5a", ""},
+        {"08", "20 11"},
+        {"0e", "11 11 00 00 11 23 12 10 11 11"},
+        {"0f 01 03", ""},
+        {"08", "21 11"},
+        {"07 01", ""},
+        {"08", "21 11"},
+        {"0f 04 07", ""},
+        {"08", "20 07"},
+        {"04 00", "28"},
+        {"04 04", "2c"},
+        {"cf 00 64", ""},
+        {"08", "20 4f"},
+        {"8f 00 64", ""},
+        {"08", "20 00"},
+        {"00", "80"},
+        {"cd 0 0 0 0 0 0 0 0 0 0", "80"},
     };
     Floppy t;
     g_autofree char *image = make_image(1440);
@@ -207,7 +250,8 @@ static void test_commands(void)
     g_assert_cmpint(t.f.level[IRQ], ==, 0);
     exchange(&t, script, G_N_ELEMENTS(script));
     /* READ ID sees the next sector each time; a wrong data rate sees none. */
-    static const Exchange ids[] = {{"4a 00", "00 00 00 00 00 02 02"}, {"4a 04", "04 00 00 00 01 03 02"},
+    static const Exchange ids[] = {{"4a 00", "00 00 00 00 00 02 02"},
+                                   {"4a 04", "04 00 00 00 01 03 02"},
                                    {"4a 01", "00 00 00 00 00 04 02"}};
     reset(&t);
     exchange(&t, ids, G_N_ELEMENTS(ids));
@@ -226,13 +270,18 @@ static void test_parameter_counts(void)
     for (unsigned op = 0; op < 256; op++) {
         unsigned low = op & 0x1f, n = 0, want = 0;
 
-        if (low == 0x06 || low == 0x05 || low == 0x0c || low == 0x11 || low == 0x16 || low == 0x19 || low == 0x1d ||
-            (op & 0x3f) == 0x09 || (op & 0xbf) == 0x02) {
+        if (low == 0x06 || low == 0x05 || low == 0x0c || low == 0x11 || low == 0x16 ||
+            low == 0x19 || low == 0x1d || (op & 0x3f) == 0x09 || (op & 0xbf) == 0x02) {
             want = 8;
         }
-        want = (op & 0xbf) == 0x0a || op == 0x07 || op == 0x12 || op == 0x33 || op == 0x04 ? 1 : want;
+        want =
+            (op & 0xbf) == 0x0a || op == 0x07 || op == 0x12 || op == 0x33 || op == 0x04 ? 1 : want;
         want = op == 0x03 || op == 0x0f || op == 0x8f || op == 0xcf || op == 0x17 ? 2 : want;
-        want = op == 0x13 ? 3 : op == 0x8e || (op & 0xbf) == 0x0d ? 5 : op == 0xcd ? 10 : op == 0x4e ? 17 : want;
+        want = op == 0x13                          ? 3
+               : op == 0x8e || (op & 0xbf) == 0x0d ? 5
+               : op == 0xcd                        ? 10
+               : op == 0x4e                        ? 17
+                                                   : want;
         reset(&t);
         outb(&t.f, 0x3f5, op);
         while (msr(&t) == 0x90) {
@@ -274,16 +323,17 @@ static void test_reset(void)
     g_unlink(image);
 }
 
-/* ---- transfers by DMA ----------------------------------------------------------------------------- */
+/* ---- transfers by DMA
+ * ----------------------------------------------------------------------------- */
 
 typedef struct Transfer {
     const char *command;
-    unsigned len;            /* of the DMA channel */
-    bool from_memory;        /* memory is full of 5ah */
+    unsigned len;     /* of the DMA channel */
+    bool from_memory; /* memory is full of 5ah */
     const char *result;
-    unsigned bytes;          /* that changed in memory */
-    int first, last;         /* sectors that they came from */
-    uint16_t count;          /* the channel's count register afterwards */
+    unsigned bytes;  /* that changed in memory */
+    int first, last; /* sectors that they came from */
+    uint16_t count;  /* the channel's count register afterwards */
 } Transfer;
 
 static const Transfer transfers[] = {
@@ -297,9 +347,11 @@ static const Transfer transfers[] = {
     {"e6 04 00 01 03 02 12 1b ff", 512, false, "04 00 00 00 01 04 02", 512, 20, 20, 0xffff},
     {"e6 00 03 00 03 02 12 1b ff", 512, false, "20 00 00 03 00 04 02", 512, 110, 110, 0xffff},
     {"e6 00 51 00 03 02 12 1b ff", 512, false, "40 00 00 51 00 03 02", 0, 0, 0, 0x01ff},
-    {"e6 00 50 00 03 02 12 1b ff", 512, false, "20 00 00 50 00 04 02", 512, 0, 0, 0xffff}, /* zeros */
+    {"e6 00 50 00 03 02 12 1b ff", 512, false, "20 00 00 50 00 04 02", 512, 0, 0,
+     0xffff}, /* zeros */
     {"e6 00 00 00 13 02 12 1b ff", 512, false, "40 80 00 00 00 13 02", 0, 0, 0, 0x01ff},
-    {"e6 00 00 00 00 02 12 1b ff", 512, false, "20 00 00 00 00 01 02", 512, 0, 0, 0xffff}, /* zeros */
+    {"e6 00 00 00 00 02 12 1b ff", 512, false, "20 00 00 00 00 01 02", 512, 0, 0,
+     0xffff}, /* zeros */
     {"e6 00 00 01 01 02 12 1b ff", 512, false, "04 00 00 00 01 02 02", 512, 18, 18, 0xffff},
     {"e6 00 00 00 05 02 03 1b ff", 512, false, "40 01 00 00 00 05 02", 0, 0, 0, 0x01ff},
     {"e6 00 00 00 01 00 12 1b 80", 512, false, "00 00 00 00 00 01 02", 128, 0, 0, 0x017f},
@@ -331,7 +383,8 @@ static void run_transfer(Floppy *t, const Transfer *x, unsigned i)
         g_error("transfer %u: '%s' gave '%s', not '%s'", i, x->command, got, x->result);
     }
     g_assert_cmpuint(t->f.raised[IRQ], ==, raised + 1);
-    while (!x->from_memory && bytes < 32768 && (memory[bytes] != 0xee || memory[bytes + 1] != 0xee)) {
+    while (!x->from_memory && bytes < 32768 &&
+           (memory[bytes] != 0xee || memory[bytes + 1] != 0xee)) {
         bytes++;
     }
     g_assert_cmpuint(bytes, ==, x->bytes);
@@ -356,8 +409,14 @@ static void test_dma(void)
         run_transfer(&t, &transfers[i], i);
     }
     /* What was written is there, and only that. */
-    static const Transfer written = {"e6 00 02 00 01 02 12 1b ff", 1024, false, "20 00 00 02 00 03 02",
-                                     1024, 0x5a5a, 0x5a5a, 0xffff};
+    static const Transfer written = {"e6 00 02 00 01 02 12 1b ff",
+                                     1024,
+                                     false,
+                                     "20 00 00 02 00 03 02",
+                                     1024,
+                                     0x5a5a,
+                                     0x5a5a,
+                                     0xffff};
     memset(region_host(&t.f.ram) + MEMORY, 0xee, 32768);
     program_dma(&t, true, 1536);
     command(&t, written.command);
@@ -448,7 +507,8 @@ static void test_dma_later(void)
     g_unlink(image);
 }
 
-/* ---- transfers through the data register ---------------------------------------------------------------- */
+/* ---- transfers through the data register
+ * ---------------------------------------------------------------- */
 
 static void wait_ready(Floppy *t)
 {
@@ -494,7 +554,9 @@ static void test_pio(void)
     g_unlink(image);
 }
 
-/* ---- media -------------------------------------------------------------------------------------------------- */
+/* ---- media
+ * --------------------------------------------------------------------------------------------------
+ */
 
 static void test_geometries(void)
 {
@@ -504,8 +566,8 @@ static void test_geometries(void)
         uint8_t sectors, last_track, rate;
     } media[] = {
         {1440, FLOPPY_144, 18, 79, 0}, {2880, FLOPPY_288, 36, 79, 3}, {720, FLOPPY_144, 9, 79, 2},
-        {1200, FLOPPY_120, 15, 79, 0}, {360, FLOPPY_120, 9, 39, 1}, {320, FLOPPY_120, 8, 39, 2},
-        {180, FLOPPY_120, 9, 39, 1}, {160, FLOPPY_120, 8, 39, 2}, {1680, FLOPPY_144, 21, 79, 0},
+        {1200, FLOPPY_120, 15, 79, 0}, {360, FLOPPY_120, 9, 39, 1},   {320, FLOPPY_120, 8, 39, 2},
+        {180, FLOPPY_120, 9, 39, 1},   {160, FLOPPY_120, 8, 39, 2},   {1680, FLOPPY_144, 21, 79, 0},
         {1722, FLOPPY_144, 21, 81, 0}, {1600, FLOPPY_144, 20, 79, 0}, {800, FLOPPY_144, 10, 79, 2},
         {1760, FLOPPY_144, 22, 79, 0}, {1920, FLOPPY_144, 24, 79, 0}, {100, FLOPPY_288, 36, 79, 3},
         {3000, FLOPPY_288, 36, 79, 3},
@@ -563,7 +625,9 @@ static void test_two_drives(void)
     g_unlink(b);
 }
 
-/* ---- state ---------------------------------------------------------------------------------------------------- */
+/* ---- state
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 static void test_state_pio(void)
 {
@@ -589,8 +653,8 @@ static void test_state_pio(void)
         g_assert_cmphex(inb(&b.f, 0x3f5), ==, i & 1 ? 0 : 51 + i / 512);
     }
     g_assert_cmpstr(result(&b), ==, "20 00 00 01 00 12 02");
-    fixture_refuses(b.fdc, bytes, 9 + 512, 0xff);            /* data_pos */
-    fixture_refuses(b.fdc, bytes, 9 + 512 + 4 + 4 + 1, 6);   /* data_dir */
+    fixture_refuses(b.fdc, bytes, 9 + 512, 0xff);          /* data_pos */
+    fixture_refuses(b.fdc, bytes, 9 + 512 + 4 + 4 + 1, 6); /* data_dir */
     g_byte_array_unref(bytes);
     close_fdc(&a);
     close_fdc(&b);
@@ -653,7 +717,9 @@ static void test_state_subsections(void)
     g_unlink(image);
 }
 
-/* ---- bad guests ------------------------------------------------------------------------------------------------- */
+/* ---- bad guests
+ * -------------------------------------------------------------------------------------------------
+ */
 
 static void test_fifo_flood(void)
 {

@@ -6,8 +6,14 @@
 enum { CFG = 0x10, STATUS = 0x20, COUNTER = 0xf0, T0 = 0x100, T1 = 0x120, T2 = 0x140, CMP = 8 };
 #define PIT_ENABLED 40 /* our line for that output */
 
-static uint32_t rd(Fixture *f, unsigned reg) { return readm(f, HPET_BASE + reg, 4); }
-static void wr(Fixture *f, unsigned reg, uint32_t value) { writem(f, HPET_BASE + reg, 4, value); }
+static uint32_t rd(Fixture *f, unsigned reg)
+{
+    return readm(f, HPET_BASE + reg, 4);
+}
+static void wr(Fixture *f, unsigned reg, uint32_t value)
+{
+    writem(f, HPET_BASE + reg, 4, value);
+}
 
 static Device *open_hpet(Fixture *f)
 {
@@ -206,7 +212,8 @@ static void test_bad_guest(void)
     open_hpet(&f);
     g_autoptr(GRand) rand = g_rand_new_with_seed(5);
     for (unsigned i = 0; i < 50000; i++) {
-        unsigned reg = g_rand_int_range(rand, 0, HPET_SIZE), size = 1u << g_rand_int_range(rand, 0, 4);
+        unsigned reg = g_rand_int_range(rand, 0, HPET_SIZE),
+                 size = 1u << g_rand_int_range(rand, 0, 4);
 
         if (g_rand_boolean(rand)) {
             writem(&f, HPET_BASE + reg, size, (uint64_t)g_rand_int(rand) << 32 | g_rand_int(rand));

@@ -59,7 +59,8 @@ static void test_commands(void)
     static const struct {
         uint8_t command;
         const char *answer;
-    } known[] = {{0x20, "03"}, {0xa9, "00"}, {0xaa, "55"}, {0xab, "00"}, {0xc0, "80"}, {0xd0, "cf"}};
+    } known[] = {{0x20, "03"}, {0xa9, "00"}, {0xaa, "55"},
+                 {0xab, "00"}, {0xc0, "80"}, {0xd0, "cf"}};
     Fixture f;
 
     open_kbc(&f);
@@ -98,10 +99,10 @@ static void test_keyboard_commands(void)
     outb(&f, 0x60, 0x43);
     for (unsigned c = 0; c < 0x100; c++) {
         const char *want = c == 0x00 || (c >= 0xf4 && c <= 0xf6) || c == 0xfa ? "fa"
-                           : c == 0xee                                          ? "ee"
-                           : c == 0xf2                                          ? "fa ab 41"
-                           : c == 0xff                                          ? "fa aa"
-                                                                                : "fe";
+                           : c == 0xee                                        ? "ee"
+                           : c == 0xf2                                        ? "fa ab 41"
+                           : c == 0xff                                        ? "fa aa"
+                                                                              : "fe";
 
         if (c != 0xed && c != 0xf0 && c != 0xf3 && c != 0xfc) {
             g_assert_cmpstr(kbd(&f, c), ==, want);
@@ -110,7 +111,8 @@ static void test_keyboard_commands(void)
     static const struct {
         uint8_t byte;
         const char *answer;
-    } sets[] = {{0, "fa 41"}, {1, "fa"}, {0, "fa 43"}, {3, "fa"}, {0, "fa 3f"}, {4, "fe"}, {2, "fa"}};
+    } sets[] = {{0, "fa 41"}, {1, "fa"}, {0, "fa 43"}, {3, "fa"},
+                {0, "fa 3f"}, {4, "fe"}, {2, "fa"}};
     for (unsigned i = 0; i < G_N_ELEMENTS(sets); i++) {
         g_assert_cmpstr(kbd(&f, 0xf0), ==, "fa");
         g_assert_cmpstr(kbd(&f, sets[i].byte), ==, sets[i].answer);
@@ -129,12 +131,38 @@ static void test_mouse_commands(void)
         uint8_t byte;
         const char *answer;
     } script[] = {
-        {0xff, "Mfa Maa M00"}, {0xe9, "Mfa M00 M02 M64"}, {0xee, "Mfa"}, {0x12, "M12"}, {0xea, "Mea"},
-        {0xec, "Mfa"}, {0xf4, "Mfa"}, {0xe9, "Mfa M20 M02 M64"}, {0xe8, "Mfa"}, {0x03, "Mfa"},
-        {0xe9, "Mfa M20 M03 M64"}, {0xf3, "Mfa"}, {200, "Mfa"}, {0xf3, "Mfa"}, {100, "Mfa"}, {0xf3, "Mfa"},
-        {80, "Mfa"}, {0xf2, "Mfa M03"}, {0xf3, "Mfa"}, {200, "Mfa"}, {0xf3, "Mfa"}, {200, "Mfa"}, {0xf3, "Mfa"},
-        {80, "Mfa"}, {0xf2, "Mfa M04"}, {0xeb, "Mfa M08 M00 M00 M00"}, {0xf0, "Mfa"}, {0xe9, "Mfa M60 M03 M50"},
-        {0xe7, "Mfa"}, {0xe9, "Mfa M70 M03 M50"}, {0x55, ""}, {0xff, "Mfa Maa M00"},
+        {0xff, "Mfa Maa M00"},
+        {0xe9, "Mfa M00 M02 M64"},
+        {0xee, "Mfa"},
+        {0x12, "M12"},
+        {0xea, "Mea"},
+        {0xec, "Mfa"},
+        {0xf4, "Mfa"},
+        {0xe9, "Mfa M20 M02 M64"},
+        {0xe8, "Mfa"},
+        {0x03, "Mfa"},
+        {0xe9, "Mfa M20 M03 M64"},
+        {0xf3, "Mfa"},
+        {200, "Mfa"},
+        {0xf3, "Mfa"},
+        {100, "Mfa"},
+        {0xf3, "Mfa"},
+        {80, "Mfa"},
+        {0xf2, "Mfa M03"},
+        {0xf3, "Mfa"},
+        {200, "Mfa"},
+        {0xf3, "Mfa"},
+        {200, "Mfa"},
+        {0xf3, "Mfa"},
+        {80, "Mfa"},
+        {0xf2, "Mfa M04"},
+        {0xeb, "Mfa M08 M00 M00 M00"},
+        {0xf0, "Mfa"},
+        {0xe9, "Mfa M60 M03 M50"},
+        {0xe7, "Mfa"},
+        {0xe9, "Mfa M70 M03 M50"},
+        {0x55, ""},
+        {0xff, "Mfa Maa M00"},
     };
     Fixture f;
 
@@ -295,7 +323,8 @@ static void test_a20_and_reset(void)
     fixture_close(&f);
 }
 
-/* Waiting bytes of keyboard, mouse and controller, as QEMU names them (its bytes for this state). */
+/* Waiting bytes of keyboard, mouse and controller, as QEMU names them (its bytes for this state).
+ */
 static void test_state(void)
 {
     static const uint8_t want[] = {0x00, 0x39, 0x33, 0x38};
@@ -372,7 +401,8 @@ static void test_bad_guest(void)
             ps2_keyboard_key(i8042_keyboard(dev), (r >> 8) & 0x1ff, r & 0x100000);
             break;
         case 3:
-            ps2_mouse_event(i8042_mouse(dev), (int8_t)(r >> 8), (int8_t)(r >> 16), (int8_t)(r >> 24), r >> 4);
+            ps2_mouse_event(i8042_mouse(dev), (int8_t)(r >> 8), (int8_t)(r >> 16),
+                            (int8_t)(r >> 24), r >> 4);
             break;
         default:
             inb(&f, r & 8 ? 0x60 : 0x64);

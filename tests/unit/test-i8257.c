@@ -153,7 +153,9 @@ static void test_bad_guest(void)
     g_autoptr(GRand) rand = g_rand_new_with_seed(3);
     for (unsigned i = 0; i < 20000; i++) {
         uint32_t r = g_rand_int(rand);
-        unsigned port = (r & 0x7f) < 0x20 ? r & 0x1f : (r & 0x7f) < 0x40 ? 0x80 + (r & 0xf) : 0xc0 + (r & 0x1f);
+        unsigned port = (r & 0x7f) < 0x20   ? r & 0x1f
+                        : (r & 0x7f) < 0x40 ? 0x80 + (r & 0xf)
+                                            : 0xc0 + (r & 0x1f);
 
         if (r & 0x100) {
             outb(&f, port, r >> 16);

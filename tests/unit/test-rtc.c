@@ -31,7 +31,8 @@ static void set_cmos(Fixture *f, uint8_t index, uint8_t value)
 /* The bytes QEMU 7.2 shows for -rtc base=2020-01-02T03:04:05,clock=vm before anything ran. */
 static void test_power_on(void)
 {
-    static const uint8_t want[14] = {0x05, 0, 0x04, 0, 0x03, 0, 0x05, 0x02, 0x01, 0x20, 0x26, 0x02, 0, 0x80};
+    static const uint8_t want[14] = {0x05, 0,    0x04, 0,    0x03, 0, 0x05,
+                                     0x02, 0x01, 0x20, 0x26, 0x02, 0, 0x80};
     Fixture f;
 
     open_rtc(&f, "2020-01-02T03:04:05", NULL);
@@ -270,7 +271,8 @@ static void test_bad_guest(void)
 
 static void test_options(void)
 {
-    static const char *const bad[] = {"", "now", "2020-13-01", "2020-01-01T25:00:00", "2020-01-01x", "2020-01"};
+    static const char *const bad[] = {
+        "", "now", "2020-13-01", "2020-01-01T25:00:00", "2020-01-01x", "2020-01"};
     RtcSource source = {0};
     GError *err = NULL;
 
