@@ -12,7 +12,7 @@ import sys
 import time
 
 SILENCE = int(os.environ.get("KILN_TEST_SILENCE", "240"))
-BAD = re.compile(rb"Kernel panic|BUG: |unable to handle|Call Trace:|No bootable device|error: no such device|Entering emergency mode")
+BAD = re.compile(rb"Kernel panic|BUG: |unable to handle|No bootable device|error: no such device|Entering emergency mode")
 ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[()][A-Z0-9]|\x1bc|\r")
 
 
