@@ -83,6 +83,7 @@ typedef struct CharState {
     GPtrArray *chardevs;     /* Chardev *, in order of making; references */
     int escape;              /* the mux's key */
     Chardev *stdio;          /* who has the terminal */
+    const char *no_stdio;    /* why nobody may have it; NULL: it is free to take */
 } CharState;
 
 CharState *char_state(Vm *vm);

@@ -88,6 +88,8 @@ void chardev_foreach(Vm *vm,
     }
 }
 
+void chardev_refuse_stdio(Vm *vm, const char *reason) { char_state(vm)->no_stdio = reason; }
+
 void chardev_set_escape(Vm *vm, int key)
 {
     char_state(vm)->escape = key;

@@ -87,6 +87,9 @@ bool chardev_option_help(const char *text);
 bool chardev_add_legacy(Vm *vm, const char *id, const char *text, bool *none, GError **err);
 /* The mux's escape key (-echr): 1 to 26 for C-a to C-z; default 1. */
 void chardev_set_escape(Vm *vm, int key);
+/* From now on stdio is refused, for this reason ("cannot be used with -daemonize"; kept, not
+ * copied). */
+void chardev_refuse_stdio(Vm *vm, const char *reason);
 /* Each chardev, in order of making: its id, what it is ("pty:/dev/pts/3"), and whether someone uses
  * it. */
 void chardev_foreach(Vm *vm,

@@ -97,16 +97,18 @@ static void set_focus(Mux *mux, unsigned focus)
     charport_event(focused(mux), CHAR_EVENT_MUX_IN);
 }
 
-static void next_focus(Mux *mux)
+/* False: there is no other user. */
+static bool next_focus(Mux *mux)
 {
     for (unsigned i = 1; i <= MUX_PORTS; i++) {
         unsigned n = (mux->focus + i) % MUX_PORTS;
 
         if (mux->chr.ports[n] && mux->chr.ports[n]->ops) {
             set_focus(mux, n);
-            return;
+            return i < MUX_PORTS;
         }
     }
+    return false;
 }
 
 static void say(Mux *mux, const char *text)
@@ -123,7 +125,7 @@ static void mux_help(Mux *mux, int key)
     };
     char name[8];
 
-    snprintf(name, sizeof name, "C-%c", key + 'a' - 1);
+    snprintf(name, sizeof name, "C-%c", key + (key > 26 ? '@' : 'a' - 1)); /* C-a, C-] */
     say(mux, "\r\n");
     for (unsigned i = 0; i < G_N_ELEMENTS(lines); i++) {
         g_autofree char *line = g_strdup_printf("%s %s\r\n", name, lines[i]);
@@ -156,7 +158,9 @@ static bool mux_command(Mux *mux, uint8_t key, int escape)
         charport_event(focused(mux), CHAR_EVENT_BREAK);
         break;
     case 'c':
-        next_focus(mux);
+        if (!next_focus(mux)) {
+            say(mux, "\r\nThere is nothing to switch to: this console has no monitor\r\n");
+        }
         break;
     case 't':
         mux->timestamps = !mux->timestamps;

@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -402,20 +401,20 @@ static void listener_ready(void *opaque, uint32_t events)
     }
 }
 
-/* wait=on: returns when the first client has come. */
-static void wait_for_client(CharSocket *sock)
+/* wait=on: true when the first client has come. The loop runs meanwhile, so that a signal ends the
+ * wait. */
+static bool wait_for_client(CharSocket *sock, GError **err)
 {
-    struct pollfd wait[MAX_LISTENERS];
+    Vm *vm = sock->chr.obj.vm;
 
     report_info("chardev '%s': waiting for a connection to %s", chardev_id(&sock->chr), sock->text);
     while (sock->fd < 0) {
-        for (unsigned i = 0; i < sock->n_listeners; i++) {
-            wait[i] = (struct pollfd){.fd = sock->listeners[i], .events = POLLIN};
+        if (vm_end_requested(vm)) {
+            return error_set(err, "the wait for a client of %s was ended", sock->text);
         }
-        if (poll(wait, sock->n_listeners, -1) > 0) {
-            listener_ready(sock, EPOLLIN);
-        }
+        loop_run_once(vm->loop, -1);
     }
+    return true;
 }
 
 static void listener_add(CharSocket *sock, int fd)
@@ -619,10 +618,7 @@ static bool open_server(CharSocket *sock, GError **err)
     if (!sock->fd_text && !(sock->path ? listen_unix(sock, err) : listen_tcp(sock, err))) {
         return false;
     }
-    if (sock->wait != ON_OFF_AUTO_OFF) {
-        wait_for_client(sock);
-    }
-    return true;
+    return sock->wait == ON_OFF_AUTO_OFF || wait_for_client(sock, err);
 }
 
 static bool socket_open(Chardev *chr, GError **err)

@@ -145,6 +145,9 @@ static bool stdio_open(Chardev *chr, GError **err)
     CharStdio *stdio = container_of(chr, CharStdio, fd.chr);
     CharState *state = char_state(chr->obj.vm);
 
+    if (state->no_stdio) {
+        return error_set(err, "stdio %s; use a file, pty or socket", state->no_stdio);
+    }
     if (state->stdio) {
         return error_set(
             err,

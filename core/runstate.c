@@ -220,6 +220,11 @@ static void request_cause(Vm *vm, _Atomic int *slot, ShutdownCause cause)
 
 void vm_request_shutdown(Vm *vm, ShutdownCause cause) { request_cause(vm, &vm->run->shutdown, cause); }
 
+bool vm_end_requested(const Vm *vm)
+{
+    return vm->run->exit_status >= 0 || vm->run->shutdown != SHUTDOWN_CAUSE_NONE;
+}
+
 void vm_request_reset(Vm *vm, ShutdownCause cause)
 {
     if (vm->run->actions.reboot == REBOOT_SHUTDOWN && cause != SHUTDOWN_CAUSE_SUBSYSTEM_RESET) {

@@ -67,6 +67,9 @@ void vm_request_panic(Vm *vm);
 /* Stops the VM in this state at the next turn of the main loop (internal-error, io-error, ...). */
 void vm_request_stop(Vm *vm, RunState state);
 
+/* Has something asked for the end of the process? Whoever waits during start-up looks here. */
+bool vm_end_requested(const Vm *vm);
+
 /* ---- main thread, VM lock ----------------------------------------------------------- */
 
 /* vCPUs stop at once (waited for), clocks stop, notifiers run. */

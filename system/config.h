@@ -42,6 +42,7 @@ typedef struct Config {
     bool no_defaults;
     bool nographic;
     bool display_none;
+    int escape_key;              /* -echr; 0: the default, C-a */
 
     /* The process. */
     char *name, *process_name;
@@ -71,8 +72,11 @@ typedef struct OptionDef {
     const char *name;            /* without the dash */
     const char *arg;             /* how -help shows its argument; NULL: it takes none */
     bool (*set)(Config *config, const char *option, const char *arg, GError **err);
-    const char *help;            /* NULL: a second name that -help leaves out */
+    const char *help;            /* NULL in later_option_defs only */
 } OptionDef;
+
+/* -help. */
+bool options_help(Config *config, const char *option, const char *arg, GError **err);
 
 extern const OptionDef machine_option_defs[], device_option_defs[], process_option_defs[], later_option_defs[];
 

@@ -66,14 +66,17 @@ bool daemonize_begin(GError **err)
     return true;
 }
 
-void daemonize_ready(void)
+bool daemonize_ready(GError **err)
 {
     if (ready_fd < 0) {
-        return;
+        return true;
     }
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (chdir("/") < 0 || null < 0) {
-        _exit(1);
+    if (null < 0) {
+        return error_set_errno(err, errno, "-daemonize: cannot open /dev/null");
+    }
+    if (chdir("/") < 0) {
+        return error_set_errno(err, errno, "-daemonize: cannot change to the directory /");
     }
     dup2(null, 0);
     dup2(null, 1);
@@ -84,36 +87,61 @@ void daemonize_ready(void)
     }
     close(ready_fd);
     ready_fd = -1;
+    return true;
 }
 
 /* ---- pid file ------------------------------------------------------------------------------- */
 
+/* fd is locked and still what path names: whoever had it before us removed it otherwise. */
+static bool is_current(int fd, const char *path)
+{
+    struct stat ours, named;
+
+    return fstat(fd, &ours) == 0 && stat(path, &named) == 0 && ours.st_dev == named.st_dev &&
+           ours.st_ino == named.st_ino;
+}
+
+static bool lock_pidfile(int fd, const char *path, GError **err)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    char text[32];
+
+    if (fcntl(fd, F_SETLK, &lock) == 0) {
+        return true;
+    }
+    if (errno != EAGAIN && errno != EACCES) {
+        return error_set_errno(err, errno, "-pidfile %s: cannot lock PID file", path);
+    }
+    ssize_t n = read(fd, text, sizeof text - 1);
+    text[n > 0 ? n : 0] = '\0';
+    g_strchomp(text);
+    return error_set(err, "-pidfile %s: cannot lock PID file: process %s uses it; choose another file", path,
+                     *text ? text : "(unknown)");
+}
+
 bool pidfile_create(const char *path, GError **err)
 {
     char text[32];
-    int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+    int fd = -1;
 
-    if (fd < 0) {
-        return error_set_errno(err, errno, "-pidfile %s: cannot create PID file", path);
-    }
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    if (fcntl(fd, F_SETLK, &lock) < 0) {
-        int saved = errno;
-        ssize_t n = read(fd, text, sizeof text - 1);
-
-        close(fd);
-        text[n > 0 ? n : 0] = '\0';
-        g_strchomp(text);
-        if (saved == EAGAIN || saved == EACCES) {
-            return error_set(err, "-pidfile %s: cannot lock PID file: process %s uses it; choose another file", path,
-                             *text ? text : "(unknown)");
+    do {
+        if (fd >= 0) {
+            close(fd);
         }
-        return error_set_errno(err, saved, "-pidfile %s: cannot lock PID file", path);
-    }
+        fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+        if (fd < 0) {
+            return error_set_errno(err, errno, "-pidfile %s: cannot create PID file", path);
+        }
+        if (!lock_pidfile(fd, path, err)) {
+            close(fd);
+            return false;
+        }
+    } while (!is_current(fd, path));
     int n = snprintf(text, sizeof text, "%d\n", (int)getpid());
     if (ftruncate(fd, 0) < 0 || write(fd, text, (size_t)n) != n) {
         int saved = errno;
 
+        unlink(path);
         close(fd);
         return error_set_errno(err, saved, "-pidfile %s: cannot write PID file", path);
     }

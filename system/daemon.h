@@ -8,8 +8,9 @@
 
 /* Forks. The parent waits for daemonize_ready and ends with its status; only the child returns. */
 bool daemonize_begin(GError **err);
-/* The machine runs: releases the parent with status 0, and lets go of the terminal. */
-void daemonize_ready(void);
+/* The machine runs: lets go of the terminal and releases the parent with status 0. Without daemonize_begin it
+ * does nothing. */
+bool daemonize_ready(GError **err);
 
 /* Writes our pid and keeps the file locked; removed by pidfile_remove. */
 bool pidfile_create(const char *path, GError **err);

@@ -16,11 +16,18 @@ typedef struct DeviceArgs {
     const char *driver, *id, *bus;
 } DeviceArgs;
 
-static const char *take_json(json_object *json, const char *key)
+static bool take_json(DeviceArgs *a, const char *key, const char **text, GError **err)
 {
     json_object *value;
 
-    return json_object_object_get_ex(json, key, &value) ? json_object_get_string(value) : NULL;
+    if (!json_object_object_get_ex(a->json, key, &value)) {
+        return true;
+    }
+    if (!json_object_is_type(value, json_type_string)) {
+        return error_set(err, "-device %s: Invalid parameter type for '%s', expected: string", a->text, key);
+    }
+    *text = json_object_get_string(value);
+    return true;
 }
 
 static bool parse_json(DeviceArgs *a, GError **err)
@@ -34,10 +41,8 @@ static bool parse_json(DeviceArgs *a, GError **err)
     if (!json_object_is_type(a->json, json_type_object)) {
         return error_set(err, "-device %s: the JSON value must be an object", a->text);
     }
-    a->driver = take_json(a->json, "driver");
-    a->id = take_json(a->json, "id");
-    a->bus = take_json(a->json, "bus");
-    return true;
+    return take_json(a, "driver", &a->driver, err) && take_json(a, "id", &a->id, err) &&
+           take_json(a, "bus", &a->bus, err);
 }
 
 static bool parse_args(DeviceArgs *a, const char *text, GError **err)
@@ -56,7 +61,8 @@ static bool parse_args(DeviceArgs *a, const char *text, GError **err)
         a->id = keyvals_get(a->kv, "id");
         a->bus = keyvals_get(a->kv, "bus");
     }
-    return a->driver || error_set(err, "-device %s: parameter 'driver' is missing", text);
+    return (a->driver && *a->driver) ||
+           error_set(err, "-device %s: parameter 'driver' is missing; write -device DRIVER (-device help lists them)", text);
 }
 
 static void free_args(DeviceArgs *a)

@@ -26,6 +26,21 @@ static int fail(GError *err)
     return 1;
 }
 
+/* What was begun is taken back: sockets' paths and the pid file do not stay. A start that a signal
+ * ended is no failure. */
+static int fail_vm(Vm *vm, GError *err)
+{
+    bool ended = vm_end_requested(vm);
+
+    chardev_cleanup(vm);
+    if (!ended) {
+        return fail(err);
+    }
+    chardev_restore_tty();
+    pidfile_remove();
+    return 0;
+}
+
 /* ---- signals --------------------------------------------------------------------------------- */
 
 typedef struct Signals {
@@ -99,13 +114,10 @@ static int run(Vm *vm, Config *config)
     if (config->print_state) {
         return finish(vm, print_state(vm));
     }
-    if (config->run_as && !run_as(config->run_as, &err)) {
-        return fail(err);
+    if ((config->run_as && !run_as(config->run_as, &err)) || (vm->autostart && !vm_start(vm, &err)) ||
+        !daemonize_ready(&err)) {
+        return fail_vm(vm, err);
     }
-    if (vm->autostart && !vm_start(vm, &err)) {
-        return fail(err);
-    }
-    daemonize_ready();
     return finish(vm, vm_main_loop(vm));
 }
 
@@ -115,6 +127,19 @@ static void apply_process_options(const Config *config)
     if (config->process_name) {
         prctl(PR_SET_NAME, config->process_name);
     }
+}
+
+static bool check_combinations(const Config *c, GError **err)
+{
+    if (c->daemonize && c->nographic && !c->no_defaults && !c->serials->len) {
+        return error_set(err, "-daemonize: cannot be used with -nographic, whose console is the terminal; "
+                              "use -display none");
+    }
+    if (c->daemonize && c->print_state) {
+        return error_set(err, "-print-state: cannot be used with -daemonize, which gives the terminal up");
+    }
+    return !c->qtest_log || c->qtest ||
+           error_set(err, "-qtest-log %s: there is no qtest server to log; add -qtest", c->qtest_log);
 }
 
 int main(int argc, char **argv)
@@ -133,21 +158,17 @@ int main(int argc, char **argv)
         return 0;
     }
     apply_process_options(config);
-    if (config->daemonize && config->nographic && !config->no_defaults && !config->serials->len) {
-        error_set(&err, "-daemonize: cannot be used with -nographic, whose console is the terminal; use -display none");
-        return fail(err);
-    }
-    if (config->daemonize && !daemonize_begin(&err)) {
+    if (!check_combinations(config, &err) || (config->daemonize && !daemonize_begin(&err))) {
         return fail(err);
     }
     block_signals(&signals);
     if ((config->pidfile && !pidfile_create(config->pidfile, &err)) || (config->mem_lock && !lock_memory(&err))) {
         return fail(err);
     }
-    Vm *vm = vm_build(config, &err);
+    Vm *vm = vm_new(&err);
     if (!vm) {
         return fail(err);
     }
     watch_signals(&watcher, vm, &signals);
-    return run(vm, config);
+    return vm_build(vm, config, &err) ? run(vm, config) : fail_vm(vm, err);
 }

@@ -59,7 +59,23 @@ static bool unknown_option(const char *word, const char *name, GError **err)
     return error_set(err, "%s: invalid option%s; -help lists them", word, hint);
 }
 
-static void print_help(void)
+/* QEMU's options that only say that they are not there yet. */
+static void print_later(void)
+{
+    unsigned column = 80;
+
+    printf("\nNot supported yet (each of them says so):");
+    for (const OptionDef *def = later_option_defs; def->name; def++) {
+        if (column + strlen(def->name) > 76) {
+            printf("\n ");
+            column = 1;
+        }
+        column += (unsigned)printf(" -%s", def->name);
+    }
+    printf("\n");
+}
+
+bool options_help(Config *config, const char *option, const char *arg, GError **err)
 {
     printf("usage: kiln-system-x86_64 [options] [disk_image]\n\n"
            "'disk_image' is a raw hard disk image for IDE hard disk 0.\n");
@@ -68,13 +84,15 @@ static void print_help(void)
     for (size_t t = 0; t < G_N_ELEMENTS(titles); t++) {
         printf("\n%s:\n", titles[t]);
         for (const OptionDef *def = tables[t]; def->name; def++) {
-            if (def->help) {
-                g_autofree char *left = g_strdup_printf("-%s%s%s", def->name, def->arg ? " " : "", def->arg ? def->arg : "");
-                printf(strlen(left) < 24 ? "%-24s%s\n" : "%s\n                        %s\n", left, def->help);
-            }
+            g_autofree char *left =
+                g_strdup_printf("-%s%s%s", def->name, def->arg ? " " : "", def->arg ? def->arg : "");
+
+            printf(strlen(left) < 24 ? "%-24s%s\n" : "%s\n                        %s\n", left, def->help);
         }
     }
+    print_later();
     printf("\nDuring emulation with -nographic: C-a h shows the keys, C-a x ends the emulation.\n");
+    return config->helped = true;
 }
 
 bool config_parse(Config *config, int argc, char **argv, GError **err)
@@ -89,11 +107,6 @@ bool config_parse(Config *config, int argc, char **argv, GError **err)
             continue;
         }
         const char *name = word + (word[1] == '-' ? 2 : 1);
-        if (!strcmp(name, "h") || !strcmp(name, "help")) {
-            print_help();
-            config->helped = true;
-            return true;
-        }
         const OptionDef *def = find_option(name);
         if (!def) {
             return unknown_option(word, name, err);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Options that add devices and back ends. They are kept in order and built by startup.c. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "chardev/char.h"
@@ -101,6 +102,18 @@ static bool set_monitor(Config *c, const char *option, const char *arg, GError *
     return true;
 }
 
+static bool set_escape(Config *c, const char *option, const char *arg, GError **err)
+{
+    char *end;
+    long key = strtol(arg, &end, 0);
+
+    if (end == arg || *end || key < 1 || key > 31) {
+        return error_set(err, "-echr %s: the key is a number: 1 to 26 for C-a to C-z, 29 for C-]", arg);
+    }
+    c->escape_key = (int)key;
+    return true;
+}
+
 static bool set_debugcon(Config *c, const char *option, const char *arg, GError **err)
 {
     c->debugcon = arg;
@@ -143,26 +156,27 @@ static bool set_net_none(Config *c, const char *option, const char *arg, GError 
 const OptionDef device_option_defs[] = {
     {"drive", "[file=path][,format=raw][,if=type][,index=n][,media=disk|cdrom][,id=name]...", set_drive, "a drive"},
     {"blockdev", "driver=...,node-name=...|json", set_blockdev, "a block node, for -device drive="},
-    {"hda", "file", set_disk, "IDE hard disk 0 (also -hdb, -hdc, -hdd)"},
-    {"hdb", "file", set_disk, NULL},
-    {"hdc", "file", set_disk, NULL},
-    {"hdd", "file", set_disk, NULL},
+    {"hda", "file", set_disk, "IDE hard disk 0: primary master"},
+    {"hdb", "file", set_disk, "IDE hard disk 1"},
+    {"hdc", "file", set_disk, "IDE hard disk 2"},
+    {"hdd", "file", set_disk, "IDE hard disk 3"},
     {"cdrom", "file", set_cdrom, "a CD-ROM image, as IDE secondary master"},
-    {"fda", "file", set_floppy, "floppy disk 0 (also -fdb)"},
-    {"fdb", "file", set_floppy, NULL},
+    {"fda", "file", set_floppy, "floppy disk 0"},
+    {"fdb", "file", set_floppy, "floppy disk 1"},
     {"device", "driver[,prop=value...]|json", set_device, "a device (-device help, -device driver,help)"},
     {"global", "driver.property=value", set_global, "changes a property's default"},
     {"chardev", "backend,id=name[,key=value...]", set_chardev, "a character device (-chardev help)"},
     {"serial", "dev", set_serial, "serial port to: stdio, mon:stdio, pty, file:path, unix:path, tcp:..., chardev:id, none"},
     {"parallel", "dev", set_parallel, "parallel port, as -serial"},
+    {"echr", "n", set_escape, "the console's command key instead of C-a: 1 to 26 for C-a to C-z, 29 for C-]"},
     {"debugcon", "dev", set_debugcon, "debug console (port 0xe9), as -serial"},
     {"monitor", "none", set_monitor, "the monitor: only none so far"},
-    {"qmp", "none", set_monitor, NULL},
-    {"mon", "none", set_monitor, NULL},
+    {"qmp", "none", set_monitor, "the QMP monitor: only none so far"},
+    {"mon", "none", set_monitor, "a monitor on a character device: only none so far"},
     {"nographic", NULL, set_nographic, "no screen; serial port 0 is stdin and stdout"},
     {"display", "none", set_display, "the screen: only none so far"},
     {"vga", "none", set_vga, "the display adapter: only none so far"},
     {"nic", "none", set_net_none, "the network card: only none so far"},
-    {"net", "none", set_net_none, NULL},
+    {"net", "none", set_net_none, "old form of -nic: only none so far"},
     {"nodefaults", NULL, set_no_defaults, "no default devices (serial and parallel port, CD-ROM, floppy)"},
     {}};

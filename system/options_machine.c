@@ -34,7 +34,14 @@ static bool set_machine(Config *c, const char *option, const char *arg, GError *
     if (!kv) {
         return false;
     }
+    static const char *const irqchips[] = {"on", "split", "off", NULL};
     const char *type = keyvals_get(kv, "type"), *accel = keyvals_get(kv, "accel");
+    int irqchip;
+
+    if (!keyvals_enum(kv, "kernel-irqchip", irqchips, &irqchip, err)) {
+        keyvals_free(kv);
+        return false;
+    }
     c->machine_name = type ? type : c->machine_name;
     if (accel) {
         g_auto(GStrv) names = g_strsplit(accel, ":", -1);
@@ -118,7 +125,8 @@ static bool complete_smp(SmpConfig *s, const char *arg, GError **err)
     s->cpus = s->cpus ? s->cpus : s->max_cpus;
     if (product != s->max_cpus) {
         return error_set(err,
-                         "-smp %s: sockets (%u) * dies (%u) * cores (%u) * threads (%u) must be equal to maxcpus (%u)",
+                         "-smp %s: sockets (%u) * dies (%u) * cores (%u) * threads (%u) must be equal to maxcpus (%u); "
+                         "leave out what does not matter to you",
                          arg, s->sockets, s->dies, s->cores, s->threads, s->max_cpus);
     }
     if (s->cpus > s->max_cpus) {
@@ -315,7 +323,7 @@ static bool set_uuid(Config *c, const char *option, const char *arg, GError **er
 
 const OptionDef machine_option_defs[] = {
     {"machine", "[type=]name[,prop=value...]", set_machine, "the board (-machine help lists them)"},
-    {"M", "name", set_machine, NULL},
+    {"M", "name", set_machine, "same as -machine"},
     {"accel", "[accel=]name[,prop=value...]", set_accel, "the accelerator: kvm, or qtest for device tests"},
     {"enable-kvm", NULL, set_enable_kvm, "same as -accel kvm"},
     {"cpu", "model[,feature...]", set_cpu, "the CPU model (-cpu help lists them)"},
@@ -329,7 +337,7 @@ const OptionDef machine_option_defs[] = {
     {"kernel", "file", set_kernel, "boot this bzImage, ELF (PVH) or Multiboot kernel"},
     {"initrd", "file", set_initrd, "initial RAM disk, or Multiboot modules"},
     {"append", "text", set_append, "kernel command line"},
-    {"dtb", "file", set_dtb, NULL},
+    {"dtb", "file", set_dtb, "refused: PCs have no device tree"},
     {"smbios", "file=path|type=n[,key=value...]", set_smbios, "SMBIOS tables and their fields"},
     {"fw_cfg", "[name=]name,file=path|string=text", set_fw_cfg, "adds a firmware configuration item"},
     {"uuid", "uuid", set_uuid, "the machine's UUID"},

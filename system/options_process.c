@@ -169,7 +169,9 @@ const OptionDef process_option_defs[] = {
     {"qtest-log", "file", set_qtest_log, "log of the qtest server; none: no log"},
     {"print-state", NULL, set_print_state, "prints the description of the machine's state and ends"},
     {"no-user-config", NULL, set_nothing, "accepted: there are no user configuration files"},
-    {"version", NULL, print_version, "version"},
+    {"version", NULL, print_version, "prints the version"},
+    {"help", NULL, options_help, "prints this list"},
+    {"h", NULL, options_help, "same as -help"},
     {}};
 
 /* ---- what QEMU has and Kiln has not yet: each says so ------------------------------------------- */
@@ -190,25 +192,28 @@ LATER(later_numa, "NUMA nodes are not supported yet")
 LATER(later_config, "configuration files are not supported yet")
 LATER(later_gdb, "the debugger stub is not supported yet")
 LATER(later_watchdog, "there are no watchdogs yet")
+LATER(later_xen, "Xen guests are not supported")
 LATER(later_rare, "this option of QEMU is not supported yet")
 
 const OptionDef later_option_defs[] = {
-    {"object", "", later_object}, {"netdev", "", later_net}, {"vnc", "", later_screen}, {"spice", "", later_screen},
-    {"full-screen", NULL, later_screen}, {"k", "", later_screen}, {"audiodev", "", later_audio},
-    {"audio", "", later_audio}, {"usb", NULL, later_usb}, {"usbdevice", "", later_usb},
-    {"incoming", "", later_migration}, {"only-migratable", NULL, later_migration}, {"loadvm", "", later_snapshot},
+    {"object", "", later_object}, {"netdev", "", later_net}, {"vnc", "", later_screen},
+    {"spice", "", later_screen}, {"full-screen", NULL, later_screen}, {"k", "", later_screen},
+    {"audiodev", "", later_audio}, {"audio", "", later_audio}, {"usb", NULL, later_usb},
+    {"usbdevice", "", later_usb}, {"incoming", "", later_migration},
+    {"only-migratable", NULL, later_migration}, {"loadvm", "", later_snapshot},
     {"snapshot", NULL, later_snapshot}, {"numa", "", later_numa}, {"mem-path", "", later_object},
-    {"mem-prealloc", NULL, later_object}, {"readconfig", "", later_config}, {"writeconfig", "", later_config},
-    {"gdb", "", later_gdb}, {"s", NULL, later_gdb}, {"watchdog", "", later_watchdog},
-    {"watchdog-action", "", later_watchdog}, {"acpitable", "", later_rare}, {"add-fd", "", later_rare},
-    {"set", "", later_rare}, {"chroot", "", later_rare}, {"preconfig", NULL, later_rare}, {"fsdev", "", later_rare},
-    {"virtfs", "", later_rare}, {"tpmdev", "", later_rare}, {"option-rom", "", later_rare}, {"icount", "", later_rare},
-    {"cpu-pm", "", later_rare}, {"plugin", "", later_rare}, {"semihosting", NULL, later_rare},
-    {"mtdblock", "", later_rare}, {"sd", "", later_rare}, {"pflash", "", later_rare}, {"iscsi", "", later_rare},
-    {"qmp-pretty", "", later_rare}, {"dfilter", "", later_rare}, {"seed", "", later_rare},
-    {"singlestep", NULL, later_rare}, {"win2k-hack", NULL, later_rare}, {"no-fd-bootchk", NULL, later_rare},
-    {"compat", "", later_rare}, {"perfmap", NULL, later_rare}, {"alt-grab", NULL, later_screen},
-    {"ctrl-grab", NULL, later_screen}, {"no-quit", NULL, later_screen}, {"rotate", "", later_screen},
-    {"portrait", NULL, later_screen}, {"g", "", later_screen}, {"soundhw", "", later_audio},
-    {"bt", "", later_rare}, {"dump-vmstate", "", later_rare}, {"enable-fips", NULL, later_rare},
+    {"mem-prealloc", NULL, later_object}, {"readconfig", "", later_config}, {"gdb", "", later_gdb},
+    {"s", NULL, later_gdb}, {"watchdog-action", "", later_watchdog}, {"acpitable", "", later_rare},
+    {"add-fd", "", later_rare}, {"set", "", later_rare}, {"chroot", "", later_rare},
+    {"preconfig", NULL, later_rare}, {"fsdev", "", later_rare}, {"virtfs", "", later_rare},
+    {"tpmdev", "", later_rare}, {"option-rom", "", later_rare}, {"icount", "", later_rare},
+    {"plugin", "", later_rare}, {"mtdblock", "", later_rare}, {"sd", "", later_rare},
+    {"pflash", "", later_rare}, {"iscsi", "", later_rare}, {"qmp-pretty", "", later_rare},
+    {"dfilter", "", later_rare}, {"seed", "", later_rare}, {"singlestep", NULL, later_rare},
+    {"win2k-hack", NULL, later_rare}, {"no-fd-bootchk", NULL, later_rare},
+    {"compat", "", later_rare}, {"rotate", "", later_screen}, {"portrait", NULL, later_screen},
+    {"dump-vmstate", "", later_rare}, {"async-teardown", NULL, later_rare},
+    {"audio-help", NULL, later_audio}, {"enable-sync-profile", NULL, later_rare},
+    {"xen-attach", NULL, later_xen}, {"xen-domid", "", later_xen},
+    {"xen-domid-restrict", NULL, later_xen},
     {}};

@@ -46,8 +46,14 @@ static bool try_accel(Vm *vm, Config *c, const AccelArg *arg, GError **err)
         keyvals_foreach(arg->options, collect_option, &list, NULL);
     }
     g_ptr_array_add(list.words, NULL);
-    bool ok = accel_create(vm, arg->name, (const char *const *)list.words->pdata, err);
+    GError *reason = NULL;
+    bool ok = accel_create(vm, arg->name, (const char *const *)list.words->pdata, &reason);
     g_ptr_array_free(list.words, true);
+    if (!ok && g_str_has_prefix(reason->message, "-accel")) {
+        g_propagate_error(err, reason);
+    } else if (!ok) {
+        g_propagate_prefixed_error(err, reason, "-accel %s: ", arg->name);
+    }
     return ok;
 }
 
@@ -123,8 +129,15 @@ static bool open_chardevs(Vm *vm, Config *c, GError **err)
 {
     MachineConfig *m = &c->machine;
 
+    if (c->escape_key) {
+        chardev_set_escape(vm, c->escape_key);
+    }
+    if (c->daemonize) {
+        chardev_refuse_stdio(vm, "cannot be used with -daemonize");
+    }
     for (unsigned i = 0; i < c->chardevs->len; i++) {
         if (!chardev_add_option(vm, c->chardevs->pdata[i], err)) {
+            g_prefix_error(err, "-chardev %s: ", (char *)c->chardevs->pdata[i]);
             return false;
         }
     }
@@ -282,17 +295,9 @@ static bool build_all(Vm *vm, Config *c, GError **err)
     return true;
 }
 
-Vm *vm_build(Config *config, GError **err)
+bool vm_build(Vm *vm, Config *config, GError **err)
 {
-    Vm *vm = vm_new(err);
-
-    if (!vm) {
-        return NULL;
-    }
     add_defaults(config);
     describe_vm(vm, config);
-    if (!build_all(vm, config, err)) {
-        return NULL; /* the process ends: the kernel takes it all back */
-    }
-    return vm;
+    return build_all(vm, config, err);
 }

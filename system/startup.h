@@ -7,8 +7,8 @@
 
 /*
  * Opens back ends, the accelerator, builds the machine and its devices, and lets the accelerator put them
- * in place; then resets it all. NULL with *err, whose message names option, value, reason, way out.
+ * in place; then resets it all. False with *err, whose message names option, value, reason, way out.
  */
-Vm *vm_build(Config *config, GError **err);
+bool vm_build(Vm *vm, Config *config, GError **err);
 
 #endif

@@ -145,7 +145,9 @@ const char *keyvals_get(KeyVals *kv, const char *key)
 {
     const char *value = NULL;
 
-    g_ptr_array_add(kv->known, (void *)(uintptr_t)key);
+    if (!g_ptr_array_find_with_equal_func(kv->known, key, g_str_equal, NULL)) {
+        g_ptr_array_add(kv->known, (void *)(uintptr_t)key);
+    }
     for (unsigned i = 0; i < kv->pairs->len; i++) {
         Pair *pair = &g_array_index(kv->pairs, Pair, i);
 
@@ -248,9 +250,10 @@ bool keyvals_finish(const KeyVals *kv, GError **err)
         if (!pair->asked) {
             g_ptr_array_add(kv->known, NULL);
             g_autofree char *hint = suggest_names(pair->key, (const char *const *)kv->known->pdata);
+            g_autofree char *all = g_strjoinv(", ", (char **)kv->known->pdata);
             g_ptr_array_remove_index(kv->known, kv->known->len - 1);
-            return error_set(err, "%s %s=%s: '%s' is not a key of this option%s", kv->option, pair->key, pair->value,
-                             pair->key, hint);
+            return error_set(err, "%s %s=%s: '%s' is not a key of this option%s; it has: %s", kv->option, pair->key,
+                             pair->value, pair->key, hint, all);
         }
     }
     return true;

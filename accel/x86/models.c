@@ -76,7 +76,7 @@ static bool unknown_option(const Type *type, const char *name, GError **err)
     type_foreach_property(type, collect_property, names);
     g_ptr_array_add(names, NULL);
     g_autofree char *hint = suggest_names(name, (const char *const *)names->pdata);
-    return error_set(err, "-cpu: property '%s' not found%s; -cpu help lists the features", name, hint);
+    return error_set(err, "-cpu %s: property not found%s; -cpu help lists the features", name, hint);
 }
 
 static void add_option(CpuConfig *config, char *name, const char *value)

@@ -259,7 +259,7 @@ static bool connect_drive(Device *piix, DriveInfo *info, GError **err)
     if (info->bus > 1 || info->unit > 1) {
         return error_set(
             err,
-            "machine type does not support if=ide,bus=%d,unit=%d: it has two buses of two drives",
+            "-drive if=ide,bus=%d,unit=%d: this machine has two IDE buses of two drives; use index=0 to 3",
             info->bus, info->unit);
     }
     dev = device_new(piix->vm, info->is_cdrom ? "ide-cd" : "ide-hd");
