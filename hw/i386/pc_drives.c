@@ -35,7 +35,7 @@ static bool connect_floppies(PcMachine *pc, GError **err)
         }
         made |= drive != NULL;
     }
-    return made || !type_find("floppy") || !pc->machine.config.default_floppy || make_drive(pc, "floppy", "floppy-bus.0", 0, NULL, err);
+    return made || !pc->machine.config.default_floppy || make_drive(pc, "floppy", "floppy-bus.0", 0, NULL, err);
 }
 
 static bool refuse_others(PcMachine *pc, GError **err)

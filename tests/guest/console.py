@@ -74,13 +74,13 @@ class Vm:
         self.process.stdin.write(line.encode() + b"\n")
         self.process.stdin.flush()
 
-    def command(self, line, prompt=r"KILN-DONE (\d+)"):
+    def command(self, line):
         """Runs a shell command in the guest; its output as text. Fails when its status is not 0."""
         # The marker is typed broken, so that the echo of the line is not taken for its output.
         self.send(f"{line}; echo KILN-'DONE' $?")
         match = self.expect(rb"(?s)(.*?)KILN-DONE (\d+)")
-        out = match.group(1).decode(errors="replace").split("\n", 1)
-        text = out[1] if len(out) > 1 else ""
+        lines = match.group(1).decode(errors="replace").split("\n")
+        text = "\n".join(text for text in lines if "KILN-'DONE'" not in text)
         if match.group(2) != b"0":
             raise GuestError(f"in the guest: {line}: status {match.group(2).decode()}\n{text}")
         return text
