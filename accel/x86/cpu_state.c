@@ -75,6 +75,8 @@ static void cpu_pre_save(void *obj)
     env->fptag_vmstate = env->fptag;
     env->fpregs_format_vmstate = 0;
     env->a20_mask = -1;
+    env->dr[4] = env->dr[6]; /* aliases, without CR4.DE */
+    env->dr[5] = env->dr[7];
 }
 
 static bool cpu_post_load(void *obj, unsigned version, GError **err)
@@ -103,8 +105,6 @@ static bool cpu_post_load(void *obj, unsigned version, GError **err)
     env->smm_inside_nmi = env->hflags2 & HF2_SMM_INSIDE_NMI;
     env->interrupt_shadow = env->hflags & HF_INHIBIT_IRQ ? 3 : 0;
     env->exception_injected = env->exception_nr >= 0 && !env->exception_pending;
-    env->dr[4] = env->dr[6];
-    env->dr[5] = env->dr[7];
     env->tsc_changed = true;
     cpu->env_dirty = true;
     return true;
