@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 #include "accel/accel.h"
-#include "accel/qtest/qtest_server.h"
+#include "system/qtest_server.h"
 #include "block/block.h"
 #include "chardev/char.h"
 #include "system/device_add.h"

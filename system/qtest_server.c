@@ -5,7 +5,7 @@
  * It is an object of type "qtest", so -object qtest,id=...,chardev=...,log=... makes one too. A client
  * that writes nonsense gets FAIL and a reason. Only one device's pins can be intercepted per run.
  */
-#include "accel/qtest/qtest_server.h"
+#include "system/qtest_server.h"
 
 #include <errno.h>
 #include <inttypes.h>

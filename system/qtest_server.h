@@ -17,8 +17,8 @@
  * "IRQ raise N" and "IRQ lower N" come by themselves: a pin's line precedes the reply of the request
  * that moved it.
  */
-#ifndef ACCEL_QTEST_SERVER_H
-#define ACCEL_QTEST_SERVER_H
+#ifndef SYSTEM_QTEST_SERVER_H
+#define SYSTEM_QTEST_SERVER_H
 
 #include "core/vm.h"
 
