@@ -120,10 +120,9 @@ bool loop_is_current(const Loop *loop)
 
 /* ---- waking and posting ------------------------------------------------------------------- */
 
-void loop_kick(Loop *loop)
+/* Ends a wait that is under way. A loop that is about to wait sees by itself what its caller changed. */
+static void loop_wake(Loop *loop)
 {
-    /* Pairs with loop_wait: either it sees the kick before it sleeps, or we see it asleep. */
-    atomic_store(&loop->kicked, true);
     if (atomic_exchange(&loop->sleeping, false)) {
         uint64_t one = 1;
 
@@ -132,10 +131,17 @@ void loop_kick(Loop *loop)
     }
 }
 
+void loop_kick(Loop *loop)
+{
+    /* Pairs with loop_wait: either it sees the kick before it sleeps, or we see it asleep. */
+    atomic_store(&loop->kicked, true);
+    loop_wake(loop);
+}
+
 void loop_quit(Loop *loop)
 {
     atomic_store(&loop->quit, true);
-    loop_kick(loop);
+    loop_wake(loop);
 }
 
 void loop_post(Loop *loop, LoopFn *fn, void *opaque)
@@ -145,7 +151,7 @@ void loop_post(Loop *loop, LoopFn *fn, void *opaque)
     pthread_mutex_lock(&loop->post_lock);
     g_array_append_val(loop->posts, post);
     pthread_mutex_unlock(&loop->post_lock);
-    loop_kick(loop);
+    loop_wake(loop);
 }
 
 static bool loop_run_posts(Loop *loop)
@@ -290,7 +296,7 @@ void loop_timer_arm(LoopTimer *timer, int64_t deadline_ns)
     g_ptr_array_add(loop->timers, timer);
     heap_up(loop, loop->timers->len - 1);
     if (timer->index == 0 && !loop_is_current(loop)) {
-        loop_kick(loop); /* the sleeper waits for a later deadline */
+        loop_wake(loop); /* the sleeper waits for a later deadline */
     }
 }
 
