@@ -333,29 +333,31 @@ bool kvm_msrs_put_deadline(Cpu *cpu, int vcpu_fd, GError **err)
 
 /* ---- once per vCPU ------------------------------------------------------------------------------------------ */
 
-/* Some kernels take a capability MSR only as they say it themselves. */
+typedef struct OneMsr {
+    struct kvm_msrs head;
+    struct kvm_msr_entry entry;
+} OneMsr;
+
+/* Some kernels let nobody write a capability MSR; their own value does, when its named bits are ours. */
 static void init_capability(Cpu *cpu, int vcpu_fd, uint32_t index, FeatureWord word)
 {
-    struct {
-        struct kvm_msrs head;
-        struct kvm_msr_entry entry;
-    } msr = {.head.nmsrs = 1, .entry = {.index = index, .data = cpu->features[word]}};
+    OneMsr msr = {.head.nmsrs = 1, .entry = {.index = index, .data = cpu->features[word]}};
 
     if (ioctl(vcpu_fd, KVM_SET_MSRS, &msr) == 1) {
         return;
     }
-    if (cpu->index == 0) {
-        report_warning("KVM refuses to set MSR 0x%x to 0x%" PRIx64 ": the guest sees the kernel's own value", index,
-                       cpu->features[word]);
+    trace(kvm_msr_refused, "cpu %u msr 0x%x value 0x%" PRIx64, cpu->index, index, cpu->features[word]);
+    msr.entry.data = 0;
+    bool known = ioctl(vcpu_fd, KVM_GET_MSRS, &msr) == 1;
+    if (cpu->index == 0 && (!known || (msr.entry.data & feature_named(word)) != cpu->features[word])) {
+        report_warning("KVM refuses to set MSR 0x%x to 0x%" PRIx64 ": the guest sees 0x%" PRIx64, index,
+                       cpu->features[word], (uint64_t)msr.entry.data);
     }
 }
 
 bool kvm_msrs_init(Cpu *cpu, int vcpu_fd, GError **err)
 {
-    struct {
-        struct kvm_msrs head;
-        struct kvm_msr_entry entry;
-    } ucode = {.head.nmsrs = 1, .entry = {.index = 0x8b, .data = cpu->ucode_rev}};
+    OneMsr ucode = {.head.nmsrs = 1, .entry = {.index = 0x8b, .data = cpu->ucode_rev}};
 
     if (cpu_has_feature(cpu, FEAT_7_0_EDX, 29)) {
         init_capability(cpu, vcpu_fd, 0x10a, FEAT_ARCH_CAPABILITIES);

@@ -165,7 +165,7 @@ void cpu_reset_state(Cpu *cpu)
     env->smbase = 0x30000;
     env->pat = PAT_RESET;
     env->msr_ia32_misc_enable = MISC_ENABLE_FAST_STRING;
-    env->poll_control_msr = 1; /* KVM's: the host polls until a guest says otherwise */
+    env->poll_control_msr = !cpu->dev.vm->qtest; /* KVM's: the host polls until a guest says otherwise */
     cpu_reset_mce(cpu);
     cpu->halted = cpu->index != 0;
     env->mp_state = cpu->index ? KVM_MP_STATE_UNINITIALIZED : KVM_MP_STATE_RUNNABLE;

@@ -15,7 +15,7 @@
 #include "accel/x86/cpu.h"
 
 const FeatureWordInfo feature_words[FEATURE_WORDS] = {
-    [FEAT_1_EDX] = {.leaf = 1, .reg = CPUID_EDX},
+    [FEAT_1_EDX] = {.leaf = 1, .reg = CPUID_EDX, .no_auto = 1u << 28 /* ht: follows from -smp */},
     [FEAT_1_ECX] = {.leaf = 1, .reg = CPUID_ECX},
     [FEAT_7_0_EBX] = {.leaf = 7, .reg = CPUID_EBX, .has_subleaf = true},
     [FEAT_7_0_ECX] = {.leaf = 7, .reg = CPUID_ECX, .has_subleaf = true},

@@ -423,7 +423,7 @@ static void test_state_round_trip(void)
     env->tsc = 12345;
     env->tsc_khz = 2000000;
     env->steal_time_msr = 0x1001;
-    env->poll_control_msr = 0;
+    env->poll_control_msr = 5;
     env->pkru = 0x55555554;
     env->nmi_masked = true;
     env->interrupt_shadow = 3;
@@ -438,7 +438,7 @@ static void test_state_round_trip(void)
     g_assert_cmpmem(env->xmm_regs, sizeof env->xmm_regs, before.xmm_regs, sizeof before.xmm_regs);
     g_assert_cmphex(env->fpus, ==, before.fpus);
     g_assert_cmphex(env->fptag, ==, before.fptag);
-    g_assert_cmphex(env->poll_control_msr, ==, 0);
+    g_assert_cmphex(env->poll_control_msr, ==, 5);
     g_assert_true(env->nmi_masked && env->interrupt_shadow);
     rig_close(&r);
 }
