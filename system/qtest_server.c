@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "chardev/char.h"
+#include "core/state.h"
 #include "util/log.h"
 
 #define NUM_IRQS      256
@@ -467,6 +468,35 @@ static void cmd_set_irq_in(QtestServer *s, char **words)
     }
 }
 
+/* ---- the machine's state ------------------------------------------------------------------------------------- */
+
+static void cmd_state_save(QtestServer *s, char **words)
+{
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
+    g_autoptr(GError) err = NULL;
+
+    state_save_vm(s->obj.vm, bytes);
+    if (g_file_set_contents(words[1], (const char *)bytes->data, bytes->len, &err)) {
+        reply(s, "OK %u", bytes->len);
+    } else {
+        reply(s, "FAIL %s", err->message);
+    }
+}
+
+static void cmd_state_load(QtestServer *s, char **words)
+{
+    g_autofree char *bytes = NULL;
+    g_autoptr(GError) err = NULL;
+    gsize len;
+
+    if (g_file_get_contents(words[1], &bytes, &len, &err) &&
+        state_load_vm(s->obj.vm, (const uint8_t *)bytes, len, &err)) {
+        reply(s, "OK");
+    } else {
+        reply(s, "FAIL %s", err->message);
+    }
+}
+
 static void cmd_module_load(QtestServer *s, char **words) { reply(s, "FAIL modules cannot be loaded by a test"); }
 
 /* ---- dispatch ---------------------------------------------------------------------------------------------- */
@@ -476,7 +506,7 @@ typedef struct Command {
     unsigned n_args;            /* that it needs; more are ignored */
     const char *usage;
     void (*run)(QtestServer *s, char **words);
-    bool needs_qtest_clock;
+    bool needs_qtest;           /* the qtest accelerator: the clock is the test's, no CPU runs */
 } Command;
 
 static const Command commands[] = {
@@ -505,6 +535,8 @@ static const Command commands[] = {
     {"irq_intercept_in", 1, "PATH", cmd_intercept},
     {"irq_intercept_out", 1, "PATH", cmd_intercept},
     {"set_irq_in", 4, "PATH NAME N LEVEL", cmd_set_irq_in},
+    {"state_save", 1, "PATH", cmd_state_save, true},
+    {"state_load", 1, "PATH", cmd_state_load, true},
     {"module_load", 2, "PREFIX NAME", cmd_module_load},
 };
 
@@ -512,7 +544,7 @@ static const Command *find_command(QtestServer *s, const char *name)
 {
     for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++) {
         if (!strcmp(commands[i].name, name)) {
-            return commands[i].needs_qtest_clock && !s->obj.vm->qtest ? NULL : &commands[i];
+            return commands[i].needs_qtest && !s->obj.vm->qtest ? NULL : &commands[i];
         }
     }
     return NULL;
