@@ -244,18 +244,18 @@ static bool clocks_post_load(void *obj, unsigned version, GError **err)
 {
     VmClocks *c = obj;
 
-    if (c->cpu_clock_offset < 0) {
-        return error_set(err, "field 'cpu_clock_offset' is negative");
-    }
     clock_virtual_set(c->vm, c->cpu_clock_offset);
     return true;
 }
+
+/* A machine is not that old (73 years), and device models may add to the time. */
+#define CLOCK_LIMIT (INT64_MAX / 4)
 
 /* cpu_ticks_offset is of QEMU's emulated CPUs: kept as loaded. */
 static const StateField clocks_fields[] = {
     STATE_I64(VmClocks, cpu_ticks_offset),
     STATE_UNUSED(8),
-    STATE_I64(VmClocks, cpu_clock_offset),
+    STATE_I64(VmClocks, cpu_clock_offset, .max = CLOCK_LIMIT),
     {}};
 static const StateDesc clocks_state = {
     .name = "timer",

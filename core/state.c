@@ -2,8 +2,10 @@
 /*
  * State tables: saving, loading and describing one section.
  *
- * Loading keeps a journal of the memory that it overwrites and of the timers that it would arm: any
- * error, post_load's included, puts everything back, so a section is taken whole or not at all.
+ * Loading has two phases. The first takes all fields, nested structs and subsections, and keeps a
+ * journal of the memory that it overwrites; nothing acts on them yet. The second arms the timers and runs
+ * the post_loads, from the innermost struct to the section itself. An error in either puts memory
+ * and timers back.
  */
 #include "core/state.h"
 
@@ -150,7 +152,12 @@ static void put_timer(StateBuf *buf, const StateField *f, const void *elem, size
 
 static bool get_timer(StateBuf *buf, const StateField *f, void *elem, size_t size, GError **err)
 {
-    state_journal_timer(buf, elem, (int64_t)state_get_be(buf, 8));
+    int64_t deadline = (int64_t)state_get_be(buf, 8);
+
+    if (deadline < -1) {
+        return error_set(err, "field '%s' is a time before the clock's begin", f->name);
+    }
+    state_journal_timer(buf, elem, deadline);
     return true;
 }
 
@@ -353,9 +360,17 @@ typedef struct TimerSet {
     int64_t deadline;
 } TimerSet;
 
+/* A post_load to be run when all fields are there. */
+typedef struct Finish {
+    const StateDesc *desc;
+    void *obj;
+    unsigned version;
+} Finish;
+
 struct StateJournal {
-    GArray *undo;   /* Undo */
-    GArray *timers; /* TimerSet */
+    GArray *undo;     /* Undo */
+    GArray *timers;   /* TimerSet: the new deadlines; while the post_loads run, the old ones */
+    GArray *finishes; /* Finish, innermost first */
 };
 
 static void journal(StateBuf *buf, void *at, size_t len)
@@ -457,36 +472,66 @@ static bool load_desc(StateBuf *buf, const StateDesc *desc, void *obj, unsigned 
             return false;
         }
     }
-    return load_subsections(buf, desc, obj, err) && (!desc->post_load || desc->post_load(obj, version, err));
+    if (!load_subsections(buf, desc, obj, err)) {
+        return false;
+    }
+    if (desc->post_load) {
+        Finish finish = {desc, obj, version};
+
+        g_array_append_val(buf->journal->finishes, finish);
+    }
+    return true;
 }
 
-static void journal_end(StateJournal *j, bool ok)
+/* Sets the timers to the journal's deadlines and notes what they had. */
+static void swap_timers(StateJournal *j)
 {
-    for (unsigned i = j->undo->len; i-- > 0;) {
-        Undo *undo = &g_array_index(j->undo, Undo, i);
-
-        if (!ok) {
-            memcpy(undo->at, undo->old, undo->len);
-        }
-        g_free(undo->old);
-    }
-    for (unsigned i = 0; ok && i < j->timers->len; i++) {
+    for (unsigned i = 0; i < j->timers->len; i++) {
         TimerSet *set = &g_array_index(j->timers, TimerSet, i);
+        int64_t before = timer_expiry(set->timer);
 
         if (set->deadline == -1) {
             timer_cancel(set->timer);
         } else {
             timer_arm(set->timer, set->deadline);
         }
+        set->deadline = before;
+    }
+}
+
+static bool run_post_loads(StateJournal *j, GError **err)
+{
+    for (unsigned i = 0; i < j->finishes->len; i++) {
+        Finish *finish = &g_array_index(j->finishes, Finish, i);
+
+        if (!finish->desc->post_load(finish->obj, finish->version, err)) {
+            g_prefix_error(err, "'%s': ", finish->desc->name);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void journal_free(StateJournal *j, bool put_back)
+{
+    for (unsigned i = j->undo->len; i-- > 0;) {
+        Undo *undo = &g_array_index(j->undo, Undo, i);
+
+        if (put_back) {
+            memcpy(undo->at, undo->old, undo->len);
+        }
+        g_free(undo->old);
     }
     g_array_free(j->undo, true);
     g_array_free(j->timers, true);
+    g_array_free(j->finishes, true);
 }
 
 static bool load(const StateDesc *desc, void *obj, unsigned version, const uint8_t *data, size_t len, size_t *used,
                  GError **err)
 {
-    StateJournal j = {g_array_new(false, false, sizeof(Undo)), g_array_new(false, false, sizeof(TimerSet))};
+    StateJournal j = {g_array_new(false, false, sizeof(Undo)), g_array_new(false, false, sizeof(TimerSet)),
+                      g_array_new(false, false, sizeof(Finish))};
     StateBuf buf = {.in = data, .in_len = len, .journal = &j};
     bool ok = load_desc(&buf, desc, obj, version, err);
 
@@ -496,7 +541,14 @@ static bool load(const StateDesc *desc, void *obj, unsigned version, const uint8
     if (used) {
         *used = buf.in_pos;
     }
-    journal_end(&j, ok);
+    if (ok) {
+        swap_timers(&j);
+        ok = run_post_loads(&j, err);
+        if (!ok) {
+            swap_timers(&j);
+        }
+    }
+    journal_free(&j, !ok);
     return ok;
 }
 

@@ -3,9 +3,10 @@
  * State tables: what a device saves, in QEMU 7.2's names, order, types and sizes (big-endian on the
  * wire). One table is read by saving, loading, --print-state and the tests that compare with QEMU.
  *
- * Loading is all or nothing: a value outside [min, max], an index that does not fit, bytes missing or
- * left over, or a post_load that refuses, puts the section's fields back as they were and names
- * the field. .post_load validates what ranges cannot say, and only then acts.
+ * Loading takes all fields of a section first; then timers are armed and the post_loads run, subsections
+ * and nested structs before what they are in. A value outside [min, max], an index that does not fit, bytes
+ * missing or left over, or a post_load that refuses, puts fields and timers back as they were and names the
+ * field. .post_load validates what ranges cannot say, and only then acts; it may correct a timer.
  */
 #ifndef CORE_STATE_H
 #define CORE_STATE_H
@@ -75,6 +76,7 @@ struct StateDesc {
     const StateDesc *const *subsections;  /* NULL, or ends with NULL */
     bool (*needed)(void *obj);            /* subsections (and sections): NULL means always */
     void (*pre_save)(void *obj);          /* computes wire-only fields */
+    /* Defaults of what an older stream, or one without a subsection, does not bring. */
     bool (*pre_load)(void *obj, GError **err);
     /* version: what the stream had. Validates, then acts. */
     bool (*post_load)(void *obj, unsigned version, GError **err);
@@ -145,6 +147,7 @@ bool state_load_fields(const StateDesc *desc, void *obj, unsigned version, const
 /* The whole machine in QEMU's stream form (no RAM): header, full sections with footers, end mark, and
  * the JSON description. VM stopped or vCPUs paused. */
 void state_save_vm(Vm *vm, GByteArray *out);
+/* After a refusal the sections before the refused one stand as loaded: reset the machine, or end it. */
 bool state_load_vm(Vm *vm, const uint8_t *data, size_t len, GError **err);
 /* {"page_size": 4096, "devices": [...]} as QEMU 7.2 describes its stream. The caller puts it. */
 json_object *state_describe_vm(Vm *vm);

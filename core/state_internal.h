@@ -23,7 +23,7 @@ void state_save_described(const StateDesc *desc, void *obj, GByteArray *out, jso
 /* As state_load_fields of the first *used bytes; what follows is the caller's. */
 bool state_load_prefix(const StateDesc *desc, void *obj, unsigned version, const uint8_t *data, size_t len,
                        size_t *used, GError **err);
-/* Arms (or with -1 cancels) when the whole section has been taken. */
+/* Arms (or with -1 cancels) when all fields of the section have been taken, before the post_loads. */
 void state_journal_timer(StateBuf *buf, Timer *timer, int64_t deadline);
 
 #endif
