@@ -7,6 +7,7 @@
  */
 #include "hw/i386/acpi_build.h"
 
+#include "core/state.h"
 #include "hw/i386/acpi_dsdt.h"
 #include "hw/i386/aml.h"
 #include "hw/pci/pci.h"
@@ -366,10 +367,12 @@ void acpi_build(const PcInfo *info, AcpiTables *t)
  * asked for and dropped when all are taken, or at a reset.
  */
 typedef struct AcpiFiles {
+    Vm *vm;
     const PcInfo *info;
     AcpiTables tables;
     bool built;
     unsigned taken;          /* bits of AcpiPart */
+    uint8_t patched;         /* the guest has taken a file since the last reset: QEMU's, on the wire only */
 } AcpiFiles;
 
 typedef enum AcpiPart { PART_TABLES = 1, PART_RSDP = 2, PART_LOADER = 4, PART_ALL = 7 } AcpiPart;
@@ -383,6 +386,14 @@ static void files_forget(void *opaque)
         files->built = false;
         files->taken = 0;
     }
+}
+
+static void files_reset(void *opaque)
+{
+    AcpiFiles *files = opaque;
+
+    files_forget(files);
+    files->patched = 0;
 }
 
 static void fill_part(AcpiFiles *files, AcpiPart part, GByteArray *out)
@@ -401,6 +412,7 @@ static void fill_part(AcpiFiles *files, AcpiPart part, GByteArray *out)
                                : part == PART_RSDP ? files->tables.rsdp : files->tables.loader;
     g_byte_array_append(out, from->data, from->len);
     files->taken |= part;
+    files->patched = 1;
     if (files->taken == PART_ALL) {
         files_forget(files);
     }
@@ -424,9 +436,16 @@ static void fill_loader(void *opaque, GByteArray *out)
 /* The item of the tables owns it for all three. */
 static void files_free(void *opaque)
 {
-    files_forget(opaque);
+    AcpiFiles *files = opaque;
+
+    state_unregister(files->vm, files);
+    files_forget(files);
     g_free(opaque);
 }
+
+static const StateField files_fields[] = {STATE_U8(AcpiFiles, patched, .max = 1), {}};
+static const StateDesc files_state = {
+    .name = "acpi_build", .version = 1, .min_version = 1, .fields = files_fields};
 
 bool acpi_add_files(PcInfo *info, GError **err)
 {
@@ -434,8 +453,10 @@ bool acpi_add_files(PcInfo *info, GError **err)
                              loader = {.fill = fill_loader};
     AcpiFiles *files = g_new0(AcpiFiles, 1);
 
+    files->vm = info->vm;
     files->info = info;
-    vm_on_reset(info->vm, files_forget, files);
+    vm_on_reset(info->vm, files_reset, files);
+    state_register(info->vm, "acpi_build", 0, &files_state, files);
     return fw_cfg_add_file_source(info->fw_cfg, ACPI_FILE_TABLES, &tables, files, err) &&
            fw_cfg_add_file_source(info->fw_cfg, ACPI_FILE_RSDP, &rsdp, files, err) &&
            fw_cfg_add_file_source(info->fw_cfg, ACPI_FILE_LOADER, &loader, files, err);
