@@ -213,7 +213,8 @@ static bool check_apics(KvmAccel *kvm, GError **err)
 {
     const GPtrArray *cpus = kvm->accel.vm->cpus;
 
-    for (unsigned i = 0; kvm_mode(kvm) == IRQCHIP_OFF && i < cpus->len; i++) {
+    /* A single CPU does without (-cpu MODEL,-apic). */
+    for (unsigned i = 0; kvm_mode(kvm) == IRQCHIP_OFF && cpus->len > 1 && i < cpus->len; i++) {
         if (!((Cpu *)g_ptr_array_index(cpus, i))->apic_ops) {
             return error_set(
                 err,

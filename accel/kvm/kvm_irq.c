@@ -247,6 +247,8 @@ void kvm_set_intr(Accel *accel, int level)
     if (kvm_mode(kvm) == IRQCHIP_OFF) {
         if (cpu && cpu->apic_ops) {
             cpu->apic_ops->set_lint0(cpu->apic_opaque, level);
+        } else if (cpu) {
+            kvm_cpu_kick(cpu);
         }
     } else if (kvm->n_vcpus) {
         kvm_vcpu_request(kvm->vcpus[0], REQ_INTR);

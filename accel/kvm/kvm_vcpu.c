@@ -204,7 +204,11 @@ static void park(KvmVcpu *vcpu)
 static bool nmi_is_wanted(KvmVcpu *vcpu)
 {
     struct kvm_lapic_state lapic;
+    const Cpu *cpu = vcpu->cpu;
 
+    if (cpu->apic_ops) {
+        return cpu->apic_ops->passes_nmi(cpu->apic_opaque);
+    }
     if (kvm_mode(vcpu->kvm) == IRQCHIP_OFF || kvm_ioctl(vcpu->fd, KVM_GET_LAPIC, &lapic) < 0) {
         return true;
     }
@@ -309,6 +313,14 @@ static void serve_ipi_off(KvmVcpu *vcpu, uint32_t which)
     vcpu->run->ready_for_interrupt_injection = 0;
 }
 
+/* A CPU without an APIC (-cpu MODEL,-apic) has the 8259 at its INTR pin. VM lock. */
+static bool direct_intr(const KvmVcpu *vcpu)
+{
+    const KvmAccel *kvm = vcpu->kvm;
+
+    return !vcpu->cpu->apic_ops && vcpu->cpu->index == 0 && kvm->intr_level && kvm->accel.pic_ack;
+}
+
 /* False: the CPU is halted and nothing wakes it. */
 static bool before_run_off(KvmVcpu *vcpu)
 {
@@ -329,12 +341,15 @@ static bool before_run_off(KvmVcpu *vcpu)
     if (cpu->interrupt_request & CPU_INTERRUPT_SIPI) {
         serve_ipi_off(vcpu, CPU_INTERRUPT_SIPI);
     }
-    if (cpu->halted && cpu_has_work(cpu, run->if_flag)) {
+    if (cpu->halted && (cpu_has_work(cpu, run->if_flag) || (run->if_flag && direct_intr(vcpu)))) {
         cpu->halted = 0;
     }
     if (cpu->halted) {
         runs = false;
-    } else if (cpu->apic_ops) {
+    } else if (!cpu->apic_ops) {
+        offer_interrupt(vcpu, direct_intr(vcpu), vcpu->kvm->accel.pic_ack, vcpu->kvm->accel.pic_opaque);
+        run->request_interrupt_window = direct_intr(vcpu);
+    } else {
         const CpuApicOps *apic = cpu->apic_ops;
 
         cpu_clear_interrupt(cpu, CPU_INTERRUPT_POLL);
@@ -353,7 +368,9 @@ static void after_run_off(KvmVcpu *vcpu)
     Cpu *cpu = vcpu->cpu;
     const CpuApicOps *apic = cpu->apic_ops;
 
-    if (!apic) {
+    /* Nobody else changes them while this CPU runs, so looking needs no lock. */
+    if (!apic || (apic->get_tpr(cpu->apic_opaque) >> 4 == vcpu->run->cr8 &&
+                  apic->get_base(cpu->apic_opaque) == vcpu->run->apic_base)) {
         return;
     }
     vm_lock(vcpu->kvm->accel.vm);

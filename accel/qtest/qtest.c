@@ -2,6 +2,7 @@
 /* The qtest accelerator: see qtest.h. There is no kernel's chip, no route and no irqfd here, and it says so. */
 #include "accel/qtest/qtest.h"
 
+#include "accel/x86/cpu.h"
 #include "util/trace.h"
 
 #define MAX_CPUS 288
@@ -46,8 +47,13 @@ static bool qtest_send_msi(Accel *accel, MsiMessage msi)
 
 static void qtest_set_intr(Accel *accel, int level)
 {
+    const Cpu *cpu = accel->vm->cpus->len ? g_ptr_array_index(accel->vm->cpus, 0) : NULL;
+
     trace(qtest_set_intr, "level %d", level);
     qtest_accel(accel)->intr = level;
+    if (cpu && cpu->apic_ops) {
+        cpu->apic_ops->set_lint0(cpu->apic_opaque, level);
+    }
 }
 
 static void qtest_inject_nmi(Accel *accel, Cpu *cpu) { qtest_accel(accel)->nmis++; }

@@ -180,7 +180,7 @@ void cpu_do_init(Cpu *cpu)
 
     reset_core(cpu); /* MSRs, MTRRs, x87, SSE and SMBASE keep their values */
     env->cr[0] = cache_bits | CR0_ET;
-    cpu_clear_interrupt(cpu, CPU_INTERRUPT_HARD | CPU_INTERRUPT_POLL | CPU_INTERRUPT_SIPI | CPU_INTERRUPT_NMI);
+    cpu_clear_interrupt(cpu, CPU_INTERRUPT_HARD | CPU_INTERRUPT_POLL | CPU_INTERRUPT_NMI);
     if (cpu->apic_ops) {
         cpu->apic_ops->init_reset(cpu->apic_opaque);
     }
@@ -267,13 +267,9 @@ static bool make_apic(Cpu *cpu, GError **err)
     if (!cpu_has_feature(cpu, FEAT_1_EDX, 9) && vm->cpus->len < 2) {
         return true; /* -cpu MODEL,-apic and one CPU: there is none */
     }
-    if (!in_kernel && !vm->qtest) {
-        return error_set(err, "-accel kvm,kernel-irqchip=off: there is no user-space local APIC yet; use on or split");
+    if (in_kernel) {
+        cpu->lapic = g_malloc0(APIC_REGS);
     }
-    if (!in_kernel) {
-        return true; /* under qtest no CPU runs */
-    }
-    cpu->lapic = g_malloc0(APIC_REGS);
     cpu->apic = device_new(vm, in_kernel ? "kvm-apic" : "apic");
     object_set_uint(cpu->apic, "id", cpu->apic_id);
     object_add_child(&cpu->dev.obj, "lapic", &cpu->apic->obj);

@@ -147,6 +147,7 @@ typedef struct CpuApicOps {
     void (*set_base)(void *apic, uint64_t base);
     /* A level of the 8259's output (set_intr of the accelerator passes it on for CPU 0). */
     void (*set_lint0)(void *apic, int level);
+    bool (*passes_nmi)(void *apic);              /* LINT1 lets an NMI from outside in */
     void (*init_reset)(void *apic);              /* INIT reached the CPU */
     uint8_t (*take_sipi)(void *apic);            /* the vector of the last start-up IPI */
 } CpuApicOps;

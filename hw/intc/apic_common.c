@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "hw/intc/apic_common.h"
 
+
+
 Cpu *apic_cpu(const ApicCommon *apic) { return (Cpu *)(void *)apic->dev.obj.parent; }
 
-void apic_reset_state(ApicCommon *apic)
+/* What power-on and INIT have in common; INIT leaves the base, the id and the arbitration id. */
+void apic_init_state(ApicCommon *apic)
 {
-    bool bsp = apic_cpu(apic)->index == 0;
-
-    apic->apicbase = APIC_DEFAULT_BASE | APIC_BASE_ENABLE | (bsp ? APIC_BASE_BSP : 0);
-    apic->arb_id = apic->tpr = 0;
+    apic->tpr = 0;
     apic->spurious_vec = 0xff;
     apic->log_dest = 0;
     apic->dest_mode = 0xf;
@@ -18,9 +18,6 @@ void apic_reset_state(ApicCommon *apic)
     for (unsigned i = 0; i < APIC_LVTS; i++) {
         apic->lvt[i] = APIC_LVT_MASKED;
     }
-    if (bsp) {
-        apic->lvt[APIC_LVT_LINT0] = 0x700; /* ExtINT: the 8259 works before any software looks at the APIC */
-    }
     apic->esr = 0;
     memset(apic->icr, 0, sizeof apic->icr);
     apic->divide_conf = 0;
@@ -28,6 +25,23 @@ void apic_reset_state(ApicCommon *apic)
     apic->initial_count = 0;
     apic->initial_count_load_time = apic->next_time = 0;
     apic->timer_expiry = -1;
+    apic->sipi_vector = 0;
+    apic->wait_for_sipi = apic_cpu(apic)->index != 0;
+}
+
+void apic_reset_state(ApicCommon *apic)
+{
+    const Cpu *cpu = apic_cpu(apic);
+
+    apic->apicbase = APIC_DEFAULT_BASE | APIC_BASE_ENABLE | (cpu->index == 0 ? APIC_BASE_BSP : 0);
+    apic->id = (uint8_t)cpu->apic_id;
+    apic->arb_id = 0;
+    apic_init_state(apic);
+}
+
+int32_t apic_divide_shift(uint32_t divide_conf)
+{
+    return (int32_t)((((divide_conf & 3) | (divide_conf >> 1 & 4)) + 1) & 7);
 }
 
 const StateField apic_fields[] = {
@@ -47,14 +61,24 @@ const StateField apic_fields[] = {
     STATE_U32(ApicCommon, divide_conf, .max = 0xf),
     STATE_I32(ApicCommon, count_shift, .min = 0, .max = 7),
     STATE_U32(ApicCommon, initial_count),
-    STATE_I64(ApicCommon, initial_count_load_time),
+    STATE_I64(ApicCommon, initial_count_load_time, .min = 0, .max = APIC_TIME_MAX),
     STATE_I64(ApicCommon, next_time),
     STATE_I64(ApicCommon, timer_expiry),
-    {}};
+    {}
+};
+
+static bool apic_common_realize(Device *dev, GError **err)
+{
+    const ApicCommon *apic = container_of(dev, ApicCommon, dev);
+
+    dev->state_instance = apic->id;
+    return true;
+}
 
 static const Property apic_props[] = {
     PROP_U8("id", ApicCommon, id, .max = 0xff, .help = "initial APIC id"),
-    {}};
+    {}
+};
 
 DEVICE_TYPE(apic_common) = {
     .name = "apic-common",
@@ -63,4 +87,5 @@ DEVICE_TYPE(apic_common) = {
     .size = sizeof(ApicCommon),
     .not_user = "it is part of a CPU",
     .props = apic_props,
+    .realize = apic_common_realize,
 };

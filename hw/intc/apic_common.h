@@ -14,7 +14,18 @@
 #define APIC_VERSION 0x14
 #define APIC_LVT_MASKED (1u << 16)
 
-enum { APIC_LVT_TIMER, APIC_LVT_THERMAL, APIC_LVT_PERFORM, APIC_LVT_LINT0, APIC_LVT_LINT1, APIC_LVT_ERROR, APIC_LVTS };
+/* Latest time of the virtual clock, in ns, that a stream may name (146 years). */
+#define APIC_TIME_MAX (INT64_MAX / 2)
+
+enum {
+    APIC_LVT_TIMER,
+    APIC_LVT_THERMAL,
+    APIC_LVT_PERFORM,
+    APIC_LVT_LINT0,
+    APIC_LVT_LINT1,
+    APIC_LVT_ERROR,
+    APIC_LVTS
+};
 
 typedef struct ApicCommon {
     Device dev;
@@ -31,12 +42,18 @@ typedef struct ApicCommon {
     int32_t count_shift;
     uint32_t initial_count;
     int64_t initial_count_load_time, next_time, timer_expiry; /* virtual ns; -1: none */
+    int32_t sipi_vector;         /* of the last start-up IPI; user space only, as the next */
+    int32_t wait_for_sipi;       /* 1: after INIT, nothing but a start-up IPI moves this CPU */
 } ApicCommon;
 
 /* The CPU that it belongs to. */
 Cpu *apic_cpu(const ApicCommon *apic);
-/* Power-on state. */
+/* Power-on state; the property id is the CPU's again. */
 void apic_reset_state(ApicCommon *apic);
+/* State after INIT (SDM vol. 3, 11.4.7.3). */
+void apic_init_state(ApicCommon *apic);
+/* What the divide configuration register divides 1 GHz by, as a shift. */
+int32_t apic_divide_shift(uint32_t divide_conf);
 extern const StateField apic_fields[];
 
 #endif

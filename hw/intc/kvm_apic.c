@@ -81,7 +81,7 @@ static void kvm_apic_pre_save(void *obj)
     }
     s->initial_count = get_reg(cpu, REG_INITIAL_COUNT);
     s->divide_conf = get_reg(cpu, REG_DIVIDE) & 0xf;
-    s->count_shift = (int32_t)((((s->divide_conf & 3) | (s->divide_conf >> 1 & 4)) + 1) & 7);
+    s->count_shift = apic_divide_shift(s->divide_conf);
 }
 
 static bool kvm_apic_post_load(void *obj, unsigned version, GError **err)
