@@ -24,6 +24,7 @@ enum { HOOK_POWERDOWN, HOOK_SUSPEND, HOOK_WAKEUP, HOOK_EXIT, HOOK_RESET, HOOK_ST
 
 struct VmRun {
     RunState state;
+    bool exited;                    /* exit hooks have run */
     bool needs_reset;               /* cont is refused until a reset (internal-error, shutdown) */
     GArray *hooks[HOOK_KINDS];      /* Hook */
     CpuControl cpus;
@@ -325,6 +326,14 @@ static bool take_requests(Vm *vm, int *status)
     return false;
 }
 
+void vm_run_exit(Vm *vm)
+{
+    if (!vm->run->exited) {
+        vm->run->exited = true;
+        run_hooks(vm, HOOK_EXIT);
+    }
+}
+
 int vm_main_loop(Vm *vm)
 {
     int status = 0;
@@ -333,7 +342,7 @@ int vm_main_loop(Vm *vm)
         loop_run_once(vm->loop, -1);
     }
     vm_stop(vm, vm->run->state == RUN_STATE_RUNNING ? RUN_STATE_SHUTDOWN : vm->run->state);
-    run_hooks(vm, HOOK_EXIT);
+    vm_run_exit(vm);
     return status;
 }
 

@@ -57,6 +57,7 @@ void vm_free(Vm *vm)
     if (!vm) {
         return;
     }
+    vm_run_exit(vm);
     region_begin(vm); /* nobody is told of a house that is being torn down */
     while (vm->devices->len) {
         device_unrealize(g_ptr_array_index(vm->devices, vm->devices->len - 1));

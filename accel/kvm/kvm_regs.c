@@ -697,7 +697,7 @@ static void dump_code(Cpu *cpu, FILE *out)
         const FlatRange *range = flat_view_find(address_space_view(&cpu->dev.vm->memory), at);
 
         if (!range || !range->region->ram || !address_space_load(&cpu->dev.vm->memory, at, 1, &value)) {
-            fprintf(out, at == address ? "<--> " : "-- ");
+            fprintf(out, at == address ? "<?" "?> " : "?" "? ");
         } else {
             fprintf(out, at == address ? "<%02x> " : "%02x ", (unsigned)value);
         }
