@@ -15,6 +15,7 @@
 
 #include "accel/kvm/kvm_slots.h"
 #include "accel/x86/cpu.h"
+#include "hw/intc/apic_common.h"
 #include "core/vm.h"
 
 #define PORT 0x500
@@ -116,13 +117,19 @@ static void rig_start(Rig *rig)
     g_assert_true(vm_start(rig->vm, NULL));
 }
 
-/* LINT0 takes the 8259's interrupts, as firmware sets it. */
-static void rig_start_extint(Rig *rig)
+/* As firmware sets it up: the APIC is on, LINT0 takes the 8259's interrupts. */
+static void rig_start_apic(Rig *rig)
 {
     Cpu *cpu = g_ptr_array_index(rig->vm->cpus, 0);
+    ApicCommon *apic = (ApicCommon *)(void *)cpu->apic;
 
     rig_reset(rig);
-    store32_le(cpu->lapic + 0x350, 0x700);
+    apic->spurious_vec = 0x1ff;
+    apic->lvt[APIC_LVT_LINT0] = 0x700;
+    if (cpu->lapic) {
+        store32_le(cpu->lapic + 0xf0, apic->spurious_vec);
+        store32_le(cpu->lapic + 0x350, apic->lvt[APIC_LVT_LINT0]);
+    }
     g_assert_true(vm_start(rig->vm, NULL));
 }
 
@@ -459,24 +466,27 @@ static int take_vector(void *opaque)
     return 0x20;
 }
 
-static void test_split_extint(void)
+static void test_extint(const void *irqchip)
 {
     if (no_kvm()) {
         return;
     }
-    Rig *rig = RIG(interrupt_code, "split");
+    Rig *rig = RIG(interrupt_code, irqchip);
     Accel *accel = rig->vm->accel;
 
     memcpy(region_host(&rig->ram) + 0x1000, interrupt_handler, sizeof interrupt_handler);
     accel->pic_ack = take_vector;
     accel->pic_opaque = rig;
-    rig_start_extint(rig);
+    rig_start_apic(rig);
     rig_wait(rig, 1);
     for (unsigned i = 0; i < 3; i++) {
         accel->ops->set_intr(accel, 1);
         rig_wait(rig, 2 + i);
         g_assert_cmphex(rig->log[1 + i], ==, logged(0x20, 1));
     }
+    g_assert_true(accel->ops->send_msi(accel, (MsiMessage){0xfee00000, 0x20}));
+    rig_wait(rig, 5);
+    g_assert_cmphex(rig->log[4], ==, logged(0x20, 1));
     rig_free(rig);
 }
 
@@ -573,7 +583,8 @@ int main(int argc, char **argv)
     g_test_add_func("/kvm/dirty-log", test_dirty_log);
     g_test_add_func("/kvm/dirty-ring", test_dirty_ring);
     g_test_add_func("/kvm/eventfd-and-coalescing", test_eventfd_and_coalescing);
-    g_test_add_func("/kvm/split-extint", test_split_extint);
+    g_test_add_data_func("/kvm/interrupts/split", "split", test_extint);
+    g_test_add_data_func("/kvm/interrupts/off", "off", test_extint);
     g_test_add_func("/kvm/irqchip-on", test_irqchip_on);
     g_test_add_func("/kvm/routes", test_routes);
     return g_test_run();
