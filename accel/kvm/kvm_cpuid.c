@@ -21,7 +21,7 @@
 #define ARCH_REQ_XCOMP_GUEST_PERM 0x1025
 #define XSTATE_TILE_DATA 18
 
-/* ---- asking ---------------------------------------------------------------------------------------- */
+/* ---- asking ---------------------------------------------------------------------------------- */
 
 bool kvm_cpuid_init(Vm *vm, int kvm_fd, GError **err)
 {
@@ -44,16 +44,19 @@ static bool wants_amx(const CpuConfig *config)
     return false;
 }
 
-/* The kernel shows AMX only to who asked for its big XSAVE area (Documentation/arch/x86/xstate.rst). */
+/* The kernel shows AMX only to who asked for its big XSAVE area
+ * (Documentation/arch/x86/xstate.rst). */
 static void request_amx(const CpuConfig *config)
 {
     uint64_t components = 0;
-    struct kvm_device_attr attr = {.group = 0, .attr = 0 /* KVM_X86_XCOMP_GUEST_SUPP */,
+    struct kvm_device_attr attr = {.group = 0,
+                                   .attr = 0 /* KVM_X86_XCOMP_GUEST_SUPP */,
                                    .addr = (uint64_t)(uintptr_t)&components};
 
     if (wants_amx(config) && ioctl(config->kvm_fd, KVM_GET_DEVICE_ATTR, &attr) == 0 &&
         components >> XSTATE_TILE_DATA & 1) {
-        syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_GUEST_PERM, XSTATE_TILE_DATA); /* refused: then there is no AMX */
+        syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_GUEST_PERM,
+                XSTATE_TILE_DATA); /* refused: then there is no AMX */
     }
 }
 
@@ -69,19 +72,22 @@ static struct kvm_cpuid2 *ask_supported(int kvm_fd)
         int error = errno;
         g_free(table);
         if (error != E2BIG) {
-            report_warning("KVM_GET_SUPPORTED_CPUID: %s; the guest sees no optional feature", g_strerror(error));
+            report_warning("KVM_GET_SUPPORTED_CPUID: %s; the guest sees no optional feature",
+                           g_strerror(error));
             break;
         }
     }
     return g_malloc0(sizeof(struct kvm_cpuid2));
 }
 
-static const struct kvm_cpuid_entry2 *find(const struct kvm_cpuid2 *table, uint32_t leaf, uint32_t subleaf)
+static const struct kvm_cpuid_entry2 *find(const struct kvm_cpuid2 *table, uint32_t leaf,
+                                           uint32_t subleaf)
 {
     for (unsigned i = 0; i < table->nent; i++) {
         const struct kvm_cpuid_entry2 *e = &table->entries[i];
 
-        if (e->function == leaf && (e->index == subleaf || !(e->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX))) {
+        if (e->function == leaf &&
+            (e->index == subleaf || !(e->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX))) {
             return e;
         }
     }
@@ -125,9 +131,10 @@ static void correct_words(Vm *vm, CpuConfig *config)
     uint64_t *words = config->words;
     bool in_kernel = accel_irqchip(vm) != IRQCHIP_OFF;
 
-    words[FEAT_1_EDX] |= 1u << 28;                     /* ht only says that EBX has a count */
-    words[FEAT_1_ECX] |= 1u << 31;                     /* hypervisor */
-    words[FEAT_1_ECX] &= ~(1ull << 24 | 1ull << 21);   /* tsc-deadline, x2apic: the in-kernel LAPIC's */
+    words[FEAT_1_EDX] |= 1u << 28; /* ht only says that EBX has a count */
+    words[FEAT_1_ECX] |= 1u << 31; /* hypervisor */
+    words[FEAT_1_ECX] &=
+        ~(1ull << 24 | 1ull << 21); /* tsc-deadline, x2apic: the in-kernel LAPIC's */
     if (in_kernel) {
         words[FEAT_1_ECX] |= 1u << 21;
         if (ioctl(config->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0) {
@@ -185,7 +192,7 @@ bool kvm_cpuid_host_leaf(Vm *vm, uint32_t leaf, uint32_t subleaf, uint32_t regs[
     return config != NULL;
 }
 
-/* ---- the guest's table ------------------------------------------------------------------------------- */
+/* ---- the guest's table ----------------------------------------------------------------------- */
 
 /* Subleaves that a leaf has; 1: it has no index. */
 static unsigned subleaves(const Cpu *cpu, uint32_t leaf)
@@ -203,7 +210,8 @@ static unsigned subleaves(const Cpu *cpu, uint32_t leaf)
 
 static bool has_index(uint32_t leaf)
 {
-    return leaf == 4 || leaf == 7 || leaf == 0xb || leaf == 0xd || leaf == 0x1f || leaf == 0x8000001d;
+    return leaf == 4 || leaf == 7 || leaf == 0xb || leaf == 0xd || leaf == 0x1f ||
+           leaf == 0x8000001d;
 }
 
 static void add_leaf(const Cpu *cpu, GArray *entries, uint32_t leaf)
@@ -229,7 +237,8 @@ static void add_leaf(const Cpu *cpu, GArray *entries, uint32_t leaf)
 struct kvm_cpuid2 *kvm_cpuid_build(Cpu *cpu)
 {
     g_autoptr(GArray) entries = g_array_sized_new(false, true, sizeof(struct kvm_cpuid_entry2), 48);
-    static const uint32_t kvm_leaves[] = {0x40000000, 0x40000001, 0x40000010, 0xc0000000, 0xc0000001};
+    static const uint32_t kvm_leaves[] = {0x40000000, 0x40000001, 0x40000010, 0xc0000000,
+                                          0xc0000001};
 
     /* Above these levels nothing is defined here, whatever -cpu level= says. */
     for (uint32_t leaf = 0; leaf <= MIN(cpu->level, 0x20); leaf++) {

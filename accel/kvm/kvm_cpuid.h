@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the host's KVM lets a guest see (KVM_GET_SUPPORTED_CPUID, asked once) and the CPUID table of a
- * vCPU made from it.
+ * What the host's KVM lets a guest see (KVM_GET_SUPPORTED_CPUID, asked once) and the CPUID table of
+ * a vCPU made from it.
  */
 #ifndef ACCEL_KVM_KVM_CPUID_H
 #define ACCEL_KVM_KVM_CPUID_H

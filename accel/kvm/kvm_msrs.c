@@ -2,9 +2,9 @@
 /*
  * MSRs of a vCPU in one batch (Documentation/virt/kvm/api.rst 4.18, 4.19).
  *
- * The table says index, place in X86State and when the register is there. A register that the kernel
- * refuses is stepped over when it holds its reset value 0, and is an error otherwise: a guest must
- * not lose state silently.
+ * The table says index, place in X86State and when the register is there. A register that the
+ * kernel refuses is stepped over when it holds its reset value 0, and is an error otherwise: a
+ * guest must not lose state silently.
  */
 #include "accel/kvm/kvm_msrs.h"
 
@@ -21,22 +21,25 @@
 #define MTRR_VARS 8
 
 typedef enum MsrNeed {
-    NEED_NOTHING,   /* every KVM has it */
-    NEED_LISTED,    /* when KVM_GET_MSR_INDEX_LIST names it */
-    NEED_FEATURE,   /* listed, and the feature bit is on */
+    NEED_NOTHING, /* every KVM has it */
+    NEED_LISTED,  /* when KVM_GET_MSR_INDEX_LIST names it */
+    NEED_FEATURE, /* listed, and the feature bit is on */
 } MsrNeed;
 
 typedef struct MsrRow {
     uint32_t index;
-    uint16_t offset;  /* in X86State */
+    uint16_t offset; /* in X86State */
     uint8_t size;
-    uint8_t need;     /* MsrNeed */
-    bool full;        /* written after a reset or load only */
+    uint8_t need; /* MsrNeed */
+    bool full;    /* written after a reset or load only */
     uint8_t word, bit;
 } MsrRow;
 
 #define ROW(msr, field, ...)                                                                       \
-    {.index = (msr), .offset = offsetof(X86State, field), .size = sizeof(((X86State *)0)->field), ##__VA_ARGS__}
+    {                                                                                              \
+        .index = (msr), .offset = offsetof(X86State, field),                                       \
+        .size = sizeof(((X86State *)0)->field), ##__VA_ARGS__                                      \
+    }
 #define LISTED .need = NEED_LISTED
 #define FEATURE(w, b) .need = NEED_FEATURE, .word = FEAT_##w, .bit = (b)
 #define FULL .full = true
@@ -90,12 +93,12 @@ static const MsrRow msr_rows[] = {
 
 #define DEADLINE_ROW ROW(0x6e0, tsc_deadline, FEATURE(1_ECX, 24))
 
-/* ---- a batch ------------------------------------------------------------------------------------------ */
+/* ---- a batch --------------------------------------------------------------------------------- */
 
 typedef struct MsrBatch {
     struct kvm_msrs head;
     struct kvm_msr_entry entries[MSR_BATCH];
-    uint64_t *fields[MSR_BATCH];    /* where a value goes when getting; NULL: row */
+    uint64_t *fields[MSR_BATCH]; /* where a value goes when getting; NULL: row */
     const MsrRow *rows[MSR_BATCH];
 } MsrBatch;
 
@@ -138,7 +141,9 @@ static bool row_exists(const Cpu *cpu, const MsrRow *row)
 /* Bits of a variable MTRR's mask above the guest's physical addresses. */
 static uint64_t mtrr_top_bits(const Cpu *cpu)
 {
-    return cpu->fill_mtrr_mask && cpu->phys_bits < 52 ? (UINT64_C(1) << 52) - (UINT64_C(1) << cpu->phys_bits) : 0;
+    return cpu->fill_mtrr_mask && cpu->phys_bits < 52
+               ? (UINT64_C(1) << 52) - (UINT64_C(1) << cpu->phys_bits)
+               : 0;
 }
 
 static void add_rows(Cpu *cpu, MsrBatch *batch, bool full)
@@ -152,7 +157,10 @@ static void add_rows(Cpu *cpu, MsrBatch *batch, bool full)
     }
 }
 
-static void add_field(MsrBatch *batch, uint32_t index, uint64_t *field) { add(batch, index, *field, field, NULL); }
+static void add_field(MsrBatch *batch, uint32_t index, uint64_t *field)
+{
+    add(batch, index, *field, field, NULL);
+}
 
 /* Performance counters, as many as leaf 0Ah tells the guest of. */
 static void add_pmu(Cpu *cpu, MsrBatch *batch, bool putting)
@@ -161,7 +169,8 @@ static void add_pmu(Cpu *cpu, MsrBatch *batch, bool putting)
     uint32_t regs[4];
 
     cpu_cpuid(cpu, 0xa, 0, regs);
-    unsigned version = regs[CPUID_EAX] & 0xff, gp = regs[CPUID_EAX] >> 8 & 0xff, fixed = regs[CPUID_EDX] & 0x1f;
+    unsigned version = regs[CPUID_EAX] & 0xff, gp = regs[CPUID_EAX] >> 8 & 0xff,
+             fixed = regs[CPUID_EDX] & 0x1f;
     if (!cpu->pmu || !version) {
         return;
     }
@@ -210,7 +219,7 @@ static void add_mce(Cpu *cpu, MsrBatch *batch)
     }
 }
 
-/* ---- to and from the kernel ------------------------------------------------------------------------------ */
+/* ---- to and from the kernel ------------------------------------------------------------------ */
 
 static bool set_batch(Cpu *cpu, int vcpu_fd, MsrBatch *batch, GError **err)
 {
@@ -218,7 +227,8 @@ static bool set_batch(Cpu *cpu, int vcpu_fd, MsrBatch *batch, GError **err)
 
     while (start < count) {
         batch->head.nmsrs = count - start;
-        memmove(batch->entries, batch->entries + (start ? start : 0), (count - start) * sizeof batch->entries[0]);
+        memmove(batch->entries, batch->entries + (start ? start : 0),
+                (count - start) * sizeof batch->entries[0]);
         int done = ioctl(vcpu_fd, KVM_SET_MSRS, batch);
         if (done < 0) {
             return error_set_errno(err, errno, "CPU %u: cannot set MSRs", cpu->index);
@@ -228,10 +238,11 @@ static bool set_batch(Cpu *cpu, int vcpu_fd, MsrBatch *batch, GError **err)
         if (start < count) {
             const struct kvm_msr_entry *e = &batch->entries[start];
 
-            trace(kvm_msr_refused, "cpu %u msr 0x%x value 0x%" PRIx64, cpu->index, e->index, (uint64_t)e->data);
+            trace(kvm_msr_refused, "cpu %u msr 0x%x value 0x%" PRIx64, cpu->index, e->index,
+                  (uint64_t)e->data);
             if (e->data) {
-                return error_set(err, "CPU %u: KVM refuses to set MSR 0x%x to 0x%" PRIx64, cpu->index, e->index,
-                                 (uint64_t)e->data);
+                return error_set(err, "CPU %u: KVM refuses to set MSR 0x%x to 0x%" PRIx64,
+                                 cpu->index, e->index, (uint64_t)e->data);
             }
             start++;
         }
@@ -259,7 +270,8 @@ static bool get_batch(Cpu *cpu, int vcpu_fd, MsrBatch *batch, GError **err)
             return error_set_errno(err, errno, "CPU %u: cannot read MSRs", cpu->index);
         }
         for (unsigned i = 0; i < (unsigned)done; i++) {
-            store_value(cpu, batch->fields[first + i], batch->rows[first + i], batch->entries[i].data);
+            store_value(cpu, batch->fields[first + i], batch->rows[first + i],
+                        batch->entries[i].data);
         }
         if (first + (unsigned)done < count) { /* this one is not there: keep what we had */
             trace(kvm_msr_absent, "cpu %u msr 0x%x", cpu->index, batch->entries[done].index);
@@ -331,14 +343,15 @@ bool kvm_msrs_put_deadline(Cpu *cpu, int vcpu_fd, GError **err)
     return set_batch(cpu, vcpu_fd, &batch, err);
 }
 
-/* ---- once per vCPU ------------------------------------------------------------------------------------------ */
+/* ---- once per vCPU --------------------------------------------------------------------------- */
 
 typedef struct OneMsr {
     struct kvm_msrs head;
     struct kvm_msr_entry entry;
 } OneMsr;
 
-/* Some kernels let nobody write a capability MSR; their own value does, when its named bits are ours. */
+/* Some kernels let nobody write a capability MSR; their own value does, when its named bits are
+ * ours. */
 static void init_capability(Cpu *cpu, int vcpu_fd, uint32_t index, FeatureWord word)
 {
     OneMsr msr = {.head.nmsrs = 1, .entry = {.index = index, .data = cpu->features[word]}};
@@ -346,12 +359,14 @@ static void init_capability(Cpu *cpu, int vcpu_fd, uint32_t index, FeatureWord w
     if (ioctl(vcpu_fd, KVM_SET_MSRS, &msr) == 1) {
         return;
     }
-    trace(kvm_msr_refused, "cpu %u msr 0x%x value 0x%" PRIx64, cpu->index, index, cpu->features[word]);
+    trace(kvm_msr_refused, "cpu %u msr 0x%x value 0x%" PRIx64, cpu->index, index,
+          cpu->features[word]);
     msr.entry.data = 0;
     bool known = ioctl(vcpu_fd, KVM_GET_MSRS, &msr) == 1;
-    if (cpu->index == 0 && (!known || (msr.entry.data & feature_named(word)) != cpu->features[word])) {
-        report_warning("KVM refuses to set MSR 0x%x to 0x%" PRIx64 ": the guest sees 0x%" PRIx64, index,
-                       cpu->features[word], (uint64_t)msr.entry.data);
+    if (cpu->index == 0 &&
+        (!known || (msr.entry.data & feature_named(word)) != cpu->features[word])) {
+        report_warning("KVM refuses to set MSR 0x%x to 0x%" PRIx64 ": the guest sees 0x%" PRIx64,
+                       index, cpu->features[word], (uint64_t)msr.entry.data);
     }
 }
 

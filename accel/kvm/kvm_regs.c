@@ -2,10 +2,11 @@
 /*
  * Registers of a vCPU: X86State <-> KVM's structs (Documentation/virt/kvm/api.rst, "vcpu ioctls").
  *
- * x87, SSE, AVX and what follows travel in one XSAVE image of the host's size; components that X86State
- * does not know (AMX tiles) stay in the image as they are.
+ * x87, SSE, AVX and what follows travel in one XSAVE image of the host's size; components that
+ * X86State does not know (AMX tiles) stay in the image as they are.
  *
- * Not done: nested guests' state (KVM_GET_NESTED_STATE): a VM with running nested guests cannot be saved.
+ * Not done: nested guests' state (KVM_GET_NESTED_STATE): a VM with running nested guests cannot be
+ * saved.
  */
 #include "accel/kvm/kvm_regs.h"
 
@@ -26,13 +27,15 @@
 #define MCG_SER_P (UINT64_C(1) << 24)
 #define MCG_LMCE_P (UINT64_C(1) << 27)
 
-static bool call(const Cpu *cpu, int fd, unsigned long request, void *arg, const char *name, GError **err)
+static bool call(const Cpu *cpu, int fd, unsigned long request, void *arg, const char *name,
+                 GError **err)
 {
-    return ioctl(fd, request, arg) >= 0 || error_set_errno(err, errno, "CPU %u: %s", cpu->index, name);
+    return ioctl(fd, request, arg) >= 0 ||
+           error_set_errno(err, errno, "CPU %u: %s", cpu->index, name);
 }
 #define CALL(cpu, fd, request, arg, err) call(cpu, fd, request, arg, #request, err)
 
-/* ---- once per VM and vCPU --------------------------------------------------------------------------- */
+/* ---- once per VM and vCPU -------------------------------------------------------------------- */
 
 static struct kvm_msr_list *ask_msr_list(int kvm_fd)
 {
@@ -64,7 +67,8 @@ static void learn_vm(CpuConfig *config, int vm_fd)
     config->has_exception_payload = ioctl(vm_fd, KVM_ENABLE_CAP, &payload) == 0;
     config->has_triple_fault_event = ioctl(vm_fd, KVM_ENABLE_CAP, &triple) == 0;
     config->mce_banks = (unsigned)MAX(ioctl(config->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_MCE), 0);
-    if (config->mce_banks && ioctl(config->kvm_fd, KVM_X86_GET_MCE_CAP_SUPPORTED, &config->mce_supported) < 0) {
+    if (config->mce_banks &&
+        ioctl(config->kvm_fd, KVM_X86_GET_MCE_CAP_SUPPORTED, &config->mce_supported) < 0) {
         config->mce_banks = 0;
     }
     config->vm_known = true;
@@ -76,8 +80,9 @@ static bool init_tsc(Cpu *cpu, int vcpu_fd, GError **err)
     int64_t khz = (int64_t)(cpu->tsc_frequency / 1000);
 
     if (khz && khz != host_khz && ioctl(vcpu_fd, KVM_SET_TSC_KHZ, (unsigned long)khz) < 0) {
-        return error_set_errno(err, errno, "-cpu: tsc-frequency=%" PRIu64 ": the host cannot scale its TSC of %d kHz",
-                               cpu->tsc_frequency, host_khz);
+        return error_set_errno(
+            err, errno, "-cpu: tsc-frequency=%" PRIu64 ": the host cannot scale its TSC of %d kHz",
+            cpu->tsc_frequency, host_khz);
     }
     cpu->env.tsc_khz = khz ? khz : MAX(host_khz, 0);
     return true;
@@ -89,12 +94,13 @@ static bool init_mce(Cpu *cpu, const CpuConfig *config, int vcpu_fd, GError **er
     uint64_t wanted = MCG_CTL_P | MCG_SER_P | (cpu->lmce ? MCG_LMCE_P : 0);
 
     /* mce and mca, and a family that has them in its MSRs */
-    if (!cpu_has_feature(cpu, FEAT_1_EDX, 7) || !cpu_has_feature(cpu, FEAT_1_EDX, 14) || cpu->family < 6 ||
-        !config->mce_banks) {
+    if (!cpu_has_feature(cpu, FEAT_1_EDX, 7) || !cpu_has_feature(cpu, FEAT_1_EDX, 14) ||
+        cpu->family < 6 || !config->mce_banks) {
         return true;
     }
     if (cpu->lmce && !(config->mce_supported & MCG_LMCE_P)) {
-        return error_set(err, "-cpu: lmce=on: this host's KVM has no local machine checks; leave it out");
+        return error_set(
+            err, "-cpu: lmce=on: this host's KVM has no local machine checks; leave it out");
     }
     env->mcg_cap = (wanted & config->mce_supported) | MIN(config->mce_banks, X86_MCE_BANKS);
     if (!CALL(cpu, vcpu_fd, KVM_X86_SETUP_MCE, &env->mcg_cap, err)) {
@@ -134,7 +140,7 @@ void kvm_vcpu_free_regs(Cpu *cpu)
     cpu->xsave = NULL;
 }
 
-/* ---- general and system registers ------------------------------------------------------------------------ */
+/* ---- general and system registers ------------------------------------------------------------ */
 
 static bool get_regs(Cpu *cpu, int fd, GError **err)
 {
@@ -155,10 +161,24 @@ static bool get_regs(Cpu *cpu, int fd, GError **err)
 static bool put_regs(Cpu *cpu, int fd, GError **err)
 {
     const uint64_t *v = cpu->env.regs;
-    struct kvm_regs r = {.rax = v[0],  .rcx = v[1],  .rdx = v[2],  .rbx = v[3],  .rsp = v[4],  .rbp = v[5],
-                         .rsi = v[6],  .rdi = v[7],  .r8 = v[8],   .r9 = v[9],   .r10 = v[10], .r11 = v[11],
-                         .r12 = v[12], .r13 = v[13], .r14 = v[14], .r15 = v[15],
-                         .rip = cpu->env.eip, .rflags = cpu->env.eflags};
+    struct kvm_regs r = {.rax = v[0],
+                         .rcx = v[1],
+                         .rdx = v[2],
+                         .rbx = v[3],
+                         .rsp = v[4],
+                         .rbp = v[5],
+                         .rsi = v[6],
+                         .rdi = v[7],
+                         .r8 = v[8],
+                         .r9 = v[9],
+                         .r10 = v[10],
+                         .r11 = v[11],
+                         .r12 = v[12],
+                         .r13 = v[13],
+                         .r14 = v[14],
+                         .r15 = v[15],
+                         .rip = cpu->env.eip,
+                         .rflags = cpu->env.eflags};
 
     return CALL(cpu, fd, KVM_SET_REGS, &r, err);
 }
@@ -169,9 +189,9 @@ static X86Segment segment_from_kvm(const struct kvm_segment *s)
                         .base = s->base,
                         .limit = s->limit,
                         .flags = (uint32_t)s->type << SEG_TYPE_SHIFT | (s->s ? SEG_S : 0) |
-                                 (uint32_t)s->dpl << SEG_DPL_SHIFT | (s->present && !s->unusable ? SEG_P : 0) |
-                                 (s->avl ? SEG_AVL : 0) | (s->l ? SEG_L : 0) | (s->db ? SEG_DB : 0) |
-                                 (s->g ? SEG_G : 0)};
+                                 (uint32_t)s->dpl << SEG_DPL_SHIFT |
+                                 (s->present && !s->unusable ? SEG_P : 0) | (s->avl ? SEG_AVL : 0) |
+                                 (s->l ? SEG_L : 0) | (s->db ? SEG_DB : 0) | (s->g ? SEG_G : 0)};
 }
 
 static struct kvm_segment segment_to_kvm(const X86Segment *s)
@@ -204,7 +224,8 @@ static struct kvm_segment segment_vm86(const X86Segment *s)
 
 /* kvm_sregs and kvm_sregs2 begin alike, up to apic_base. */
 #define SREGS_COMMON (offsetof(struct kvm_sregs, apic_base) + 8)
-_Static_assert(SREGS_COMMON == offsetof(struct kvm_sregs2, apic_base) + 8, "sregs and sregs2 begin alike");
+_Static_assert(SREGS_COMMON == offsetof(struct kvm_sregs2, apic_base) + 8,
+               "sregs and sregs2 begin alike");
 
 static bool get_sregs(Cpu *cpu, int fd, GError **err)
 {
@@ -277,12 +298,13 @@ static bool put_sregs(Cpu *cpu, int fd, GError **err)
     struct kvm_sregs old = {0};
     memcpy(&old, &s, SREGS_COMMON);
     if (env->interrupt_injected >= 0) {
-        old.interrupt_bitmap[env->interrupt_injected / 64] = UINT64_C(1) << env->interrupt_injected % 64;
+        old.interrupt_bitmap[env->interrupt_injected / 64] = UINT64_C(1)
+                                                             << env->interrupt_injected % 64;
     }
     return CALL(cpu, fd, KVM_SET_SREGS, &old, err);
 }
 
-/* ---- x87, SSE and the rest of XSAVE (SDM vol. 1, 13.4) ------------------------------------------------------ */
+/* ---- x87, SSE and the rest of XSAVE (SDM vol. 1, 13.4) --------------------------------------- */
 
 /* Offset of a component in the host's standard format; 0: the host has none. */
 static uint32_t component_offset(const Cpu *cpu, unsigned component, uint32_t need)
@@ -294,20 +316,22 @@ static uint32_t component_offset(const Cpu *cpu, unsigned component, uint32_t ne
         return 576;
     }
     kvm_cpuid_host_leaf(cpu->dev.vm, 0xd, component, regs);
-    return regs[CPUID_EAX] >= need && range_fits(regs[CPUID_EBX], need, config->xsave_size) ? regs[CPUID_EBX] : 0;
+    return regs[CPUID_EAX] >= need && range_fits(regs[CPUID_EBX], need, config->xsave_size)
+               ? regs[CPUID_EBX]
+               : 0;
 }
 
 typedef struct XsaveField {
     uint8_t component;
-    uint16_t first, count;   /* registers */
-    uint16_t from, size;     /* bytes of each, taken from its byte `from` on */
+    uint16_t first, count; /* registers */
+    uint16_t from, size;   /* bytes of each, taken from its byte `from` on */
 } XsaveField;
 
 /* Parts of the 32 ZMM registers. */
 static const XsaveField vector_fields[] = {
-    {2, 0, 16, 16, 16},  /* YMM, upper half */
-    {6, 0, 16, 32, 32},  /* ZMM0 to 15, upper half */
-    {7, 16, 16, 0, 64},  /* ZMM16 to 31 */
+    {2, 0, 16, 16, 16}, /* YMM, upper half */
+    {6, 0, 16, 32, 32}, /* ZMM0 to 15, upper half */
+    {7, 16, 16, 0, 64}, /* ZMM16 to 31 */
 };
 
 static void decode_fxsave(X86State *env, const uint8_t *x)
@@ -368,8 +392,8 @@ static void move_small(const Cpu *cpu, X86State *env, uint8_t *image, bool to_im
         if (!offset) {
             continue;
         }
-        memcpy(to_image ? (void *)(image + offset) : parts[i].field, to_image ? parts[i].field : (void *)(image + offset),
-               parts[i].size);
+        memcpy(to_image ? (void *)(image + offset) : parts[i].field,
+               to_image ? parts[i].field : (void *)(image + offset), parts[i].size);
     }
 }
 _Static_assert(offsetof(X86State, bndstatus) == offsetof(X86State, bndcfgu) + 8, "moved together");
@@ -381,7 +405,8 @@ static void move_vectors(const Cpu *cpu, X86State *env, uint8_t *image, bool to_
         uint32_t offset = component_offset(cpu, v->component, (uint32_t)v->count * v->size);
 
         for (unsigned i = 0; offset && i < v->count; i++) {
-            uint8_t *reg = (uint8_t *)env->xmm_regs[v->first + i] + v->from, *part = image + offset + i * v->size;
+            uint8_t *reg = (uint8_t *)env->xmm_regs[v->first + i] + v->from,
+                    *part = image + offset + i * v->size;
 
             memcpy(to_image ? part : reg, to_image ? reg : part, v->size);
         }
@@ -501,7 +526,7 @@ static bool put_xcrs(Cpu *cpu, int fd, GError **err)
     return !has_xcr0(cpu) || CALL(cpu, fd, KVM_SET_XCRS, &x, err);
 }
 
-/* ---- debug registers, events, activity ------------------------------------------------------------------------ */
+/* ---- debug registers, events, activity ------------------------------------------------------- */
 
 static bool get_debugregs(Cpu *cpu, int fd, GError **err)
 {
@@ -557,7 +582,8 @@ static bool get_events(Cpu *cpu, int fd, GError **err)
         env->smm_inside_nmi = e.smi.smm_inside_nmi;
         env->init_latched = e.smi.latched_init;
     }
-    env->triple_fault_pending = e.flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT ? e.triple_fault.pending : 0;
+    env->triple_fault_pending =
+        e.flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT ? e.triple_fault.pending : 0;
     return true;
 }
 
@@ -575,7 +601,9 @@ static bool put_events(Cpu *cpu, int fd, bool full, GError **err)
                       .nr = env->interrupt_injected >= 0 ? (uint8_t)env->interrupt_injected : 0,
                       .soft = env->soft_interrupt,
                       .shadow = env->interrupt_shadow},
-        .nmi = {.injected = env->nmi_injected, .pending = env->nmi_pending, .masked = env->nmi_masked},
+        .nmi = {.injected = env->nmi_injected,
+                .pending = env->nmi_pending,
+                .masked = env->nmi_masked},
         .sipi_vector = env->sipi_vector,
         .flags = KVM_VCPUEVENT_VALID_SHADOW,
     };
@@ -637,34 +665,54 @@ static bool put_lapic(Cpu *cpu, int fd, GError **err)
     return !cpu->lapic || CALL(cpu, fd, KVM_SET_LAPIC, cpu->lapic, err);
 }
 
-/* ---- all of it --------------------------------------------------------------------------------------------------- */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 bool kvm_regs_get(Cpu *cpu, int fd, GError **err)
 {
     /* Events first: they may still change registers when the kernel settles them. */
-    return get_mp_state(cpu, fd, err) && get_events(cpu, fd, err) && get_regs(cpu, fd, err) && get_fpu(cpu, fd, err) &&
-           get_xcrs(cpu, fd, err) && get_sregs(cpu, fd, err) && kvm_msrs_get(cpu, fd, err) && get_lapic(cpu, fd, err) &&
-           get_debugregs(cpu, fd, err);
+    return get_mp_state(cpu, fd, err) && get_events(cpu, fd, err) && get_regs(cpu, fd, err) &&
+           get_fpu(cpu, fd, err) && get_xcrs(cpu, fd, err) && get_sregs(cpu, fd, err) &&
+           kvm_msrs_get(cpu, fd, err) && get_lapic(cpu, fd, err) && get_debugregs(cpu, fd, err);
+}
+
+/* A loaded state may count at another rate than this host does. */
+static void put_tsc_rate(Cpu *cpu, int fd)
+{
+    int64_t khz = cpu->env.tsc_khz;
+
+    if (!cpu->env.tsc_changed || !khz || ioctl(fd, KVM_GET_TSC_KHZ, NULL) == khz) {
+        return;
+    }
+    if (khz > UINT32_MAX || ioctl(fd, KVM_SET_TSC_KHZ, (unsigned long)khz) < 0) {
+        report_warning("CPU %u: its TSC ran at %" PRId64
+                       " kHz and this host cannot scale its own: guest time may drift",
+                       cpu->index, khz);
+    }
 }
 
 bool kvm_regs_put(Cpu *cpu, int fd, bool full, GError **err)
 {
+    if (full) {
+        put_tsc_rate(cpu, fd);
+    }
     /* SREGS before MSRs (EFER decides what they may hold) and before REGS (vm86 and long mode). */
-    bool ok = put_sregs(cpu, fd, err) && put_regs(cpu, fd, err) && put_xcrs(cpu, fd, err) && put_fpu(cpu, fd, err) &&
-              kvm_msrs_put(cpu, fd, full, err);
+    bool ok = put_sregs(cpu, fd, err) && put_regs(cpu, fd, err) && put_xcrs(cpu, fd, err) &&
+              put_fpu(cpu, fd, err) && kvm_msrs_put(cpu, fd, full, err);
 
     if (ok && full) {
-        ok = put_mp_state(cpu, fd, err) && put_lapic(cpu, fd, err) && kvm_msrs_put_deadline(cpu, fd, err);
+        ok = put_mp_state(cpu, fd, err) && put_lapic(cpu, fd, err) &&
+             kvm_msrs_put_deadline(cpu, fd, err);
     }
     return ok && put_events(cpu, fd, full, err) && put_debugregs(cpu, fd, err);
 }
 
-/* ---- for people ---------------------------------------------------------------------------------------------------- */
+/* ---- for people ------------------------------------------------------------------------------ */
 
 static void dump_segment(FILE *out, const char *name, const X86Segment *s, bool lma)
 {
-    fprintf(out, lma ? "%-3s=%04x %016" PRIx64 " %08x %08x\n" : "%-3s=%04x %08" PRIx64 " %08x %08x\n", name, s->selector,
-            s->base, s->limit, s->flags);
+    fprintf(out,
+            lma ? "%-3s=%04x %016" PRIx64 " %08x %08x\n" : "%-3s=%04x %08" PRIx64 " %08x %08x\n",
+            name, s->selector, s->base, s->limit, s->flags);
 }
 
 static void dump_general(const X86State *env, FILE *out, bool long_mode)
@@ -679,12 +727,14 @@ static void dump_general(const X86State *env, FILE *out, bool long_mode)
         if (long_mode) {
             fprintf(out, "%s=%016" PRIx64 "%c", name, env->regs[order[i]], i % 4 == 3 ? '\n' : ' ');
         } else {
-            fprintf(out, "E%s=%08x%c", name + 1, (uint32_t)env->regs[order[i]], i % 4 == 3 ? '\n' : ' ');
+            fprintf(out, "E%s=%08x%c", name + 1, (uint32_t)env->regs[order[i]],
+                    i % 4 == 3 ? '\n' : ' ');
         }
     }
 }
 
-/* Translation by KVM would need the vCPU's thread; real mode and identity maps cover what breaks early. */
+/* Translation by KVM would need the vCPU's thread; real mode and identity maps cover what breaks
+ * early. */
 static void dump_code(Cpu *cpu, FILE *out)
 {
     const X86State *env = &cpu->env;
@@ -696,13 +746,18 @@ static void dump_code(Cpu *cpu, FILE *out)
         uint64_t value = 0, at = start + i;
         const FlatRange *range = flat_view_find(address_space_view(&cpu->dev.vm->memory), at);
 
-        if (!range || !range->region->ram || !address_space_load(&cpu->dev.vm->memory, at, 1, &value)) {
-            fprintf(out, at == address ? "<?" "?> " : "?" "? ");
+        if (!range || !range->region->ram ||
+            !address_space_load(&cpu->dev.vm->memory, at, 1, &value)) {
+            fprintf(out, at == address ? "<?"
+                                         "?> "
+                                       : "?"
+                                         "? ");
         } else {
             fprintf(out, at == address ? "<%02x> " : "%02x ", (unsigned)value);
         }
     }
-    fprintf(out, env->cr[0] >> 31 ? "\n(paging is on: bytes at the same physical address)\n" : "\n");
+    fprintf(out,
+            env->cr[0] >> 31 ? "\n(paging is on: bytes at the same physical address)\n" : "\n");
 }
 
 void kvm_regs_dump(Cpu *cpu, FILE *out)
@@ -714,20 +769,22 @@ void kvm_regs_dump(Cpu *cpu, FILE *out)
     dump_general(env, out, long_mode);
     fprintf(out, long_mode ? "RIP=%016" PRIx64 " RFL=%08x" : "EIP=%08" PRIx64 " EFL=%08x", env->eip,
             (uint32_t)env->eflags);
-    fprintf(out, " [-------] CPL=%u II=%u A20=1 SMM=%u HLT=%u\n", env->segs[SEG_SS].flags >> SEG_DPL_SHIFT & 3,
-            env->interrupt_shadow != 0, env->smm, cpu->halted);
+    fprintf(out, " [-------] CPL=%u II=%u A20=1 SMM=%u HLT=%u\n",
+            env->segs[SEG_SS].flags >> SEG_DPL_SHIFT & 3, env->interrupt_shadow != 0, env->smm,
+            cpu->halted);
     for (unsigned i = 0; i < 6; i++) {
         dump_segment(out, segment_names[i], &env->segs[i], lma);
     }
     dump_segment(out, "LDT", &env->ldt, lma);
     dump_segment(out, "TR", &env->tr, lma);
-    fprintf(out, "GDT=     %08" PRIx64 " %08x\nIDT=     %08" PRIx64 " %08x\n", env->gdt.base, env->gdt.limit,
-            env->idt.base, env->idt.limit);
-    fprintf(out, "CR0=%08x CR2=%016" PRIx64 " CR3=%016" PRIx64 " CR4=%08x\n", (uint32_t)env->cr[0], env->cr[2],
-            env->cr[3], (uint32_t)env->cr[4]);
+    fprintf(out, "GDT=     %08" PRIx64 " %08x\nIDT=     %08" PRIx64 " %08x\n", env->gdt.base,
+            env->gdt.limit, env->idt.base, env->idt.limit);
+    fprintf(out, "CR0=%08x CR2=%016" PRIx64 " CR3=%016" PRIx64 " CR4=%08x\n", (uint32_t)env->cr[0],
+            env->cr[2], env->cr[3], (uint32_t)env->cr[4]);
     for (unsigned i = 0; i < 4; i++) {
         fprintf(out, "DR%u=%016" PRIx64 "%c", i, env->dr[i], i == 3 ? '\n' : ' ');
     }
-    fprintf(out, "DR6=%016" PRIx64 " DR7=%016" PRIx64 "\nEFER=%016" PRIx64 "\n", env->dr[6], env->dr[7], env->efer);
+    fprintf(out, "DR6=%016" PRIx64 " DR7=%016" PRIx64 "\nEFER=%016" PRIx64 "\n", env->dr[6],
+            env->dr[7], env->efer);
     dump_code(cpu, out);
 }

@@ -14,12 +14,14 @@
 
 #include "accel/x86/cpu.h"
 
-/* KVM_SET_CPUID2, TSC frequency, MCE set-up; the first call of a VM also learns the MSR list and XSAVE size. */
+/* KVM_SET_CPUID2, TSC frequency, MCE set-up; the first call of a VM also learns the MSR list and
+ * XSAVE size. */
 bool kvm_vcpu_init_regs(Cpu *cpu, int vm_fd, int vcpu_fd, GError **err);
 void kvm_vcpu_free_regs(Cpu *cpu);
 /* Everything that the stream names, and the LAPIC of an in-kernel irqchip, into cpu->env. */
 bool kvm_regs_get(Cpu *cpu, int vcpu_fd, GError **err);
-/* full: after a reset or a load (also TSC, MP state, clock MSRs, LAPIC); else what a debugger or INIT changes. */
+/* full: after a reset or a load (also TSC, MP state, clock MSRs, LAPIC); else what a debugger or
+ * INIT changes. */
 bool kvm_regs_put(Cpu *cpu, int vcpu_fd, bool full, GError **err);
 /* Registers and code bytes at CS:RIP, in the layout of the monitor's "info registers". */
 void kvm_regs_dump(Cpu *cpu, FILE *out);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* vCPU objects: making, topology, interrupt requests, and what power-on, INIT and start-up IPIs do. */
+/* vCPU objects: making, topology, interrupt requests, and what power-on, INIT and start-up IPIs
+ * do. */
 #include "accel/x86/cpu.h"
 
 #include <linux/kvm.h>
@@ -14,9 +15,12 @@
 #define MISC_ENABLE_FAST_STRING 1u
 #define APIC_REGS 1024
 
-/* ---- topology ---------------------------------------------------------------------------------- */
+/* ---- topology -------------------------------------------------------------------------------- */
 
-static unsigned bits_for(unsigned count) { return count > 1 ? 32 - (unsigned)__builtin_clz(count - 1) : 0; }
+static unsigned bits_for(unsigned count)
+{
+    return count > 1 ? 32 - (unsigned)__builtin_clz(count - 1) : 0;
+}
 
 void cpu_set_topology(Vm *vm, const CpuTopology *topology)
 {
@@ -25,8 +29,14 @@ void cpu_set_topology(Vm *vm, const CpuTopology *topology)
 }
 
 unsigned cpu_topology_core_shift(const CpuTopology *t) { return bits_for(t->threads); }
-unsigned cpu_topology_die_shift(const CpuTopology *t) { return cpu_topology_core_shift(t) + bits_for(t->cores); }
-unsigned cpu_topology_package_shift(const CpuTopology *t) { return cpu_topology_die_shift(t) + bits_for(t->dies); }
+unsigned cpu_topology_die_shift(const CpuTopology *t)
+{
+    return cpu_topology_core_shift(t) + bits_for(t->cores);
+}
+unsigned cpu_topology_package_shift(const CpuTopology *t)
+{
+    return cpu_topology_die_shift(t) + bits_for(t->dies);
+}
 
 uint32_t cpu_topology_apic_id(const CpuTopology *t, unsigned index)
 {
@@ -40,11 +50,12 @@ uint32_t cpu_topology_apic_id(const CpuTopology *t, unsigned index)
 }
 
 /* An id that a user gave must be the one that the index has. */
-static bool set_topology_id(const Cpu *cpu, int32_t *field, const char *name, unsigned value, GError **err)
+static bool set_topology_id(const Cpu *cpu, int32_t *field, const char *name, unsigned value,
+                            GError **err)
 {
     if (*field != -1 && *field != (int32_t)value) {
-        return error_set(err, "CPU %u: %s is %d, but its place in the -smp topology is %u", cpu->index, name, *field,
-                         value);
+        return error_set(err, "CPU %u: %s is %d, but its place in the -smp topology is %u",
+                         cpu->index, name, *field, value);
     }
     *field = (int32_t)value;
     return true;
@@ -54,15 +65,19 @@ static bool fill_topology(Cpu *cpu, GError **err)
 {
     const CpuTopology *t = &cpu_config(cpu->dev.vm)->topology;
 
-    cpu->topology = t->sockets ? *t : (CpuTopology){.sockets = 1, .dies = 1, .cores = 1, .threads = 1};
+    cpu->topology =
+        t->sockets ? *t : (CpuTopology){.sockets = 1, .dies = 1, .cores = 1, .threads = 1};
     t = &cpu->topology;
     return set_topology_id(cpu, &cpu->thread_id, "thread-id", cpu->index % t->threads, err) &&
-           set_topology_id(cpu, &cpu->core_id, "core-id", cpu->index / t->threads % t->cores, err) &&
-           set_topology_id(cpu, &cpu->die_id, "die-id", cpu->index / (t->threads * t->cores) % t->dies, err) &&
-           set_topology_id(cpu, &cpu->socket_id, "socket-id", cpu->index / (t->threads * t->cores * t->dies), err);
+           set_topology_id(cpu, &cpu->core_id, "core-id", cpu->index / t->threads % t->cores,
+                           err) &&
+           set_topology_id(cpu, &cpu->die_id, "die-id",
+                           cpu->index / (t->threads * t->cores) % t->dies, err) &&
+           set_topology_id(cpu, &cpu->socket_id, "socket-id",
+                           cpu->index / (t->threads * t->cores * t->dies), err);
 }
 
-/* ---- interrupts ---------------------------------------------------------------------------------- */
+/* ---- interrupts ------------------------------------------------------------------------------ */
 
 void cpu_interrupt(Cpu *cpu, uint32_t mask)
 {
@@ -78,23 +93,26 @@ void cpu_clear_interrupt(Cpu *cpu, uint32_t mask)
 bool cpu_has_work(const Cpu *cpu, bool interrupts_enabled)
 {
     uint32_t requests = __atomic_load_n(&cpu->interrupt_request, __ATOMIC_SEQ_CST);
-    uint32_t waking = CPU_INTERRUPT_NMI | CPU_INTERRUPT_INIT | CPU_INTERRUPT_SIPI | CPU_INTERRUPT_SMI | CPU_INTERRUPT_MCE;
+    uint32_t waking = CPU_INTERRUPT_NMI | CPU_INTERRUPT_INIT | CPU_INTERRUPT_SIPI |
+                      CPU_INTERRUPT_SMI | CPU_INTERRUPT_MCE;
 
     if (requests & waking) {
         return true;
     }
-    return interrupts_enabled && ((requests & CPU_INTERRUPT_HARD) ||
-                                  (cpu->apic_ops && cpu->apic_ops->has_interrupt(cpu->apic_opaque)));
+    return interrupts_enabled &&
+           ((requests & CPU_INTERRUPT_HARD) ||
+            (cpu->apic_ops && cpu->apic_ops->has_interrupt(cpu->apic_opaque)));
 }
 
-/* ---- power-on, INIT, SIPI (SDM vol. 3, table 10-1) ------------------------------------------------ */
+/* ---- power-on, INIT, SIPI (SDM vol. 3, table 10-1) ------------------------------------------- */
 
 static X86Segment real_segment(uint32_t selector, uint64_t segment_base, unsigned type)
 {
     return (X86Segment){.selector = selector,
                         .base = segment_base,
                         .limit = 0xffff,
-                        .flags = type << SEG_TYPE_SHIFT | SEG_P | (type & 0x8 || type == 3 ? SEG_S : 0)};
+                        .flags =
+                            type << SEG_TYPE_SHIFT | SEG_P | (type & 0x8 || type == 3 ? SEG_S : 0)};
 }
 
 /* What power-on and INIT have in common. */
@@ -165,7 +183,8 @@ void cpu_reset_state(Cpu *cpu)
     env->smbase = 0x30000;
     env->pat = PAT_RESET;
     env->msr_ia32_misc_enable = MISC_ENABLE_FAST_STRING;
-    env->poll_control_msr = !cpu->dev.vm->qtest; /* KVM's: the host polls until a guest says otherwise */
+    env->poll_control_msr =
+        !cpu->dev.vm->qtest; /* KVM's: the host polls until a guest says otherwise */
     cpu_reset_mce(cpu);
     cpu->halted = cpu->index != 0;
     env->mp_state = cpu->index ? KVM_MP_STATE_UNINITIALIZED : KVM_MP_STATE_RUNNABLE;
@@ -200,7 +219,7 @@ void cpu_do_sipi(Cpu *cpu, uint8_t vector)
     trace(cpu_sipi, "cpu %u vector 0x%02x", cpu->index, vector);
 }
 
-/* ---- lifecycle ------------------------------------------------------------------------------------ */
+/* ---- lifecycle ------------------------------------------------------------------------------- */
 
 unsigned cpu_index(const Cpu *cpu) { return cpu->index; }
 uint32_t cpu_apic_id(const Cpu *cpu) { return cpu->apic_id; }
@@ -286,7 +305,8 @@ static bool make_apic(Cpu *cpu, GError **err)
 static bool set_options(Cpu *cpu, const CpuConfig *config, GError **err)
 {
     for (unsigned i = 0; config->options && i + 1 < config->options->len; i += 2) {
-        const char *name = g_ptr_array_index(config->options, i), *value = g_ptr_array_index(config->options, i + 1);
+        const char *name = g_ptr_array_index(config->options, i),
+                   *value = g_ptr_array_index(config->options, i + 1);
 
         if (!object_set(&cpu->dev.obj, name, value, err)) {
             g_prefix_error(err, "-cpu: ");

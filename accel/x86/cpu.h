@@ -2,9 +2,10 @@
 /*
  * The x86 vCPU as the accelerators and the state stream see it.
  *
- * A Cpu is a device ("qemu64-x86_64-cpu" <- "x86_64-cpu" <- "cpu" <- "device"). What it is able to do
- * (feature words, level, vendor, topology) is fixed when it is realized; what it is doing (X86State) is
- * a copy: the accelerator's own vCPU holds the truth while it runs, and kvm_regs_get/put move it.
+ * A Cpu is a device ("qemu64-x86_64-cpu" <- "x86_64-cpu" <- "cpu" <- "device"). What it is able to
+ * do (feature words, level, vendor, topology) is fixed when it is realized; what it is doing
+ * (X86State) is a copy: the accelerator's own vCPU holds the truth while it runs, and
+ * kvm_regs_get/put move it.
  *
  * Feature words are the CPUID registers (and feature MSRs) whose bits have names. They are the
  * properties of the type "x86_64-cpu": one table in x86_features.c, nowhere else.
@@ -65,7 +66,7 @@ typedef struct X86State {
     X86FpReg fpregs[8];          /* ST0 to ST7 */
     uint16_t fpus_vmstate, fptag_vmstate, fpregs_format_vmstate; /* wire only */
     uint32_t mxcsr;
-    uint64_t xmm_regs[32][8];    /* ZMM registers as quadwords, XMM in [0..1], YMM's upper half in [2..3] */
+    uint64_t xmm_regs[32][8];    /* ZMM as quadwords: XMM is [0..1], YMM's upper half [2..3] */
     uint64_t opmask_regs[8];
     uint64_t bnd_regs[4][2];     /* MPX: lower, upper bound */
     uint64_t bndcfgu, bndstatus;
@@ -94,7 +95,8 @@ typedef struct X86State {
     uint64_t pv_eoi_en_msr, poll_control_msr;
     uint64_t msr_ia32_misc_enable, msr_ia32_feature_control, msr_smi_count;
     uint64_t msr_fixed_ctr_ctrl, msr_global_ctrl, msr_global_status, msr_global_ovf_ctrl;
-    uint64_t msr_fixed_counters[X86_PMU_FIXED], msr_gp_counters[X86_PMU_GP], msr_gp_evtsel[X86_PMU_GP];
+    uint64_t msr_fixed_counters[X86_PMU_FIXED];
+    uint64_t msr_gp_counters[X86_PMU_GP], msr_gp_evtsel[X86_PMU_GP];
     uint64_t msr_bndcfgs, xss, umwait, pkrs, spec_ctrl, virt_ssbd, tsx_ctrl, msr_xfd, msr_xfd_err;
     uint64_t amd_tsc_scale_msr;
     uint64_t pdptrs[4];          /* when PAE paging is on and pdptrs_valid */
@@ -174,7 +176,7 @@ struct Cpu {
     bool cpuid_0xb, fill_mtrr_mask, full_cpuid_auto_level, legacy_cache, kvm_pv_enforce_cpuid, lmce;
     bool vmware_cpuid_freq;
     uint64_t tsc_frequency;      /* Hz; 0: the host's */
-    uint64_t ucode_rev;          /* MSR 8Bh; 0: the host's (host, max) or the vendor's usual first one */
+    uint64_t ucode_rev;          /* MSR 8Bh; 0: the vendor's usual first one */
     uint32_t cpuid_version;      /* leaf 1 EAX, from family, model and stepping */
 
     /* what it is doing */
@@ -188,11 +190,11 @@ struct Cpu {
     void *apic_opaque;
 
     void *xsave;                 /* kvm_regs.c: last XSAVE image, for components we do not decode */
-    uint8_t *lapic;              /* registers of the in-kernel LAPIC (KVM_APIC_REG_SIZE); NULL: not in the kernel */
+    uint8_t *lapic;              /* registers of the kernel's LAPIC (1 KiB); NULL: not there */
     uint64_t apic_base;          /* IA32_APICBASE; of the user-space LAPIC only through apic_ops */
 };
 
-/* Tells accel/x86 the shape of the machine; before the first cpu_new. Default: one socket per CPU. */
+/* Tells accel/x86 the shape of the machine, before the first cpu_new. Default: one socket a CPU. */
 void cpu_set_topology(Vm *vm, const CpuTopology *topology);
 /* The APIC id of CPU index in a machine of this shape (each level rounded up to whole bits). */
 uint32_t cpu_topology_apic_id(const CpuTopology *topology, unsigned index);
@@ -207,7 +209,7 @@ void cpu_clear_interrupt(Cpu *cpu, uint32_t mask);
 /* A halted CPU would wake up: an interrupt that RFLAGS.IF lets through, NMI, INIT, SIPI, SMI. */
 bool cpu_has_work(const Cpu *cpu, bool interrupts_enabled);
 
-/* Power-on state of env (SDM vol. 3, 10.1.1), halted for all but CPU 0. The LAPIC is a device of its own. */
+/* Power-on state of env (SDM vol. 3, 10.1.1); all but CPU 0 wait. The LAPIC resets itself. */
 void cpu_reset_state(Cpu *cpu);
 /* Machine check banks as after power-on, for env.mcg_cap. */
 void cpu_reset_mce(Cpu *cpu);

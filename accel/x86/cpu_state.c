@@ -2,8 +2,9 @@
 /*
  * The stream's sections "cpu_common" version 1 and "cpu" version 12, with QEMU 7.2's subsections.
  *
- * hflags and hflags2 are QEMU's digests of registers (facts observed on its streams); they are computed when
- * saving and not looked at when loading. Not sent: Hyper-V, SGX, PT, LBR, AMX tiles and nested guests.
+ * hflags and hflags2 are QEMU's digests of registers (facts observed on its streams); they are
+ * computed when saving and not looked at when loading. Not sent: Hyper-V, SGX, PT, LBR, AMX tiles
+ * and nested guests.
  */
 #include "accel/x86/cpu_state.h"
 
@@ -12,7 +13,7 @@
 
 #define MP_STATE_MAX 9
 
-/* ---- conversions ----------------------------------------------------------------------------------- */
+/* ---- conversions ----------------------------------------------------------------------------- */
 
 enum {
     HF_INHIBIT_IRQ = 1 << 3,
@@ -29,8 +30,8 @@ enum {
     HF2_SMM_INSIDE_NMI = 1 << 4,
     HF2_VGIF = 1 << 8,
 };
-#define HF_MP_EM_TS_SHIFT 8        /* CR0 bits 1 to 3 go to bits 9 to 11 */
-#define EFLAGS_IN_HF 0x23100u      /* TF, IOPL, VM: at the same bits */
+#define HF_MP_EM_TS_SHIFT 8   /* CR0 bits 1 to 3 go to bits 9 to 11 */
+#define EFLAGS_IN_HF 0x23100u /* TF, IOPL, VM: at the same bits */
 
 static uint32_t segment_hflags(const X86State *env)
 {
@@ -43,7 +44,8 @@ static uint32_t segment_hflags(const X86State *env)
     flags |= env->efer >> 10 & 1 ? HF_LMA : 0;
     flags |= env->segs[SEG_CS].flags & SEG_DB ? HF_CS32 : 0;
     flags |= env->segs[SEG_SS].flags & SEG_DB ? HF_SS32 : 0;
-    if (real || !(flags & HF_CS32) || env->segs[SEG_DS].base || env->segs[SEG_ES].base || env->segs[SEG_SS].base) {
+    if (real || !(flags & HF_CS32) || env->segs[SEG_DS].base || env->segs[SEG_ES].base ||
+        env->segs[SEG_SS].base) {
         flags |= HF_ADDSEG;
     }
     return flags;
@@ -85,7 +87,8 @@ static bool cpu_post_load(void *obj, unsigned version, GError **err)
     X86State *env = &cpu->env;
 
     if (env->fpregs_format_vmstate) {
-        return error_set(err, "env.fpregs_format_vmstate is %u: only 80-bit registers (0) are known",
+        return error_set(err,
+                         "env.fpregs_format_vmstate is %u: only 80-bit registers (0) are known",
                          env->fpregs_format_vmstate);
     }
     if (env->interrupt_injected < -1 || env->interrupt_injected > 255) {
@@ -95,8 +98,8 @@ static bool cpu_post_load(void *obj, unsigned version, GError **err)
         return error_set(err, "env.exception_nr is %d: no exception", env->exception_nr);
     }
     if ((env->mcg_cap & 0xff) > X86_MCE_BANKS) {
-        return error_set(err, "env.mcg_cap has %u banks, at most %u are known", (unsigned)(env->mcg_cap & 0xff),
-                         X86_MCE_BANKS);
+        return error_set(err, "env.mcg_cap has %u banks, at most %u are known",
+                         (unsigned)(env->mcg_cap & 0xff), X86_MCE_BANKS);
     }
     env->fpus = env->fpus_vmstate;
     env->fptag = (uint8_t)env->fptag_vmstate;
@@ -128,7 +131,7 @@ static bool cpu_pre_load(void *obj, GError **err)
     return true;
 }
 
-/* ---- the kinds of the wire ------------------------------------------------------------------------------ */
+/* ---- the kinds of the wire ------------------------------------------------------------------- */
 
 /* An 80-bit register: mantissa, then sign and exponent. */
 static void put_fpreg(StateBuf *buf, const StateField *field, const void *elem, size_t size)
@@ -150,7 +153,8 @@ static bool get_fpreg(StateBuf *buf, const StateField *field, void *elem, size_t
 
 static const StateKind kind_fpreg = {.type = "tmp", .put = put_fpreg, .get = get_fpreg};
 
-static const StateField fpreg_fields[] = {{.name = "tmp", .kind = &kind_fpreg, .size = 10, .stride = 10, .count = 1}, {}};
+static const StateField fpreg_fields[] = {
+    {.name = "tmp", .kind = &kind_fpreg, .size = 10, .stride = 10, .count = 1}, {}};
 static const StateDesc fpreg_desc = {.name = "fpreg", .fields = fpreg_fields};
 
 static const StateField segment_fields[] = {
@@ -158,30 +162,47 @@ static const StateField segment_fields[] = {
     STATE_U64(X86Segment, base),
     STATE_U32(X86Segment, limit),
     STATE_U32(X86Segment, flags),
-    {}
+    {},
 };
-static const StateDesc segment_desc = {.name = "segment", .version = 1, .min_version = 1, .fields = segment_fields};
+static const StateDesc segment_desc = {
+    .name = "segment", .version = 1, .min_version = 1, .fields = segment_fields};
 
-static const StateField mtrr_fields[] = {STATE_U64(X86MtrrVar, base), STATE_U64(X86MtrrVar, mask), {}};
-static const StateDesc mtrr_desc = {.name = "mtrr_var", .version = 1, .min_version = 1, .fields = mtrr_fields};
+static const StateField mtrr_fields[] = {
+    STATE_U64(X86MtrrVar, base),
+    STATE_U64(X86MtrrVar, mask),
+    {},
+};
+static const StateDesc mtrr_desc = {
+    .name = "mtrr_var", .version = 1, .min_version = 1, .fields = mtrr_fields};
 
 /* Quadwords of a ZMM register; the struct is uint64_t[8]. */
 #define QUAD(n)                                                                                    \
-    {.name = "_q_ZMMReg[" #n "]", .kind = &state_kind_u64, .offset = (n) * 8, .size = 8, .stride = 8, .count = 1}
+    {                                                                                              \
+        .name = "_q_ZMMReg[" #n "]", .kind = &state_kind_u64, .offset = (n)*8, .size = 8,          \
+        .stride = 8, .count = 1                                                                    \
+    }
 static const StateField xmm_fields[] = {QUAD(0), QUAD(1), {}};
-static const StateDesc xmm_desc = {.name = "xmm_reg", .version = 1, .min_version = 1, .fields = xmm_fields};
+static const StateDesc xmm_desc = {
+    .name = "xmm_reg", .version = 1, .min_version = 1, .fields = xmm_fields};
 static const StateField ymmh_fields[] = {QUAD(2), QUAD(3), {}};
-static const StateDesc ymmh_desc = {.name = "ymmh_reg", .version = 1, .min_version = 1, .fields = ymmh_fields};
+static const StateDesc ymmh_desc = {
+    .name = "ymmh_reg", .version = 1, .min_version = 1, .fields = ymmh_fields};
 static const StateField zmmh_fields[] = {QUAD(4), QUAD(5), QUAD(6), QUAD(7), {}};
-static const StateDesc zmmh_desc = {.name = "zmmh_reg", .version = 1, .min_version = 1, .fields = zmmh_fields};
-static const StateField zmm_fields[] = {QUAD(0), QUAD(1), QUAD(2), QUAD(3), QUAD(4), QUAD(5), QUAD(6), QUAD(7), {}};
-static const StateDesc zmm_desc = {.name = "Hi16_ZMM_reg", .version = 1, .min_version = 1, .fields = zmm_fields};
+static const StateDesc zmmh_desc = {
+    .name = "zmmh_reg", .version = 1, .min_version = 1, .fields = zmmh_fields};
+static const StateField zmm_fields[] = {QUAD(0), QUAD(1), QUAD(2), QUAD(3), QUAD(4),
+                                        QUAD(5), QUAD(6), QUAD(7), {}};
+static const StateDesc zmm_desc = {
+    .name = "Hi16_ZMM_reg", .version = 1, .min_version = 1, .fields = zmm_fields};
 
 #define VECTORS(first, field_name, d)                                                              \
-    {.name = (field_name), .kind = &state_kind_struct, .offset = offsetof(Cpu, env.xmm_regs[first]),   \
-     .stride = sizeof(((Cpu *)0)->env.xmm_regs[0]), .count = 16, .array = true, .desc = (d)}
+    {                                                                                              \
+        .name = (field_name), .kind = &state_kind_struct,                                          \
+        .offset = offsetof(Cpu, env.xmm_regs[first]),                                              \
+        .stride = sizeof(((Cpu *)0)->env.xmm_regs[0]), .count = 16, .array = true, .desc = (d)     \
+    }
 
-/* ---- subsections ------------------------------------------------------------------------------------------- */
+/* ---- subsections ----------------------------------------------------------------------------- */
 
 #define SUBSECTION(ident, section, condition, ...)                                                 \
     static bool ident##_needed(void *obj)                                                          \
@@ -190,8 +211,11 @@ static const StateDesc zmm_desc = {.name = "Hi16_ZMM_reg", .version = 1, .min_ve
         return condition;                                                                          \
     }                                                                                              \
     static const StateField ident##_fields[] = {__VA_ARGS__, {}};                                  \
-    static const StateDesc ident##_desc = {                                                        \
-        .name = (section), .version = 1, .min_version = 1, .fields = ident##_fields, .needed = ident##_needed}
+    static const StateDesc ident##_desc = {.name = (section),                                      \
+                                           .version = 1,                                           \
+                                           .min_version = 1,                                       \
+                                           .fields = ident##_fields,                               \
+                                           .needed = ident##_needed}
 
 static bool any_nonzero(const void *p, size_t n)
 {
@@ -213,20 +237,26 @@ static bool avx512_used(const X86State *env)
 
 static bool pmu_used(const X86State *env)
 {
-    return env->msr_fixed_ctr_ctrl || env->msr_global_ctrl || env->msr_global_status || env->msr_global_ovf_ctrl ||
+    return env->msr_fixed_ctr_ctrl || env->msr_global_ctrl || env->msr_global_status ||
+           env->msr_global_ovf_ctrl ||
            any_nonzero(env->msr_fixed_counters, sizeof env->msr_fixed_counters) ||
            any_nonzero(env->msr_gp_counters, sizeof env->msr_gp_counters) ||
            any_nonzero(env->msr_gp_evtsel, sizeof env->msr_gp_evtsel);
 }
 
 SUBSECTION(exception_info, "cpu/exception_info", env->exception_pending,
-           STATE_U8(Cpu, env.exception_pending, .max = 1), STATE_U8(Cpu, env.exception_injected, .max = 1),
-           STATE_U8(Cpu, env.exception_has_payload, .max = 1), STATE_U64(Cpu, env.exception_payload));
+           STATE_U8(Cpu, env.exception_pending, .max = 1),
+           STATE_U8(Cpu, env.exception_injected, .max = 1),
+           STATE_U8(Cpu, env.exception_has_payload, .max = 1),
+           STATE_U64(Cpu, env.exception_payload));
 SUBSECTION(async_pf, "cpu/async_pf_msr", env->async_pf_en_msr, STATE_U64(Cpu, env.async_pf_en_msr));
-SUBSECTION(async_pf_int, "cpu/async_pf_int_msr", env->async_pf_int_msr, STATE_U64(Cpu, env.async_pf_int_msr));
+SUBSECTION(async_pf_int, "cpu/async_pf_int_msr", env->async_pf_int_msr,
+           STATE_U64(Cpu, env.async_pf_int_msr));
 SUBSECTION(pv_eoi, "cpu/async_pv_eoi_msr", env->pv_eoi_en_msr, STATE_U64(Cpu, env.pv_eoi_en_msr));
-SUBSECTION(steal_time, "cpu/steal_time_msr", env->steal_time_msr, STATE_U64(Cpu, env.steal_time_msr));
-SUBSECTION(poll_control, "cpu/poll_control_msr", env->poll_control_msr != 1, STATE_U64(Cpu, env.poll_control_msr));
+SUBSECTION(steal_time, "cpu/steal_time_msr", env->steal_time_msr,
+           STATE_U64(Cpu, env.steal_time_msr));
+SUBSECTION(poll_control, "cpu/poll_control_msr", env->poll_control_msr != 1,
+           STATE_U64(Cpu, env.poll_control_msr));
 SUBSECTION(fpop, "cpu/fpop_ip_dp", env->fpop || env->fpip || env->fpdp, STATE_U16(Cpu, env.fpop),
            STATE_U64(Cpu, env.fpip), STATE_U64(Cpu, env.fpdp));
 SUBSECTION(tsc_adjust, "cpu/msr_tsc_adjust", env->tsc_adjust, STATE_U64(Cpu, env.tsc_adjust));
@@ -238,19 +268,25 @@ SUBSECTION(feature_control, "cpu/msr_ia32_feature_control", env->msr_ia32_featur
            STATE_U64(Cpu, env.msr_ia32_feature_control));
 SUBSECTION(pmu, "cpu/msr_architectural_pmu", pmu_used(env), STATE_U64(Cpu, env.msr_fixed_ctr_ctrl),
            STATE_U64(Cpu, env.msr_global_ctrl), STATE_U64(Cpu, env.msr_global_status),
-           STATE_U64(Cpu, env.msr_global_ovf_ctrl), STATE_ARRAY(Cpu, env.msr_fixed_counters, u64, X86_PMU_FIXED),
-           STATE_ARRAY(Cpu, env.msr_gp_counters, u64, X86_PMU_GP), STATE_ARRAY(Cpu, env.msr_gp_evtsel, u64, X86_PMU_GP));
+           STATE_U64(Cpu, env.msr_global_ovf_ctrl),
+           STATE_ARRAY(Cpu, env.msr_fixed_counters, u64, X86_PMU_FIXED),
+           STATE_ARRAY(Cpu, env.msr_gp_counters, u64, X86_PMU_GP),
+           STATE_ARRAY(Cpu, env.msr_gp_evtsel, u64, X86_PMU_GP));
 
 static const StateField bnd_fields[] = {
     {.name = "lb", .kind = &state_kind_u64, .offset = 0, .size = 8, .stride = 8, .count = 1},
     {.name = "ub", .kind = &state_kind_u64, .offset = 8, .size = 8, .stride = 8, .count = 1},
-    {}
+    {},
 };
-static const StateDesc bnd_desc = {.name = "bnd_regs", .version = 1, .min_version = 1, .fields = bnd_fields};
+static const StateDesc bnd_desc = {
+    .name = "bnd_regs", .version = 1, .min_version = 1, .fields = bnd_fields};
 SUBSECTION(mpx, "cpu/mpx",
-           any_nonzero(env->bnd_regs, sizeof env->bnd_regs) || env->bndcfgu || env->bndstatus || env->msr_bndcfgs,
-           STATE_STRUCT_ARRAY(Cpu, env.bnd_regs, &bnd_desc, 4), STATE_U64(Cpu, env.bndcfgu, .name = "env.bndcs_regs.cfgu"),
-           STATE_U64(Cpu, env.bndstatus, .name = "env.bndcs_regs.sts"), STATE_U64(Cpu, env.msr_bndcfgs));
+           any_nonzero(env->bnd_regs, sizeof env->bnd_regs) || env->bndcfgu || env->bndstatus ||
+               env->msr_bndcfgs,
+           STATE_STRUCT_ARRAY(Cpu, env.bnd_regs, &bnd_desc, 4),
+           STATE_U64(Cpu, env.bndcfgu, .name = "env.bndcs_regs.cfgu"),
+           STATE_U64(Cpu, env.bndstatus, .name = "env.bndcs_regs.sts"),
+           STATE_U64(Cpu, env.msr_bndcfgs));
 SUBSECTION(avx512, "cpu/avx512", avx512_used(env), STATE_ARRAY(Cpu, env.opmask_regs, u64, 8),
            VECTORS(0, "env.xmm_regs", &zmmh_desc), VECTORS(16, "env.xmm_regs", &zmm_desc));
 SUBSECTION(xss, "cpu/xss", env->xss, STATE_U64(Cpu, env.xss));
@@ -259,13 +295,15 @@ SUBSECTION(tsc_khz, "cpu/tsc_khz", env->tsc_khz, STATE_I64(Cpu, env.tsc_khz));
 SUBSECTION(pkru, "cpu/pkru", env->pkru, STATE_U32(Cpu, env.pkru));
 SUBSECTION(pkrs, "cpu/pkrs", env->pkrs, STATE_U32(Cpu, env.pkrs));
 SUBSECTION(spec_ctrl, "cpu/spec_ctrl", env->spec_ctrl, STATE_U64(Cpu, env.spec_ctrl));
-SUBSECTION(tsc_scale, "cpu/amd_tsc_scale_msr", env->amd_tsc_scale_msr && env->amd_tsc_scale_msr != UINT64_C(1) << 32,
+SUBSECTION(tsc_scale, "cpu/amd_tsc_scale_msr",
+           env->amd_tsc_scale_msr && env->amd_tsc_scale_msr != UINT64_C(1) << 32,
            STATE_U64(Cpu, env.amd_tsc_scale_msr));
 SUBSECTION(virt_ssbd, "cpu/virt_ssbd", env->virt_ssbd, STATE_U64(Cpu, env.virt_ssbd));
 SUBSECTION(tsx_ctrl, "cpu/msr_tsx_ctrl", env->tsx_ctrl, STATE_U32(Cpu, env.tsx_ctrl));
 SUBSECTION(xfd, "cpu/msr_xfd", env->msr_xfd || env->msr_xfd_err, STATE_U64(Cpu, env.msr_xfd),
            STATE_U64(Cpu, env.msr_xfd_err));
-SUBSECTION(triple_fault, "cpu/triple_fault", env->triple_fault_pending, STATE_U8(Cpu, env.triple_fault_pending, .max = 1));
+SUBSECTION(triple_fault, "cpu/triple_fault", env->triple_fault_pending,
+           STATE_U8(Cpu, env.triple_fault_pending, .max = 1));
 
 static bool pdptrs_needed(void *obj) { return ((const Cpu *)obj)->env.pdptrs_valid; }
 static bool pdptrs_post_load(void *obj, unsigned version, GError **err)
@@ -282,15 +320,37 @@ static const StateDesc pdptrs_desc = {.name = "cpu/pdptrs",
                                       .post_load = pdptrs_post_load};
 
 static const StateDesc *const cpu_subsections[] = {
-    &exception_info_desc, &async_pf_desc,    &async_pf_int_desc, &pv_eoi_desc,   &steal_time_desc,
-    &poll_control_desc,   &fpop_desc,        &tsc_adjust_desc,   &smi_count_desc, &tscdeadline_desc,
-    &misc_enable_desc,    &feature_control_desc, &pmu_desc,      &mpx_desc,      &avx512_desc,
-    &xss_desc,            &umwait_desc,      &tsc_khz_desc,      &pkru_desc,     &pkrs_desc,
-    &spec_ctrl_desc,      &tsc_scale_desc,   &virt_ssbd_desc,    &tsx_ctrl_desc, &pdptrs_desc,
-    &xfd_desc,            &triple_fault_desc, NULL,
+    &exception_info_desc,
+    &async_pf_desc,
+    &async_pf_int_desc,
+    &pv_eoi_desc,
+    &steal_time_desc,
+    &poll_control_desc,
+    &fpop_desc,
+    &tsc_adjust_desc,
+    &smi_count_desc,
+    &tscdeadline_desc,
+    &misc_enable_desc,
+    &feature_control_desc,
+    &pmu_desc,
+    &mpx_desc,
+    &avx512_desc,
+    &xss_desc,
+    &umwait_desc,
+    &tsc_khz_desc,
+    &pkru_desc,
+    &pkrs_desc,
+    &spec_ctrl_desc,
+    &tsc_scale_desc,
+    &virt_ssbd_desc,
+    &tsx_ctrl_desc,
+    &pdptrs_desc,
+    &xfd_desc,
+    &triple_fault_desc,
+    NULL,
 };
 
-/* ---- the sections -------------------------------------------------------------------------------------------- */
+/* ---- the sections ---------------------------------------------------------------------------- */
 
 static const StateField cpu_fields[] = {
     STATE_ARRAY(Cpu, env.regs, u64, 16),
@@ -359,7 +419,7 @@ static const StateField cpu_fields[] = {
     STATE_U64(Cpu, env.xcr0),
     STATE_U64(Cpu, env.xstate_bv),
     VECTORS(0, "env.xmm_regs[1]", &ymmh_desc),
-    {}
+    {},
 };
 
 const StateDesc cpu_state_desc = {
@@ -385,7 +445,8 @@ static void common_pre_save(void *obj)
     }
 }
 
-static const StateField common_fields[] = {STATE_U32(Cpu, halted, .max = 1), STATE_U32(Cpu, interrupt_request), {}};
+static const StateField common_fields[] = {
+    STATE_U32(Cpu, halted, .max = 1), STATE_U32(Cpu, interrupt_request), {}};
 
 const StateDesc cpu_common_state_desc = {
     .name = "cpu_common",

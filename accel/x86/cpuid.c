@@ -2,8 +2,8 @@
 /*
  * The CPUID leaves of a CPU, as the guest reads them (SDM vol. 2 CPUID, APM vol. 3 appendix E).
  *
- * Cache figures are QEMU 7.2's for its basic models (observed): 32 KiB L1, 4 MiB L2 and 16 MiB L3 in
- * Intel's leaves, 64 KiB, 512 KiB and 16 MiB in AMD's. SGX, PT, AMX and SEV leaves read as zero.
+ * Cache figures are QEMU 7.2's for its basic models (observed): 32 KiB L1, 4 MiB L2 and 16 MiB L3
+ * in Intel's leaves, 64 KiB, 512 KiB and 16 MiB in AMD's. SGX, PT, AMX and SEV leaves read as zero.
  */
 #include "accel/kvm/kvm_cpuid.h"
 #include "accel/x86/cpu_config.h"
@@ -24,7 +24,7 @@ static bool host_caches(const Cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_
     return cpu->host_cache_info && kvm_cpuid_host_leaf(cpu->dev.vm, leaf, subleaf, regs);
 }
 
-/* ---- basic leaves ---------------------------------------------------------------------------------- */
+/* ---- basic leaves ---------------------------------------------------------------------------- */
 
 static void leaf_vendor(const Cpu *cpu, uint32_t level, uint32_t regs[4])
 {
@@ -37,9 +37,11 @@ static void leaf_1(const Cpu *cpu, uint32_t regs[4])
 {
     uint32_t count = LOGICAL_PER_PACKAGE(&cpu->topology);
 
-    put(regs, cpu->cpuid_version, cpu->apic_id << 24 | 8 << 8 | (count > 1 ? MIN(count, 255) << 16 : 0),
+    put(regs, cpu->cpuid_version,
+        cpu->apic_id << 24 | 8 << 8 | (count > 1 ? MIN(count, 255) << 16 : 0),
         (uint32_t)cpu->features[FEAT_1_ECX],
-        (uint32_t)cpu->features[FEAT_1_EDX] | (count > 1 ? 1u << 28 : 0)); /* HTT: EBX has a count */
+        (uint32_t)cpu->features[FEAT_1_EDX] |
+            (count > 1 ? 1u << 28 : 0)); /* HTT: EBX has a count */
 }
 
 static void leaf_2(const Cpu *cpu, uint32_t regs[4])
@@ -53,11 +55,11 @@ static void leaf_2(const Cpu *cpu, uint32_t regs[4])
 }
 
 /* Type and level, sharing threads and cores filled in; ways, line and sets as given. */
-static void leaf_4_entry(const Cpu *cpu, uint32_t regs[4], uint32_t type_level, uint32_t sharing, uint32_t ways,
-                         uint32_t sets, uint32_t flags)
+static void leaf_4_entry(const Cpu *cpu, uint32_t regs[4], uint32_t type_level, uint32_t sharing,
+                         uint32_t ways, uint32_t sets, uint32_t flags)
 {
-    put(regs, type_level | 1 << 8 | (sharing - 1) << 14 | (cpu->topology.cores - 1) << 26, (ways - 1) << 22 | 63,
-        sets - 1, flags);
+    put(regs, type_level | 1 << 8 | (sharing - 1) << 14 | (cpu->topology.cores - 1) << 26,
+        (ways - 1) << 22 | 63, sets - 1, flags);
 }
 
 static void leaf_4(const Cpu *cpu, uint32_t subleaf, uint32_t regs[4])
@@ -74,10 +76,10 @@ static void leaf_4(const Cpu *cpu, uint32_t subleaf, uint32_t regs[4])
         return;
     }
     switch (subleaf) {
-    case 0: leaf_4_entry(cpu, regs, 0x21, 1, 8, 64, 1); break;                /* L1 data */
-    case 1: leaf_4_entry(cpu, regs, 0x22, 1, 8, 64, 1); break;                /* L1 code */
-    case 2: leaf_4_entry(cpu, regs, 0x43, t->threads, 16, 4096, 1); break;    /* L2 */
-    case 3:                                                                   /* L3 */
+    case 0: leaf_4_entry(cpu, regs, 0x21, 1, 8, 64, 1); break;             /* L1 data */
+    case 1: leaf_4_entry(cpu, regs, 0x22, 1, 8, 64, 1); break;             /* L1 code */
+    case 2: leaf_4_entry(cpu, regs, 0x43, t->threads, 16, 4096, 1); break; /* L2 */
+    case 3:                                                                /* L3 */
         if (cpu->l3_cache) {
             leaf_4_entry(cpu, regs, 0x63, 1u << cpu_topology_die_shift(t), 16, 16384, 6);
         }
@@ -88,8 +90,8 @@ static void leaf_4(const Cpu *cpu, uint32_t subleaf, uint32_t regs[4])
 static void leaf_7(const Cpu *cpu, uint32_t subleaf, uint32_t regs[4])
 {
     if (subleaf == 0) {
-        put(regs, cpu->level_func7, (uint32_t)cpu->features[FEAT_7_0_EBX], (uint32_t)cpu->features[FEAT_7_0_ECX],
-            (uint32_t)cpu->features[FEAT_7_0_EDX]);
+        put(regs, cpu->level_func7, (uint32_t)cpu->features[FEAT_7_0_EBX],
+            (uint32_t)cpu->features[FEAT_7_0_ECX], (uint32_t)cpu->features[FEAT_7_0_EDX]);
     } else if (subleaf == 1) {
         put(regs, (uint32_t)cpu->features[FEAT_7_1_EAX], 0, 0, 0);
     }
@@ -122,14 +124,17 @@ static void leaf_1f(const Cpu *cpu, uint32_t subleaf, uint32_t regs[4])
     put(regs, 0, 0, subleaf & 0xff, cpu->apic_id);
     switch (subleaf) {
     case 0: put(regs, cpu_topology_core_shift(t), t->threads, 1 << 8, cpu->apic_id); break;
-    case 1: put(regs, cpu_topology_die_shift(t), LOGICAL_PER_PACKAGE(t), 2 << 8 | 1, cpu->apic_id); break;
+    case 1:
+        put(regs, cpu_topology_die_shift(t), LOGICAL_PER_PACKAGE(t), 2 << 8 | 1, cpu->apic_id);
+        break;
     case 2:
-        put(regs, cpu_topology_package_shift(t), t->dies * LOGICAL_PER_PACKAGE(t), 5 << 8 | 2, cpu->apic_id);
+        put(regs, cpu_topology_package_shift(t), t->dies * LOGICAL_PER_PACKAGE(t), 5 << 8 | 2,
+            cpu->apic_id);
         break;
     }
 }
 
-/* ---- XSAVE -------------------------------------------------------------------------------------------- */
+/* ---- XSAVE ----------------------------------------------------------------------------------- */
 
 #define XSAVE_LEGACY_AND_HEADER 576
 
@@ -178,13 +183,14 @@ static void leaf_d(const Cpu *cpu, uint32_t subleaf, uint32_t regs[4])
     }
 }
 
-/* ---- extended leaves ------------------------------------------------------------------------------------ */
+/* ---- extended leaves ------------------------------------------------------------------------- */
 
 #define AMD_COPIED_FROM_LEAF_1 0x0183f3ffu
 
 static void leaf_8000_0001(const Cpu *cpu, uint32_t regs[4])
 {
-    uint32_t ecx = (uint32_t)cpu->features[FEAT_8000_0001_ECX], edx = (uint32_t)cpu->features[FEAT_8000_0001_EDX];
+    uint32_t ecx = (uint32_t)cpu->features[FEAT_8000_0001_ECX],
+             edx = (uint32_t)cpu->features[FEAT_8000_0001_EDX];
 
     if (!cpu_is_intel(cpu) && LOGICAL_PER_PACKAGE(&cpu->topology) > 1) {
         ecx |= 1u << 1; /* CmpLegacy: they are cores */
@@ -226,7 +232,8 @@ static void leaf_8000_0008(const Cpu *cpu, uint32_t regs[4])
 /* AMD's cache topology. */
 static void leaf_8000_001d(const Cpu *cpu, uint32_t subleaf, uint32_t regs[4])
 {
-    uint32_t threads = (cpu->topology.threads - 1) << 14, all = (LOGICAL_PER_PACKAGE(&cpu->topology) - 1) << 14;
+    uint32_t threads = (cpu->topology.threads - 1) << 14,
+             all = (LOGICAL_PER_PACKAGE(&cpu->topology) - 1) << 14;
 
     if (host_caches(cpu, 0x8000001d, subleaf, regs)) {
         return;
@@ -250,7 +257,7 @@ static void leaf_8000_001e(const Cpu *cpu, uint32_t regs[4])
     put(regs, cpu->apic_id, (t->threads - 1) << 8 | core, (t->dies - 1) << 8 | node, 0);
 }
 
-/* ---- KVM's own ------------------------------------------------------------------------------------------------ */
+/* ---- KVM's own ------------------------------------------------------------------------------- */
 
 /* Leaf 4000_0010 says the TSC's and the APIC bus' kHz, where they are known and stay. */
 static bool has_frequency_leaf(const Cpu *cpu)
@@ -269,7 +276,9 @@ static void leaf_kvm(const Cpu *cpu, uint32_t leaf, uint32_t regs[4])
     case 0x40000000: /* "KVMKVMKVM\0\0\0" */
         put(regs, has_frequency_leaf(cpu) ? 0x40000010 : 0x40000001, 0x4b4d564b, 0x564b4d56, 0x4d);
         break;
-    case 0x40000001: put(regs, (uint32_t)cpu->features[FEAT_KVM], 0, 0, (uint32_t)cpu->features[FEAT_KVM_HINTS]); break;
+    case 0x40000001:
+        put(regs, (uint32_t)cpu->features[FEAT_KVM], 0, 0, (uint32_t)cpu->features[FEAT_KVM_HINTS]);
+        break;
     case 0x40000010:
         if (has_frequency_leaf(cpu)) {
             put(regs, (uint32_t)cpu->env.tsc_khz, 1000000, 0, 0);
@@ -278,7 +287,7 @@ static void leaf_kvm(const Cpu *cpu, uint32_t leaf, uint32_t regs[4])
     }
 }
 
-/* ---- the table -------------------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 static void basic(const Cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t regs[4])
 {

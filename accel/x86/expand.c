@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * From a model, -cpu's words and the host to the features of one CPU, when it is realized: "max" and
- * "host" take what the host has; named models get KVM's usual paravirtual features; what the host lacks is
- * reported (check), refused (enforce) and left out; level and xlevel rise as the features need.
+ * From a model, -cpu's words and the host to the features of one CPU, when it is realized: "max"
+ * and "host" take what the host has; named models get KVM's usual paravirtual features; what the
+ * host lacks is reported (check), refused (enforce) and left out; level and xlevel rise as the
+ * features need.
  */
 #include <cpuid.h>
 
@@ -44,11 +45,12 @@ static void take_host_features(Cpu *cpu)
         if (cpu->migratable && word != FEAT_XSAVE_XCR0_LO && word != FEAT_XSAVE_XCR0_HI) {
             have &= feature_named(word) & ~feature_words[word].unmigratable;
         }
-        cpu->features[word] = (have & ~cpu->user_set[word]) | (cpu->features[word] & cpu->user_set[word]);
+        cpu->features[word] =
+            (have & ~cpu->user_set[word]) | (cpu->features[word] & cpu->user_set[word]);
     }
 }
 
-/* ---- identity -------------------------------------------------------------------------------------- */
+/* ---- identity -------------------------------------------------------------------------------- */
 
 static void vendor_of(const uint32_t regs[4], char vendor[13])
 {
@@ -66,7 +68,9 @@ static void host_identity(Cpu *cpu)
     if (__get_cpuid(1, &regs[0], &regs[1], &regs[2], &regs[3])) {
         uint32_t family = regs[0] >> 8 & 0xf;
 
-        cpu->family = cpu->family ? cpu->family : family == 0xf ? 0xf + (regs[0] >> 20 & 0xff) : family;
+        cpu->family = cpu->family     ? cpu->family
+                      : family == 0xf ? 0xf + (regs[0] >> 20 & 0xff)
+                                      : family;
         cpu->model = cpu->model ? cpu->model : (regs[0] >> 4 & 0xf) | (regs[0] >> 12 & 0xf0);
         cpu->stepping = cpu->stepping ? cpu->stepping : regs[0] & 0xf;
     }
@@ -117,7 +121,7 @@ static void fill_version(Cpu *cpu)
                          (cpu->model >> 4) << 16 | cpu->stepping;
 }
 
-/* ---- what the host lacks ------------------------------------------------------------------------------ */
+/* ---- what the host lacks --------------------------------------------------------------------- */
 
 static bool filter(Cpu *cpu, GError **err)
 {
@@ -128,7 +132,9 @@ static bool filter(Cpu *cpu, GError **err)
         cpu->missing[word] = cpu->features[word] & ~kvm_cpuid_supported_word(cpu->dev.vm, word);
         cpu->features[word] &= ~cpu->missing[word];
         any |= cpu->missing[word] != 0;
-        for (unsigned bit = 0; bit < 64 && cpu->missing[word] && (cpu->check || cpu->enforce) && !config->warned; bit++) {
+        for (unsigned bit = 0;
+             bit < 64 && cpu->missing[word] && (cpu->check || cpu->enforce) && !config->warned;
+             bit++) {
             if (cpu->missing[word] >> bit & 1) {
                 g_autofree char *what = feature_describe(word, bit);
 
@@ -138,13 +144,14 @@ static bool filter(Cpu *cpu, GError **err)
     }
     config->warned = true;
     if (any && cpu->enforce) {
-        return error_set(err, "-cpu: Host doesn't support requested features (the warnings before name them); "
-                              "leave out enforce, or switch them off with FEATURE=off");
+        return error_set(
+            err, "-cpu: Host doesn't support requested features (the warnings before name them); "
+                 "leave out enforce, or switch them off with FEATURE=off");
     }
     return true;
 }
 
-/* ---- XSAVE ---------------------------------------------------------------------------------------------- */
+/* ---- XSAVE ----------------------------------------------------------------------------------- */
 
 /* Which feature brings a component of XCR0 (SDM vol. 1, 13.1). */
 static const struct {
@@ -152,9 +159,11 @@ static const struct {
     FeatureWord word;
     uint8_t bit;
 } xsave_needs[] = {
-    {2, FEAT_1_ECX, 28} /* avx */,       {3, FEAT_7_0_EBX, 14} /* mpx */,     {4, FEAT_7_0_EBX, 14},
-    {5, FEAT_7_0_EBX, 16} /* avx512f */, {6, FEAT_7_0_EBX, 16},               {7, FEAT_7_0_EBX, 16},
-    {9, FEAT_7_0_ECX, 3} /* pku */,      {17, FEAT_7_0_EDX, 24} /* amx */,    {18, FEAT_7_0_EDX, 24},
+    {2, FEAT_1_ECX, 28} /* avx */,  {3, FEAT_7_0_EBX, 14} /* mpx */,
+    {4, FEAT_7_0_EBX, 14},          {5, FEAT_7_0_EBX, 16} /* avx512f */,
+    {6, FEAT_7_0_EBX, 16},          {7, FEAT_7_0_EBX, 16},
+    {9, FEAT_7_0_ECX, 3} /* pku */, {17, FEAT_7_0_EDX, 24} /* amx */,
+    {18, FEAT_7_0_EDX, 24},
 };
 
 static void fill_xsave(Cpu *cpu)
@@ -178,7 +187,7 @@ static void fill_xsave(Cpu *cpu)
     cpu->features[FEAT_XSAVE_XSS_LO] = cpu->features[FEAT_XSAVE_XSS_HI] = 0;
 }
 
-/* ---- levels ------------------------------------------------------------------------------------------------ */
+/* ---- levels ---------------------------------------------------------------------------------- */
 
 static void raise_level(const Cpu *cpu, uint32_t *min, FeatureWord word, uint32_t leaf)
 {
@@ -192,10 +201,10 @@ static void fill_levels(Cpu *cpu)
     uint32_t func7 = 0;
 
     if (cpu->full_cpuid_auto_level) {
-        static const FeatureWord basic[] = {FEAT_1_EDX,    FEAT_1_ECX,    FEAT_6_EAX, FEAT_7_0_EBX,
-                                            FEAT_7_0_ECX,  FEAT_7_0_EDX,  FEAT_XSAVE};
-        static const FeatureWord extended[] = {FEAT_8000_0001_EDX, FEAT_8000_0001_ECX, FEAT_8000_0007_EDX,
-                                               FEAT_8000_0008_EBX, FEAT_SVM};
+        static const FeatureWord basic[] = {FEAT_1_EDX,   FEAT_1_ECX,   FEAT_6_EAX, FEAT_7_0_EBX,
+                                            FEAT_7_0_ECX, FEAT_7_0_EDX, FEAT_XSAVE};
+        static const FeatureWord extended[] = {FEAT_8000_0001_EDX, FEAT_8000_0001_ECX,
+                                               FEAT_8000_0007_EDX, FEAT_8000_0008_EBX, FEAT_SVM};
 
         for (unsigned i = 0; i < G_N_ELEMENTS(basic); i++) {
             raise_level(cpu, &cpu->min_level, basic[i], feature_words[basic[i]].leaf);
@@ -224,7 +233,7 @@ static void fill_levels(Cpu *cpu)
     cpu->xlevel2 = cpu->xlevel2 == UINT32_MAX ? cpu->min_xlevel2 : cpu->xlevel2;
 }
 
-/* ---- address bits --------------------------------------------------------------------------------------------- */
+/* ---- address bits ---------------------------------------------------------------------------- */
 
 static bool fill_phys_bits(Cpu *cpu, GError **err)
 {
@@ -233,13 +242,16 @@ static bool fill_phys_bits(Cpu *cpu, GError **err)
 
     if (!lm) {
         if (cpu->phys_bits && !cpu->host_phys_bits) {
-            return error_set(err, "Property 'phys-bits' is %u: a CPU without long mode (lm) has a fixed size; leave it out",
+            return error_set(err,
+                             "Property 'phys-bits' is %u: a CPU without long mode (lm) has a fixed "
+                             "size; leave it out",
                              cpu->phys_bits);
         }
         cpu->phys_bits = cpu_has_feature(cpu, FEAT_1_EDX, 17) ? 36 : 32; /* pse36 */
         return true;
     }
-    if (cpu->host_phys_bits && kvm_cpuid_host_leaf(cpu->dev.vm, 0x80000008, 0, regs) && (regs[CPUID_EAX] & 0xff)) {
+    if (cpu->host_phys_bits && kvm_cpuid_host_leaf(cpu->dev.vm, 0x80000008, 0, regs) &&
+        (regs[CPUID_EAX] & 0xff)) {
         cpu->phys_bits = regs[CPUID_EAX] & 0xff;
         if (cpu->host_phys_bits_limit && cpu->phys_bits > cpu->host_phys_bits_limit) {
             cpu->phys_bits = cpu->host_phys_bits_limit;
@@ -249,13 +261,14 @@ static bool fill_phys_bits(Cpu *cpu, GError **err)
         cpu->phys_bits = 40;
     }
     if (cpu->phys_bits < 32 || cpu->phys_bits > 52) {
-        return error_set(err, "Property 'phys-bits' is %u: it must be between 32 and 52, or 0 for the default",
-                         cpu->phys_bits);
+        return error_set(
+            err, "Property 'phys-bits' is %u: it must be between 32 and 52, or 0 for the default",
+            cpu->phys_bits);
     }
     return true;
 }
 
-/* ---- all of it --------------------------------------------------------------------------------------------------- */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 bool cpu_expand_features(Cpu *cpu, GError **err)
 {
@@ -265,8 +278,9 @@ bool cpu_expand_features(Cpu *cpu, GError **err)
     bool kvm = kvm_cpuid_host_leaf(cpu->dev.vm, 0, 0, regs);
 
     if (model->needs_kvm && !kvm) {
-        return error_set(err, "-cpu %s: CPU model '%s' requires KVM, this is %s; use -accel kvm, or -cpu max", model->name,
-                         model->name, accel);
+        return error_set(
+            err, "-cpu %s: CPU model '%s' requires KVM, this is %s; use -accel kvm, or -cpu max",
+            model->name, model->name, accel);
     }
     if (!fill_vendor(cpu, model, kvm, err)) {
         return false;

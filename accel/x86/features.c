@@ -2,9 +2,10 @@
 /*
  * Feature words, and the properties of "x86_64-cpu".
  *
- * The property table is the one place where a feature has its name: its row says word and bit by the
- * offset into Cpu.features and the mask. Names are those of QEMU 7.2, registers and bits those of the
- * vendors' manuals (SDM vol. 2 CPUID; APM vol. 3 appendix E; Documentation/virt/kvm/x86/cpuid.rst).
+ * The property table is the one place where a feature has its name: its row says word and bit by
+ * the offset into Cpu.features and the mask. Names are those of QEMU 7.2, registers and bits those
+ * of the vendors' manuals (SDM vol. 2 CPUID; APM vol. 3 appendix E;
+ * Documentation/virt/kvm/x86/cpuid.rst).
  *
  * Not here: the vmx-* names of nested VMX controls (a guest with vmx=on gets all that KVM has).
  */
@@ -22,8 +23,12 @@ const FeatureWordInfo feature_words[FEATURE_WORDS] = {
     [FEAT_7_0_EDX] = {.leaf = 7, .reg = CPUID_EDX, .has_subleaf = true},
     [FEAT_7_1_EAX] = {.leaf = 7, .subleaf = 1, .reg = CPUID_EAX, .has_subleaf = true},
     [FEAT_8000_0001_EDX] = {.leaf = 0x80000001, .reg = CPUID_EDX},
-    [FEAT_8000_0001_ECX] = {.leaf = 0x80000001, .reg = CPUID_ECX, .no_auto = 1u << 22 /* topoext */},
-    [FEAT_8000_0007_EDX] = {.leaf = 0x80000007, .reg = CPUID_EDX, .unmigratable = 1u << 8 /* invtsc */},
+    [FEAT_8000_0001_ECX] = {.leaf = 0x80000001,
+                            .reg = CPUID_ECX,
+                            .no_auto = 1u << 22 /* topoext */},
+    [FEAT_8000_0007_EDX] = {.leaf = 0x80000007,
+                            .reg = CPUID_EDX,
+                            .unmigratable = 1u << 8 /* invtsc */},
     [FEAT_8000_0008_EBX] = {.leaf = 0x80000008, .reg = CPUID_EBX},
     [FEAT_C000_0001_EDX] = {.leaf = 0xc0000001, .reg = CPUID_EDX},
     [FEAT_KVM] = {.leaf = 0x40000001, .reg = CPUID_EAX},
@@ -44,14 +49,15 @@ const FeatureWordInfo feature_words[FEATURE_WORDS] = {
     [FEAT_PERF_CAPABILITIES] = {.msr = 0x345},
 };
 
-/* ---- the kind: .min is the mask in the word, .max is 1 for another spelling of a name ---------- */
+/* ---- the kind: .min is the mask in the word, .max is 1 for another spelling of a name -------- */
 
 static FeatureWord property_word(const Property *prop)
 {
     return (FeatureWord)((prop->offset - offsetof(Cpu, features)) / sizeof(uint64_t));
 }
 
-static bool set_feature(Object *obj, const Property *prop, void *field, const char *text, GError **err)
+static bool set_feature(Object *obj, const Property *prop, void *field, const char *text,
+                        GError **err)
 {
     bool on;
 
@@ -72,19 +78,26 @@ static json_object *get_feature(Object *obj, const Property *prop, const void *f
     return json_object_new_boolean((*word & prop->min) == prop->min);
 }
 
-const PropKind prop_kind_cpu_feature = {"bool", json_type_boolean, set_feature, get_feature, NULL, NULL};
+const PropKind prop_kind_cpu_feature = {"bool", json_type_boolean, set_feature, get_feature, NULL,
+                                        NULL};
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
 #define FEATURE_MASK(word, first, bits, feature_name_)                                             \
-    {.name = (feature_name_), .kind = &prop_kind_cpu_feature, .offset = offsetof(Cpu, features[FEAT_##word]), \
-     .bit = (first), .min = (bits)}
+    {                                                                                              \
+        .name = (feature_name_), .kind = &prop_kind_cpu_feature,                                   \
+        .offset = offsetof(Cpu, features[FEAT_##word]), .bit = (first), .min = (bits)              \
+    }
 #define FEATURE(word, n, feature_name_) FEATURE_MASK(word, n, UINT64_C(1) << (n), feature_name_)
 #define ALIAS(word, n, feature_name_)                                                              \
-    {.name = (feature_name_), .kind = &prop_kind_cpu_feature, .offset = offsetof(Cpu, features[FEAT_##word]), \
-     .bit = (n), .min = UINT64_C(1) << (n), .max = 1}
+    {                                                                                              \
+        .name = (feature_name_), .kind = &prop_kind_cpu_feature,                                   \
+        .offset = offsetof(Cpu, features[FEAT_##word]), .bit = (n), .min = UINT64_C(1) << (n),     \
+        .max = 1                                                                                   \
+    }
 
-const Property x86_cpu_props[] = {    FEATURE(1_EDX, 0, "fpu"),
+const Property x86_cpu_props[] = {
+    FEATURE(1_EDX, 0, "fpu"),
     FEATURE(1_EDX, 1, "vme"),
     FEATURE(1_EDX, 2, "de"),
     FEATURE(1_EDX, 3, "pse"),
@@ -370,14 +383,17 @@ const Property x86_cpu_props[] = {    FEATURE(1_EDX, 0, "fpu"),
 
     /* what is no feature bit */
     PROP_U32("apic-id", Cpu, apic_id, .def = UINT32_MAX, .help = "local APIC id"),
-    PROP_I32("socket-id", Cpu, socket_id, .def = (uint64_t)-1, .min = (uint64_t)-1, .max = INT32_MAX),
+    PROP_I32("socket-id", Cpu, socket_id, .def = (uint64_t)-1, .min = (uint64_t)-1,
+             .max = INT32_MAX),
     PROP_I32("die-id", Cpu, die_id, .def = (uint64_t)-1, .min = (uint64_t)-1, .max = INT32_MAX),
     PROP_I32("core-id", Cpu, core_id, .def = (uint64_t)-1, .min = (uint64_t)-1, .max = INT32_MAX),
-    PROP_I32("thread-id", Cpu, thread_id, .def = (uint64_t)-1, .min = (uint64_t)-1, .max = INT32_MAX),
+    PROP_I32("thread-id", Cpu, thread_id, .def = (uint64_t)-1, .min = (uint64_t)-1,
+             .max = INT32_MAX),
     PROP_U32("level", Cpu, level, .def = UINT32_MAX, .help = "highest basic CPUID leaf"),
     PROP_U32("xlevel", Cpu, xlevel, .def = UINT32_MAX, .help = "highest extended CPUID leaf"),
     PROP_U32("xlevel2", Cpu, xlevel2, .def = UINT32_MAX, .help = "highest Centaur CPUID leaf"),
-    PROP_U32("level-func7", Cpu, level_func7, .def = UINT32_MAX, .help = "highest subleaf of CPUID leaf 7"),
+    PROP_U32("level-func7", Cpu, level_func7, .def = UINT32_MAX,
+             .help = "highest subleaf of CPUID leaf 7"),
     PROP_U32("min-level", Cpu, min_level),
     PROP_U32("min-xlevel", Cpu, min_xlevel),
     PROP_U32("min-xlevel2", Cpu, min_xlevel2),
@@ -386,29 +402,37 @@ const Property x86_cpu_props[] = {    FEATURE(1_EDX, 0, "fpu"),
     PROP_U32("family", Cpu, family, .max = 0xff + 0xf),
     PROP_U32("model", Cpu, model, .max = 0xff),
     PROP_U32("stepping", Cpu, stepping, .max = 0xf),
-    PROP_U32("phys-bits", Cpu, phys_bits, .max = 52, .help = "physical address bits; 0: 40, or 36 or 32 without long mode"),
+    PROP_U32("phys-bits", Cpu, phys_bits, .max = 52,
+             .help = "physical address bits; 0: 40, or 36 or 32 without long mode"),
     PROP_BOOL("host-phys-bits", Cpu, host_phys_bits, .help = "physical address bits of the host"),
-    PROP_U8("host-phys-bits-limit", Cpu, host_phys_bits_limit, .max = 52, .help = "upper limit for host-phys-bits; 0: none"),
-    PROP_BOOL("fill-mtrr-mask", Cpu, fill_mtrr_mask, .def = true, .help = "MTRR masks on the wire as QEMU's"),
+    PROP_U8("host-phys-bits-limit", Cpu, host_phys_bits_limit, .max = 52,
+            .help = "upper limit for host-phys-bits; 0: none"),
+    PROP_BOOL("fill-mtrr-mask", Cpu, fill_mtrr_mask, .def = true,
+              .help = "MTRR masks on the wire as QEMU's"),
     PROP_BOOL("l3-cache", Cpu, l3_cache, .def = true, .help = "show an L3 cache"),
-    PROP_BOOL("legacy-cache", Cpu, legacy_cache, .def = true, .help = "cache figures of QEMU 2.12 and before"),
+    PROP_BOOL("legacy-cache", Cpu, legacy_cache, .def = true,
+              .help = "cache figures of QEMU 2.12 and before"),
     PROP_BOOL("host-cache-info", Cpu, host_cache_info, .help = "cache figures of the host"),
     PROP_BOOL("kvm", Cpu, expose_kvm, .def = true, .help = "show KVM's own CPUID leaves"),
     PROP_BOOL("check", Cpu, check, .def = true, .help = "warn of features that the host lacks"),
     PROP_BOOL("enforce", Cpu, enforce, .help = "refuse to start when the host lacks a feature"),
-    PROP_BOOL("migratable", Cpu, migratable, .def = true, .help = "max, host: only features that can be migrated"),
+    PROP_BOOL("migratable", Cpu, migratable, .def = true,
+              .help = "max, host: only features that can be migrated"),
     PROP_BOOL("pmu", Cpu, pmu, .help = "performance counters of the host"),
     PROP_BOOL("cpuid-0xb", Cpu, cpuid_0xb, .def = true, .help = "topology leaf 0Bh"),
-    PROP_BOOL("full-cpuid-auto-level", Cpu, full_cpuid_auto_level, .def = true, .help = "raise level as features need"),
-    PROP_BOOL("vmware-cpuid-freq", Cpu, vmware_cpuid_freq, .def = true, .help = "leaf 40000010h with a known TSC"),
-    PROP_BOOL("kvm-pv-enforce-cpuid", Cpu, kvm_pv_enforce_cpuid, .help = "KVM's features only when their bits show"),
+    PROP_BOOL("full-cpuid-auto-level", Cpu, full_cpuid_auto_level, .def = true,
+              .help = "raise level as features need"),
+    PROP_BOOL("vmware-cpuid-freq", Cpu, vmware_cpuid_freq, .def = true,
+              .help = "leaf 40000010h with a known TSC"),
+    PROP_BOOL("kvm-pv-enforce-cpuid", Cpu, kvm_pv_enforce_cpuid,
+              .help = "KVM's features only when their bits show"),
     PROP_BOOL("lmce", Cpu, lmce, .help = "local machine check exceptions"),
     PROP_U64("tsc-frequency", Cpu, tsc_frequency, .max = INT64_MAX, .help = "Hz; 0: the host's"),
-    PROP_U64("ucode-rev", Cpu, ucode_rev, .help = "microcode revision; 0: the host's or a usual one"),
-    {}
-};
+    PROP_U64("ucode-rev", Cpu, ucode_rev,
+             .help = "microcode revision; 0: the host's or a usual one"),
+    {}};
 
-/* ---- looking up ------------------------------------------------------------------------------- */
+/* ---- looking up ------------------------------------------------------------------------------ */
 
 static bool is_feature(const Property *prop) { return prop->kind == &prop_kind_cpu_feature; }
 
@@ -453,13 +477,17 @@ char *feature_describe(FeatureWord word, unsigned bit)
     const char *name = feature_name(word, bit);
 
     if (info->msr) {
-        return g_strdup_printf("MSR(%02XH)%s%s [bit %u]", info->msr, name ? "." : "", name ? name : "", bit);
+        return g_strdup_printf("MSR(%02XH)%s%s [bit %u]", info->msr, name ? "." : "",
+                               name ? name : "", bit);
     }
-    return g_strdup_printf("CPUID.%02XH:%s%s%s [bit %u]", info->leaf, registers[info->reg], name ? "." : "",
-                           name ? name : "", bit);
+    return g_strdup_printf("CPUID.%02XH:%s%s%s [bit %u]", info->leaf, registers[info->reg],
+                           name ? "." : "", name ? name : "", bit);
 }
 
-static int compare_names(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
 
 void feature_foreach_name(void (*fn)(const char *name, void *opaque), void *opaque)
 {

@@ -20,15 +20,15 @@ typedef enum FeatureWord {
     FEAT_8000_0007_EDX,
     FEAT_8000_0008_EBX,
     FEAT_C000_0001_EDX,
-    FEAT_KVM,            /* 4000_0001 EAX */
-    FEAT_KVM_HINTS,      /* 4000_0001 EDX */
-    FEAT_SVM,            /* 8000_000A EDX */
-    FEAT_XSAVE,          /* D.1 EAX */
+    FEAT_KVM,       /* 4000_0001 EAX */
+    FEAT_KVM_HINTS, /* 4000_0001 EDX */
+    FEAT_SVM,       /* 8000_000A EDX */
+    FEAT_XSAVE,     /* D.1 EAX */
     FEAT_6_EAX,
-    FEAT_XSAVE_XCR0_LO,  /* D.0 EAX: no names, follows from the features */
-    FEAT_XSAVE_XCR0_HI,  /* D.0 EDX */
-    FEAT_XSAVE_XSS_LO,   /* D.1 ECX */
-    FEAT_XSAVE_XSS_HI,   /* D.1 EDX */
+    FEAT_XSAVE_XCR0_LO, /* D.0 EAX: no names, follows from the features */
+    FEAT_XSAVE_XCR0_HI, /* D.0 EDX */
+    FEAT_XSAVE_XSS_LO,  /* D.1 ECX */
+    FEAT_XSAVE_XSS_HI,  /* D.1 EDX */
     FEAT_14_0_ECX,
     FEAT_SGX_12_0_EAX,
     FEAT_SGX_12_0_EBX,
@@ -43,11 +43,11 @@ enum { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 
 typedef struct FeatureWordInfo {
     uint32_t leaf, subleaf;
-    uint8_t reg;             /* CPUID_EAX..; unused when msr is set */
+    uint8_t reg; /* CPUID_EAX..; unused when msr is set */
     bool has_subleaf;
-    uint32_t msr;            /* 0: CPUID */
-    uint64_t no_auto;        /* "max" and "host" do not turn these on by themselves */
-    uint64_t unmigratable;   /* known names that migratable=on leaves out of "max" and "host" */
+    uint32_t msr;          /* 0: CPUID */
+    uint64_t no_auto;      /* "max" and "host" do not turn these on by themselves */
+    uint64_t unmigratable; /* known names that migratable=on leaves out of "max" and "host" */
 } FeatureWordInfo;
 
 extern const FeatureWordInfo feature_words[FEATURE_WORDS];
@@ -63,7 +63,8 @@ bool feature_find(const char *name, FeatureWord *word, unsigned *bit);
 /* Bits of a word that have names. */
 uint64_t feature_named(FeatureWord word);
 
-/* What a user reads for a bit: "CPUID.01H:ECX.pni [bit 0]", "MSR(10AH).rdctl-no [bit 0]". The caller frees. */
+/* What a user reads for a bit: "CPUID.01H:ECX.pni [bit 0]", "MSR(10AH).rdctl-no [bit 0]". The
+ * caller frees. */
 char *feature_describe(FeatureWord word, unsigned bit);
 /* Calls fn with each name that -cpu help lists (no aliases), sorted. */
 void feature_foreach_name(void (*fn)(const char *name, void *opaque), void *opaque);

@@ -3,7 +3,8 @@
  * CPU models, and -cpu.
  *
  * A model is a Type "NAME-x86_64-cpu" whose ops is its CpuModel. Figures of the named models were
- * observed on QEMU 7.2. The big named models of real processors (Skylake-Server, EPYC, ...) are not here yet.
+ * observed on QEMU 7.2. The big named models of real processors (Skylake-Server, EPYC, ...) are not
+ * here yet.
  */
 #include <stdio.h>
 
@@ -38,7 +39,7 @@ CpuConfig *cpu_config(Vm *vm)
     return vm->cpu_config;
 }
 
-/* ---- -cpu ------------------------------------------------------------------------------------- */
+/* ---- -cpu ------------------------------------------------------------------------------------ */
 
 static void collect_model(const Type *type, void *opaque)
 {
@@ -54,7 +55,8 @@ static bool unknown_model(const char *name, GError **err)
     type_foreach("x86_64-cpu", collect_model, names);
     g_ptr_array_add(names, NULL);
     g_autofree char *hint = suggest_names(name, (const char *const *)names->pdata);
-    return error_set(err, "-cpu %s: unable to find CPU model '%s'%s; -cpu help lists them", name, name, hint);
+    return error_set(err, "-cpu %s: unable to find CPU model '%s'%s; -cpu help lists them", name,
+                     name, hint);
 }
 
 static void collect_property(const Type *owner, const Property *prop, void *opaque)
@@ -65,10 +67,13 @@ static void collect_property(const Type *owner, const Property *prop, void *opaq
 static bool unknown_option(const Type *type, const char *name, GError **err)
 {
     if (g_str_has_prefix(name, "hv-") || g_str_has_prefix(name, "hv_")) {
-        return error_set(err, "-cpu: '%s': Hyper-V enlightenments are not implemented; leave it out", name);
+        return error_set(
+            err, "-cpu: '%s': Hyper-V enlightenments are not implemented; leave it out", name);
     }
     if (g_str_has_prefix(name, "vmx-")) {
-        return error_set(err, "-cpu: '%s': single controls of nested VMX cannot be chosen; vmx=on gives all that KVM has",
+        return error_set(err,
+                         "-cpu: '%s': single controls of nested VMX cannot be chosen; vmx=on gives "
+                         "all that KVM has",
                          name);
     }
     g_autoptr(GPtrArray) names = g_ptr_array_new();
@@ -76,7 +81,8 @@ static bool unknown_option(const Type *type, const char *name, GError **err)
     type_foreach_property(type, collect_property, names);
     g_ptr_array_add(names, NULL);
     g_autofree char *hint = suggest_names(name, (const char *const *)names->pdata);
-    return error_set(err, "-cpu %s: property not found%s; -cpu help lists the features", name, hint);
+    return error_set(err, "-cpu %s: property not found%s; -cpu help lists the features", name,
+                     hint);
 }
 
 static void add_option(CpuConfig *config, char *name, const char *value)
@@ -85,7 +91,8 @@ static void add_option(CpuConfig *config, char *name, const char *value)
     g_ptr_array_add(config->options, g_strdup(value));
 }
 
-/* One of "+name", "-name", "name", "name=value". The signed forms win over the others, as in QEMU. */
+/* One of "+name", "-name", "name", "name=value". The signed forms win over the others, as in
+ * QEMU. */
 static bool parse_option(CpuConfig *config, GPtrArray *last, const char *text, GError **err)
 {
     const char *value = strchr(text, '='), *name = text;
@@ -95,7 +102,8 @@ static bool parse_option(CpuConfig *config, GPtrArray *last, const char *text, G
         name++;
         value = *text == '+' ? "on" : "off";
     }
-    g_autofree char *key = sign || !value ? g_strdup(name) : g_strndup(name, (size_t)(value - name));
+    g_autofree char *key =
+        sign || !value ? g_strdup(name) : g_strndup(name, (size_t)(value - name));
     g_strdelimit(key, "_", '-');
     if (!*key) {
         return error_set(err, "-cpu: '%s' names no property", text);
@@ -138,7 +146,8 @@ bool cpu_model_parse(Vm *vm, const char *text, GError **err)
         return error_set(err, "-cpu '%s': the model's name is missing; -cpu help lists them", text);
     }
     /* A full type name is taken too, as libvirt may write it. */
-    type_name = g_str_has_suffix(words[0], TYPE_SUFFIX) ? g_strdup(words[0]) : g_strconcat(words[0], TYPE_SUFFIX, NULL);
+    type_name = g_str_has_suffix(words[0], TYPE_SUFFIX) ? g_strdup(words[0])
+                                                        : g_strconcat(words[0], TYPE_SUFFIX, NULL);
     const Type *type = type_find(type_name);
     if (!type || type->abstract || !type_is_a(type, "x86_64-cpu")) {
         return unknown_model(words[0], err);
@@ -182,7 +191,7 @@ void cpu_model_help(void)
     printf("\n");
 }
 
-/* ---- the models ----------------------------------------------------------------------------------- */
+/* ---- the models ------------------------------------------------------------------------------ */
 
 #define HYPERVISOR (1u << 31)
 #define VIRTUAL_CPU "QEMU Virtual CPU version 2.5+"
@@ -255,8 +264,10 @@ static const CpuModel max = {.name = "max", .max = true};
 static const CpuModel host = {.name = "host", .max = true, .needs_kvm = true};
 
 #define CPU_TYPE(ident, description)                                                               \
-    DEVICE_TYPE(cpu_##ident) = {                                                                   \
-        .name = #ident TYPE_SUFFIX, .parent = "x86_64-cpu", .desc = (description), .ops = &(ident)}
+    DEVICE_TYPE(cpu_##ident) = {.name = #ident TYPE_SUFFIX,                                        \
+                                .parent = "x86_64-cpu",                                            \
+                                .desc = (description),                                             \
+                                .ops = &(ident)}
 
 CPU_TYPE(qemu64, VIRTUAL_CPU);
 CPU_TYPE(qemu32, VIRTUAL_CPU);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Registers of a real vCPU: what is put comes back, the power-on state is QEMU's, and a CPU that was saved in
- * one VM goes on in another. Skipped where /dev/kvm cannot be used.
+ * Registers of a real vCPU: what is put comes back, the power-on state is QEMU's, and a CPU that
+ * was saved in one VM goes on in another. Skipped where /dev/kvm cannot be used.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,12 +21,15 @@ typedef struct Rig {
     Vm *vm;
     Cpu *cpu;
     Region ram, rom, ports;
-    unsigned answer;           /* what the guest reads from the port */
-    unsigned ended;            /* writes to port + 1 */
-    uint64_t written;          /* last value written to the port */
+    unsigned answer;  /* what the guest reads from the port */
+    unsigned ended;   /* writes to port + 1 */
+    uint64_t written; /* last value written to the port */
 } Rig;
 
-static uint64_t port_read(void *opaque, uint64_t offset, unsigned size) { return ((Rig *)opaque)->answer; }
+static uint64_t port_read(void *opaque, uint64_t offset, unsigned size)
+{
+    return ((Rig *)opaque)->answer;
+}
 
 static void port_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
@@ -45,7 +48,8 @@ static const RegionOps port_ops = {.read = port_read, .write = port_write};
 
 static const uint8_t jump_to_start[] = {0xe9, 0x0d, 0x00}; /* at FFF0h: jmp near 0 */
 
-static void rig_open(Rig *rig, const char *model, const char *irqchip, const uint8_t *code, size_t size)
+static void rig_open(Rig *rig, const char *model, const char *irqchip, const uint8_t *code,
+                     size_t size)
 {
     const char *const options[] = {"kernel-irqchip", irqchip, NULL};
     GError *err = NULL;
@@ -104,7 +108,7 @@ static void get(Rig *rig)
 
 static const uint8_t nothing[] = {0xf4}; /* hlt */
 
-/* ---- tests -------------------------------------------------------------------------- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 static void fill(X86State *env)
 {
@@ -123,7 +127,8 @@ static void fill(X86State *env)
     env->fptag = 0xff;
     env->mxcsr = 0x1fa0;
     env->xstate_bv = 3;
-    env->segs[SEG_DS] = (X86Segment){.selector = 0x1230, .base = 0x12300, .limit = 0xffff, .flags = 0x9300};
+    env->segs[SEG_DS] =
+        (X86Segment){.selector = 0x1230, .base = 0x12300, .limit = 0xffff, .flags = 0x9300};
     env->gdt = (X86Segment){.base = 0x5000, .limit = 0x37};
     env->idt = (X86Segment){.base = 0x6000, .limit = 0x3ff};
     env->cr[2] = 0xdead0000;
@@ -160,7 +165,8 @@ static void test_round_trip(void)
     memset(env->segs, 0, sizeof env->segs);
     env->star = env->lstar = env->pat = env->mtrr_deftype = env->mp_state = 0;
     get(&rig);
-#define SAME(field) g_assert_cmpmem(&env->field, sizeof env->field, &wanted.field, sizeof wanted.field)
+#define SAME(field)                                                                                \
+    g_assert_cmpmem(&env->field, sizeof env->field, &wanted.field, sizeof wanted.field)
     SAME(regs);
     SAME(eip);
     SAME(eflags);
@@ -195,13 +201,15 @@ static void test_round_trip(void)
     SAME(mtrr_deftype);
     SAME(mtrr_fixed);
     SAME(mtrr_var[1].base);
-    g_assert_cmphex(env->mtrr_var[1].mask, ==, UINT64_C(0x000fffff80000800)); /* filled, as QEMU's stream has it */
+    g_assert_cmphex(env->mtrr_var[1].mask, ==,
+                    UINT64_C(0x000fffff80000800)); /* filled, as QEMU's stream has it */
     SAME(mp_state);
 #undef SAME
     rig_close(&rig);
 }
 
-/* Saved twice without running between: the same bytes, and the wire's digests as QEMU 7.2 has them. */
+/* Saved twice without running between: the same bytes, and the wire's digests as QEMU 7.2 has
+ * them. */
 static void test_power_on(const void *irqchip)
 {
     Rig rig;
@@ -237,11 +245,12 @@ static void test_power_on(const void *irqchip)
 }
 
 /*
- * mov ebx, 1234CAFEh; mov dx, 504h; out dx, al; wait: mov dx, 500h; in al, dx; test al, al; jz wait;
- * mov eax, ebx; out dx, eax; mov dx, 504h; out dx, al; hlt
+ * mov ebx, 1234CAFEh; mov dx, 504h; out dx, al; wait: mov dx, 500h; in al, dx; test al, al; jz
+ * wait; mov eax, ebx; out dx, eax; mov dx, 504h; out dx, al; hlt
  */
-static const uint8_t traveller[] = {0x66, 0xbb, 0xfe, 0xca, 0x34, 0x12, 0xba, 0x04, 0x05, 0xee, 0xba, 0x00, 0x05, 0xec,
-                                    0x84, 0xc0, 0x74, 0xf8, 0x66, 0x89, 0xd8, 0x66, 0xef, 0xba, 0x04, 0x05, 0xee, 0xf4};
+static const uint8_t traveller[] = {0x66, 0xbb, 0xfe, 0xca, 0x34, 0x12, 0xba, 0x04, 0x05, 0xee,
+                                    0xba, 0x00, 0x05, 0xec, 0x84, 0xc0, 0x74, 0xf8, 0x66, 0x89,
+                                    0xd8, 0x66, 0xef, 0xba, 0x04, 0x05, 0xee, 0xf4};
 
 /* A CPU leaves in the middle of its work and ends it in another VM. */
 static void test_travel(const void *irqchip)

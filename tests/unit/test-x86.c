@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * CPU models, features, topology and the state of a CPU. Expected CPUID leaves are what QEMU 7.2 handed to KVM
- * for the same -cpu and -smp (recorded from its KVM_SET_CPUID2).
+ * CPU models, features, topology and the state of a CPU. Expected CPUID leaves are what QEMU 7.2
+ * handed to KVM for the same -cpu and -smp (recorded from its KVM_SET_CPUID2).
  */
 #include <stdlib.h>
 
@@ -22,10 +22,7 @@ static void rig_open(Rig *r)
     g_assert_true(accel_create(r->vm, "qtest", NULL, &err));
 }
 
-static void rig_close(Rig *r)
-{
-    vm_free(r->vm);
-}
+static void rig_close(Rig *r) { vm_free(r->vm); }
 
 static Cpu *make_cpu(Rig *r, const char *model, const CpuTopology *topology, unsigned index)
 {
@@ -36,12 +33,13 @@ static Cpu *make_cpu(Rig *r, const char *model, const CpuTopology *topology, uns
     if (topology) {
         cpu_set_topology(r->vm, topology);
     }
-    Cpu *cpu = cpu_new(r->vm, index, topology ? cpu_topology_apic_id(topology, index) : index, &err);
+    Cpu *cpu =
+        cpu_new(r->vm, index, topology ? cpu_topology_apic_id(topology, index) : index, &err);
     g_assert_no_error(err);
     return cpu;
 }
 
-/* ---- features --------------------------------------------------------------------------------- */
+/* ---- features -------------------------------------------------------------------------------- */
 
 static void test_names_are_unique(void)
 {
@@ -84,7 +82,8 @@ static void test_bits_are_unique(void)
 
 static void test_descriptions(void)
 {
-    g_autofree char *pni = feature_describe(FEAT_1_ECX, 0), *msr = feature_describe(FEAT_ARCH_CAPABILITIES, 0);
+    g_autofree char *pni = feature_describe(FEAT_1_ECX, 0),
+                    *msr = feature_describe(FEAT_ARCH_CAPABILITIES, 0);
     g_autofree char *nameless = feature_describe(FEAT_1_EDX, 10);
 
     g_assert_cmpstr(pni, ==, "CPUID.01H:ECX.pni [bit 0]");
@@ -104,7 +103,8 @@ static void test_names_are_qemus(void)
         g_test_skip("qemu-system-x86_64 is not installed");
         return;
     }
-    g_assert_true(g_spawn_command_line_sync("qemu-system-x86_64 -cpu help", &out, NULL, NULL, NULL));
+    g_assert_true(
+        g_spawn_command_line_sync("qemu-system-x86_64 -cpu help", &out, NULL, NULL, NULL));
     const char *flags = strstr(out, "Recognized CPUID flags:\n");
     g_assert_nonnull(flags);
     g_auto(GStrv) theirs = g_strsplit_set(flags + strlen("Recognized CPUID flags:\n"), " \n", -1);
@@ -126,18 +126,22 @@ static void test_names_are_qemus(void)
     }
 }
 
-/* ---- -cpu ---------------------------------------------------------------------------------------- */
+/* ---- -cpu ------------------------------------------------------------------------------------ */
 
 static void test_options(void)
 {
     Rig r;
 
     rig_open(&r);
-    Cpu *cpu = make_cpu(&r, "qemu64,+avx2,-sse2,fma=on,lahf_lm=off,sse4.1,level=0x16,vendor=GenuineIntel,"
-                            "family=6,model=0x55,stepping=4,model-id=Test CPU,-fma,phys-bits=45", NULL, 0);
+    Cpu *cpu =
+        make_cpu(&r,
+                 "qemu64,+avx2,-sse2,fma=on,lahf_lm=off,sse4.1,level=0x16,vendor=GenuineIntel,"
+                 "family=6,model=0x55,stepping=4,model-id=Test CPU,-fma,phys-bits=45",
+                 NULL, 0);
     g_assert_true(cpu_has_feature(cpu, FEAT_7_0_EBX, 5));
     g_assert_false(cpu_has_feature(cpu, FEAT_1_EDX, 26));
-    g_assert_false(cpu_has_feature(cpu, FEAT_1_ECX, 12)); /* -fma wins over fma=on, wherever it stands */
+    g_assert_false(
+        cpu_has_feature(cpu, FEAT_1_ECX, 12)); /* -fma wins over fma=on, wherever it stands */
     g_assert_false(cpu_has_feature(cpu, FEAT_8000_0001_ECX, 0));
     g_assert_true(cpu_has_feature(cpu, FEAT_1_ECX, 19));
     uint32_t regs[4];
@@ -219,7 +223,7 @@ static void test_refused(void)
     expect_refused("host", "requires KVM");
 }
 
-/* ---- topology -------------------------------------------------------------------------------------- */
+/* ---- topology -------------------------------------------------------------------------------- */
 
 typedef struct Leaf {
     uint32_t leaf, subleaf, regs[4];
@@ -232,59 +236,60 @@ typedef struct Shape {
     const Leaf *leaves; /* ends with leaf 0 */
 } Shape;
 
-static const Leaf one_intel[] = {
-    {2, 0, {0x00000001, 0x00000000, 0x0000004d, 0x002c307d}},
-    {4, 0, {0x00000121, 0x01c0003f, 0x0000003f, 0x00000001}},
-    {4, 2, {0x00000143, 0x03c0003f, 0x00000fff, 0x00000001}},
-    {4, 3, {0x00000163, 0x03c0003f, 0x00003fff, 0x00000006}},
-    {4, 4, {0, 0, 0, 0}},
-    {0xb, 0, {0x00000000, 0x00000001, 0x00000100, 0x00000000}},
-    {0xb, 1, {0x00000000, 0x00000001, 0x00000201, 0x00000000}},
-    {0xb, 2, {0x00000000, 0x00000000, 0x00000002, 0x00000000}},
-    {0x80000008, 0, {0x00003028, 0, 0, 0}},
-    {}};
+static const Leaf one_intel[] = {{2, 0, {0x00000001, 0x00000000, 0x0000004d, 0x002c307d}},
+                                 {4, 0, {0x00000121, 0x01c0003f, 0x0000003f, 0x00000001}},
+                                 {4, 2, {0x00000143, 0x03c0003f, 0x00000fff, 0x00000001}},
+                                 {4, 3, {0x00000163, 0x03c0003f, 0x00003fff, 0x00000006}},
+                                 {4, 4, {0, 0, 0, 0}},
+                                 {0xb, 0, {0x00000000, 0x00000001, 0x00000100, 0x00000000}},
+                                 {0xb, 1, {0x00000000, 0x00000001, 0x00000201, 0x00000000}},
+                                 {0xb, 2, {0x00000000, 0x00000000, 0x00000002, 0x00000000}},
+                                 {0x80000008, 0, {0x00003028, 0, 0, 0}},
+                                 {}};
 
-static const Leaf cores_intel[] = { /* 1 x 3 x 2, CPU 5 */
-    {4, 0, {0x08000121, 0x01c0003f, 0x0000003f, 0x00000001}},
-    {4, 1, {0x08000122, 0x01c0003f, 0x0000003f, 0x00000001}},
-    {4, 2, {0x08004143, 0x03c0003f, 0x00000fff, 0x00000001}},
-    {4, 3, {0x0801c163, 0x03c0003f, 0x00003fff, 0x00000006}},
-    {0xb, 0, {0x00000001, 0x00000002, 0x00000100, 0x00000005}},
-    {0xb, 1, {0x00000003, 0x00000006, 0x00000201, 0x00000005}},
-    {0xb, 2, {0x00000000, 0x00000000, 0x00000002, 0x00000005}},
-    {0x80000008, 0, {0x00003028, 0x00000000, 0x00003005, 0x00000000}},
-    {}};
+static const Leaf cores_intel[] = {/* 1 x 3 x 2, CPU 5 */
+                                   {4, 0, {0x08000121, 0x01c0003f, 0x0000003f, 0x00000001}},
+                                   {4, 1, {0x08000122, 0x01c0003f, 0x0000003f, 0x00000001}},
+                                   {4, 2, {0x08004143, 0x03c0003f, 0x00000fff, 0x00000001}},
+                                   {4, 3, {0x0801c163, 0x03c0003f, 0x00003fff, 0x00000006}},
+                                   {0xb, 0, {0x00000001, 0x00000002, 0x00000100, 0x00000005}},
+                                   {0xb, 1, {0x00000003, 0x00000006, 0x00000201, 0x00000005}},
+                                   {0xb, 2, {0x00000000, 0x00000000, 0x00000002, 0x00000005}},
+                                   {0x80000008,
+                                    0,
+                                    {0x00003028, 0x00000000, 0x00003005, 0x00000000}},
+                                   {}};
 
-static const Leaf dies_intel[] = { /* 2 sockets x 2 dies x 1 core x 2 threads, CPU 6 */
-    {4, 0, {0x00000121, 0x01c0003f, 0x0000003f, 0x00000001}},
-    {4, 2, {0x00004143, 0x03c0003f, 0x00000fff, 0x00000001}},
-    {4, 3, {0x00004163, 0x03c0003f, 0x00003fff, 0x00000006}},
-    {0xb, 0, {0x00000001, 0x00000002, 0x00000100, 0x00000006}},
-    {0xb, 1, {0x00000002, 0x00000002, 0x00000201, 0x00000006}},
-    {0x1f, 0, {0x00000001, 0x00000002, 0x00000100, 0x00000006}},
-    {0x1f, 1, {0x00000001, 0x00000002, 0x00000201, 0x00000006}},
-    {0x1f, 2, {0x00000002, 0x00000004, 0x00000502, 0x00000006}},
-    {0x1f, 3, {0x00000000, 0x00000000, 0x00000003, 0x00000006}},
-    {0x80000008, 0, {0x00003028, 0x00000000, 0x00002001, 0x00000000}},
-    {}};
+static const Leaf dies_intel[] = {/* 2 sockets x 2 dies x 1 core x 2 threads, CPU 6 */
+                                  {4, 0, {0x00000121, 0x01c0003f, 0x0000003f, 0x00000001}},
+                                  {4, 2, {0x00004143, 0x03c0003f, 0x00000fff, 0x00000001}},
+                                  {4, 3, {0x00004163, 0x03c0003f, 0x00003fff, 0x00000006}},
+                                  {0xb, 0, {0x00000001, 0x00000002, 0x00000100, 0x00000006}},
+                                  {0xb, 1, {0x00000002, 0x00000002, 0x00000201, 0x00000006}},
+                                  {0x1f, 0, {0x00000001, 0x00000002, 0x00000100, 0x00000006}},
+                                  {0x1f, 1, {0x00000001, 0x00000002, 0x00000201, 0x00000006}},
+                                  {0x1f, 2, {0x00000002, 0x00000004, 0x00000502, 0x00000006}},
+                                  {0x1f, 3, {0x00000000, 0x00000000, 0x00000003, 0x00000006}},
+                                  {0x80000008, 0, {0x00003028, 0x00000000, 0x00002001, 0x00000000}},
+                                  {}};
 
-static const Leaf amd[] = { /* 4 CPUs, 2 sockets x 2 cores, CPU 3; AMD has no leaves 2 and 4 */
-    {2, 0, {0, 0, 0, 0}},
-    {4, 0, {0, 0, 0, 0}},
-    {5, 0, {0, 0, 3, 0}},
-    {0xb, 1, {0x00000001, 0x00000002, 0x00000201, 0x00000003}},
-    {0x80000005, 0, {0x01ff01ff, 0x01ff01ff, 0x40020140, 0x40020140}},
-    {0x80000006, 0, {0x00000000, 0x42004200, 0x02008140, 0x00808140}},
-    {0x80000008, 0, {0x00003028, 0x00000000, 0x00001001, 0x00000000}},
-    {}};
+static const Leaf amd[] = {/* 4 CPUs, 2 sockets x 2 cores, CPU 3; AMD has no leaves 2 and 4 */
+                           {2, 0, {0, 0, 0, 0}},
+                           {4, 0, {0, 0, 0, 0}},
+                           {5, 0, {0, 0, 3, 0}},
+                           {0xb, 1, {0x00000001, 0x00000002, 0x00000201, 0x00000003}},
+                           {0x80000005, 0, {0x01ff01ff, 0x01ff01ff, 0x40020140, 0x40020140}},
+                           {0x80000006, 0, {0x00000000, 0x42004200, 0x02008140, 0x00808140}},
+                           {0x80000008, 0, {0x00003028, 0x00000000, 0x00001001, 0x00000000}},
+                           {}};
 
-static const Leaf nodes[] = { /* 2 x 2 x 2 x 2 with AMD's topology leaves, CPU 10 */
-    {0x8000001d, 0, {0x00004121, 0x0040003f, 0x000001ff, 0x00000001}},
-    {0x8000001d, 1, {0x00004122, 0x0040003f, 0x000001ff, 0x00000001}},
-    {0x8000001d, 2, {0x00004043, 0x03c0003f, 0x000001ff, 0x00000000}},
-    {0x8000001d, 3, {0x0000c163, 0x03c0003f, 0x00003fff, 0x00000006}},
-    {0x8000001e, 0, {0x0000000a, 0x00000101, 0x00000102, 0x00000000}},
-    {}};
+static const Leaf nodes[] = {/* 2 x 2 x 2 x 2 with AMD's topology leaves, CPU 10 */
+                             {0x8000001d, 0, {0x00004121, 0x0040003f, 0x000001ff, 0x00000001}},
+                             {0x8000001d, 1, {0x00004122, 0x0040003f, 0x000001ff, 0x00000001}},
+                             {0x8000001d, 2, {0x00004043, 0x03c0003f, 0x000001ff, 0x00000000}},
+                             {0x8000001d, 3, {0x0000c163, 0x03c0003f, 0x00003fff, 0x00000006}},
+                             {0x8000001e, 0, {0x0000000a, 0x00000101, 0x00000102, 0x00000000}},
+                             {}};
 
 static const Shape shapes[] = {
     {"qemu64,vendor=GenuineIntel", {1, 1, 1, 1}, 0, one_intel},
@@ -307,8 +312,8 @@ static void test_shapes(void)
             cpu_cpuid(cpu, l->leaf, l->subleaf, regs);
             for (unsigned i = 0; i < 4; i++) {
                 if (regs[i] != l->regs[i]) {
-                    g_test_message("shape %u leaf 0x%x.%u register %u: 0x%08x, QEMU's is 0x%08x", s, l->leaf, l->subleaf,
-                                   i, regs[i], l->regs[i]);
+                    g_test_message("shape %u leaf 0x%x.%u register %u: 0x%08x, QEMU's is 0x%08x", s,
+                                   l->leaf, l->subleaf, i, regs[i], l->regs[i]);
                     g_test_fail();
                 }
             }
@@ -345,8 +350,8 @@ static void test_apic_ids(void)
         unsigned index;
         uint32_t id;
     } rows[] = {
-        {{1, 1, 1, 1}, 0, 0},  {{4, 1, 1, 1}, 3, 3},  {{1, 1, 3, 2}, 5, 5},   {{2, 1, 3, 1}, 3, 4},
-        {{2, 1, 3, 2}, 6, 8},  {{2, 2, 3, 2}, 12, 16}, {{2, 3, 1, 1}, 3, 4},  {{3, 1, 1, 3}, 4, 5},
+        {{1, 1, 1, 1}, 0, 0}, {{4, 1, 1, 1}, 3, 3},   {{1, 1, 3, 2}, 5, 5}, {{2, 1, 3, 1}, 3, 4},
+        {{2, 1, 3, 2}, 6, 8}, {{2, 2, 3, 2}, 12, 16}, {{2, 3, 1, 1}, 3, 4}, {{3, 1, 1, 3}, 4, 5},
     };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
@@ -372,7 +377,7 @@ static void test_kvm_leaves_hidden(void)
     rig_close(&r);
 }
 
-/* ---- state ------------------------------------------------------------------------------------------ */
+/* ---- state ----------------------------------------------------------------------------------- */
 
 static void test_reset_state(void)
 {
@@ -394,7 +399,7 @@ static void test_reset_state(void)
     cpu->env.pat = 7;
     cpu->env.cr[0] = 0x80000031;
     cpu_do_init(cpu);
-    g_assert_cmphex(env->pat, ==, 7); /* INIT leaves MSRs alone */
+    g_assert_cmphex(env->pat, ==, 7);      /* INIT leaves MSRs alone */
     g_assert_cmphex(env->cr[0], ==, 0x10); /* and the cache bits */
     g_assert_cmphex(env->regs[3], ==, 0);
     rig_close(&r);
