@@ -183,6 +183,8 @@ void vm_reset(Vm *vm, ShutdownCause cause)
     if (was_running && run->cpus.stop) {
         run->cpus.stop(run->cpus.opaque);
     }
+    /* A guest asks several times until it is heard: what came before the CPUs stood still is one reset. */
+    atomic_store(&run->reset, SHUTDOWN_CAUSE_NONE);
     region_begin(vm);
     for (unsigned i = 0; i < vm->devices->len; i++) {
         device_reset(g_ptr_array_index(vm->devices, i));
