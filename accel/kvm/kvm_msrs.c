@@ -58,6 +58,7 @@ static const MsrRow msr_rows[] = {
     ROW(0xc0000103, tsc_aux, FEATURE(8000_0001_EDX, 27)),
     ROW(0x3b, tsc_adjust, LISTED),
     ROW(0x1a0, msr_ia32_misc_enable, LISTED),
+    ROW(0x9e, smbase, LISTED),
     ROW(0x34, msr_smi_count, LISTED),
     ROW(0xd90, msr_bndcfgs, FEATURE(7_0_EBX, 14)),
     ROW(0xda0, xss, FEATURE(XSAVE, 3)),
