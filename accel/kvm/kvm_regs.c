@@ -66,7 +66,8 @@ static void learn_vm(CpuConfig *config, int vm_fd)
     config->has_sregs2 = ioctl(vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_SREGS2) > 0;
     config->has_exception_payload = ioctl(vm_fd, KVM_ENABLE_CAP, &payload) == 0;
     config->has_triple_fault_event = ioctl(vm_fd, KVM_ENABLE_CAP, &triple) == 0;
-    config->mce_banks = (unsigned)MAX(ioctl(config->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_MCE), 0);
+    int banks = ioctl(config->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_MCE);
+    config->mce_banks = banks > 0 ? (unsigned)banks : 0;
     if (config->mce_banks &&
         ioctl(config->kvm_fd, KVM_X86_GET_MCE_CAP_SUPPORTED, &config->mce_supported) < 0) {
         config->mce_banks = 0;
@@ -74,15 +75,25 @@ static void learn_vm(CpuConfig *config, int vm_fd)
     config->vm_known = true;
 }
 
+/* What time keeping corrects anyway, +-250 ppm, is taken from a host that cannot scale, too. */
+static bool tsc_is_settable(const CpuConfig *config, int64_t khz, int64_t host_khz)
+{
+    int64_t tolerance = host_khz / 4000;
+
+    return ioctl(config->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL) > 0 ||
+           (khz >= host_khz - tolerance && khz <= host_khz + tolerance);
+}
+
 static bool init_tsc(Cpu *cpu, int vcpu_fd, GError **err)
 {
     int host_khz = ioctl(vcpu_fd, KVM_GET_TSC_KHZ, NULL);
     int64_t khz = (int64_t)(cpu->tsc_frequency / 1000);
 
-    if (khz && khz != host_khz && ioctl(vcpu_fd, KVM_SET_TSC_KHZ, (unsigned long)khz) < 0) {
-        return error_set_errno(
-            err, errno, "-cpu: tsc-frequency=%" PRIu64 ": the host cannot scale its TSC of %d kHz",
-            cpu->tsc_frequency, host_khz);
+    if (khz && khz != host_khz &&
+        (!tsc_is_settable(cpu_config(cpu->dev.vm), khz, host_khz) ||
+         ioctl(vcpu_fd, KVM_SET_TSC_KHZ, (unsigned long)khz) < 0)) {
+        return error_set(err, "-cpu: tsc-frequency=%" PRIu64 ": the host cannot scale its TSC of %d kHz",
+                         cpu->tsc_frequency, host_khz);
     }
     cpu->env.tsc_khz = khz ? khz : MAX(host_khz, 0);
     return true;

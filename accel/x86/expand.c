@@ -174,8 +174,7 @@ static void fill_xsave(Cpu *cpu)
         for (FeatureWord word = FEAT_XSAVE_XCR0_LO; word <= FEAT_XSAVE_XSS_HI; word++) {
             cpu->features[word] = 0;
         }
-        cpu->features[FEAT_XSAVE] = 0;
-        return;
+        return; /* bits of leaf Dh that -cpu names stay, and are reported when the host has none */
     }
     for (unsigned i = 0; i < G_N_ELEMENTS(xsave_needs); i++) {
         if (cpu_has_feature(cpu, xsave_needs[i].word, xsave_needs[i].bit)) {
