@@ -470,12 +470,34 @@ static void cmd_set_irq_in(QtestServer *s, char **words)
 
 /* ---- the machine's state ------------------------------------------------------------------------------------- */
 
+/* Devices finish or set aside what is under way when the machine stops; only then is its state whole. */
+static bool pause_vm(QtestServer *s, RunState state)
+{
+    bool running = run_state_is_running(vm_run_state(s->obj.vm));
+
+    if (running) {
+        vm_stop(s->obj.vm, state);
+    }
+    return running;
+}
+
+static void resume_vm(QtestServer *s, bool was_running)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (was_running && !vm_start(s->obj.vm, &err)) {
+        g_warning("qtest: the machine does not go on: %s", err->message);
+    }
+}
+
 static void cmd_state_save(QtestServer *s, char **words)
 {
     g_autoptr(GByteArray) bytes = g_byte_array_new();
     g_autoptr(GError) err = NULL;
+    bool running = pause_vm(s, RUN_STATE_SAVE_VM);
 
     state_save_vm(s->obj.vm, bytes);
+    resume_vm(s, running);
     if (g_file_set_contents(words[1], (const char *)bytes->data, bytes->len, &err)) {
         reply(s, "OK %u", bytes->len);
     } else {
@@ -489,11 +511,16 @@ static void cmd_state_load(QtestServer *s, char **words)
     g_autoptr(GError) err = NULL;
     gsize len;
 
-    if (g_file_get_contents(words[1], &bytes, &len, &err) &&
-        state_load_vm(s->obj.vm, (const uint8_t *)bytes, len, &err)) {
-        reply(s, "OK");
-    } else {
+    if (g_file_get_contents(words[1], &bytes, &len, &err)) {
+        bool running = pause_vm(s, RUN_STATE_RESTORE_VM);
+
+        state_load_vm(s->obj.vm, (const uint8_t *)bytes, len, &err);
+        resume_vm(s, running);
+    }
+    if (err) {
         reply(s, "FAIL %s", err->message);
+    } else {
+        reply(s, "OK");
     }
 }
 

@@ -15,9 +15,10 @@
  *   set_irq_in PATH NAME N LEVEL     module_load PREFIX NAME
  *   state_save PATH                  state_load PATH             (ours; QEMU has no such requests)
  *
- * state_save writes the machine's state to a file as QEMU's stream without RAM; state_load takes such a
- * file, or answers FAIL with the section, the field and the reason (the machine is then good for a reset
- * or for nothing). Like the clock's, these requests exist only under the qtest accelerator.
+ * state_save stops the machine for a moment and writes its state to a file, as QEMU's stream without
+ * RAM; state_load takes such a file, or answers FAIL with the section, the field and the reason (the
+ * machine is then good for a reset or for nothing). Like the clock's, these requests exist only under
+ * the qtest accelerator.
  *
  * "IRQ raise N" and "IRQ lower N" come by themselves: a pin's line precedes the reply of the request
  * that moved it.
