@@ -309,7 +309,6 @@ static void test_pic_state(void)
     const StateDesc *desc = type_state(type_find("isa-i8259"));
 
     fixture_set_up(&f);
-    fixture_set_up(&g);
     outb(&f, 0x4d0, 0x20);
     pic_init(&f, 1, 1);
     irq_raise(f.inputs[6]);
@@ -320,6 +319,8 @@ static void test_pic_state(void)
     outb(&f, 0x21, 0x30);
     state_save_fields(desc, f.pic, saved);
     g_assert_cmpuint(saved->len, ==, 16);
+    vm_unlock(f.vm); /* a thread holds one VM's lock at a time */
+    fixture_set_up(&g);
     state_load_fields(desc, g.pic, 1, saved->data, saved->len, &err);
     g_assert_no_error(err);
     state_save_fields(desc, g.pic, again);
@@ -333,8 +334,9 @@ static void test_pic_state(void)
     g_assert_false(state_load_fields(desc, g.pic, 1, saved->data, saved->len, &err));
     g_assert_nonnull(err);
     g_clear_error(&err);
-    fixture_tear_down(&f);
     fixture_tear_down(&g);
+    vm_lock(f.vm);
+    fixture_tear_down(&f);
 }
 
 /* ---- I/O APIC -------------------------------------------------------------------------------- */
@@ -461,7 +463,6 @@ static void test_ioapic_state(void)
     const StateDesc *desc = type_state(type_find("ioapic"));
 
     fixture_set_up(&f);
-    fixture_set_up(&g);
     ioapic_write(&f, 0, 0x02000000);
     ioapic_entry(&f, 11, 0x8051);
     ioapic_entry(&f, 12, 0x18052);
@@ -469,6 +470,8 @@ static void test_ioapic_state(void)
     irq_raise(gsi(&f, 12));
     state_save_fields(desc, f.ioapic, saved);
     g_assert_cmpuint(saved->len, ==, 1 + 1 + 8 + 4 + 24 * 8);
+    vm_unlock(f.vm);
+    fixture_set_up(&g);
     state_load_fields(desc, g.ioapic, 3, saved->data, saved->len, &err);
     g_assert_no_error(err);
     state_save_fields(desc, g.ioapic, again);
@@ -478,8 +481,9 @@ static void test_ioapic_state(void)
     g_assert_cmphex(last_msi(&g).data, ==, 0xc052);
     ioapic_eoi(g.ioapic, 0x51);
     g_assert_cmpuint(msis(&g), ==, 2);
-    fixture_tear_down(&f);
     fixture_tear_down(&g);
+    vm_lock(f.vm);
+    fixture_tear_down(&f);
 }
 
 int main(int argc, char **argv)

@@ -114,7 +114,7 @@ static void test_mode0(void)
     to_tick(&f, 400000);
     g_assert_cmpint(f.level, ==, 0);
     outb(&f, 0x40, 0x10);
-    to_tick(&f, 400001 + 0x1000);
+    clock_virtual_advance_to(f.vm, clock_now(f.vm, CLOCK_VIRTUAL) + pit_ticks_to_ns(0x1000));
     g_assert_cmpint(f.level, ==, 1);
     fixture_tear_down(&f);
 }
@@ -250,7 +250,7 @@ static void test_bcd(void)
     g_assert_cmphex(latched(&f, 0), ==, 0x9999);
     program(&f, 0, 0x31, 0);
     g_assert_cmphex(latched(&f, 0), ==, 0x0000);
-    to_tick(&f, 1002);
+    clock_virtual_advance_to(f.vm, clock_now(f.vm, CLOCK_VIRTUAL) + pit_ticks_to_ns(1));
     g_assert_cmphex(latched(&f, 0), ==, 0x9999);
     program(&f, 0, 0x31, 0xffff); /* no digits: must not trip */
     latched(&f, 0);
@@ -340,7 +340,6 @@ static void test_state(void)
     const StateDesc *desc = type_state(type_find("isa-pit"));
 
     fixture_set_up(&f);
-    fixture_set_up(&g);
     program(&f, 0, 0x34, 1000);
     outb(&f, 0x61, 1);
     program(&f, 2, 0x30, 5000);
@@ -351,7 +350,8 @@ static void test_state(void)
     to_tick(&f, 2400);
     state_save_fields(desc, f.pit, saved);
     g_assert_cmpuint(saved->len, ==, 4 + 3 * 32 + 8);
-
+    vm_unlock(f.vm); /* a thread holds one VM's lock at a time */
+    fixture_set_up(&g);
     clock_virtual_advance_to(g.vm, clock_now(f.vm, CLOCK_VIRTUAL));
     state_load_fields(desc, g.pit, 3, saved->data, saved->len, &err);
     g_assert_no_error(err);
@@ -371,8 +371,9 @@ static void test_state(void)
     g_clear_error(&err);
     to_tick(&g, 5100);
     g_assert_cmpuint(g.rises, ==, 3);
-    fixture_tear_down(&f);
     fixture_tear_down(&g);
+    vm_lock(f.vm);
+    fixture_tear_down(&f);
 }
 
 int main(int argc, char **argv)
