@@ -344,7 +344,8 @@ static void loop_unlock(Loop *loop)
     }
 }
 
-static int loop_wait(Loop *loop, struct epoll_event *events, int64_t timeout_ns)
+/* *kicked: someone wants deadlines and requests to be looked at again. */
+static int loop_wait(Loop *loop, struct epoll_event *events, int64_t timeout_ns, bool *kicked)
 {
     struct timespec ts, *limit = NULL;
 
@@ -369,7 +370,7 @@ static int loop_wait(Loop *loop, struct epoll_event *events, int64_t timeout_ns)
     }
     loop_lock(loop);
     atomic_store(&loop->sleeping, false);
-    atomic_store(&loop->kicked, false);
+    *kicked = atomic_exchange(&loop->kicked, false);
     return n;
 }
 
@@ -380,7 +381,7 @@ bool loop_run_once(Loop *loop, int64_t timeout_ns)
 
     loop->running = true;
     loop->thread = pthread_self();
-    int n = loop_wait(loop, events, timeout_ns);
+    int n = loop_wait(loop, events, timeout_ns, &ran);
     for (int i = 0; i < n; i++) {
         LoopFd *source = events[i].data.ptr;
 

@@ -36,7 +36,8 @@ void loop_free(Loop *loop);
 
 /* Runs until loop_quit. Takes the guard, which the caller does not hold. */
 void loop_run(Loop *loop);
-/* One wait (at most timeout_ns; -1 without limit) and what it brought. True if anything ran. The guard is
+/* One wait (at most timeout_ns; -1 without limit) and what it brought. True if anything ran, or
+ * if a kick ended the wait: then whoever waits for something looks again. The guard is
  * held by the caller, and dropped while waiting. May be nested in a callback. */
 bool loop_run_once(Loop *loop, int64_t timeout_ns);
 /* Any thread. */
