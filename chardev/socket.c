@@ -35,7 +35,7 @@ typedef struct CharSocket {
     int listeners[MAX_LISTENERS];
     LoopFd *listen_sources[MAX_LISTENERS];
     unsigned n_listeners;
-    bool unlink_path;        /* we made the path */
+    char *made_path;         /* absolute: the path that we made; NULL: none */
     struct stat path_stat;   /* as we made it */
     GArray *addrs;           /* client: SockAddr to try, in turn */
     unsigned next_addr;
@@ -494,7 +494,9 @@ static bool listen_unix(CharSocket *sock, GError **err)
         return false;
     }
     listener_add(sock, fd);
-    sock->unlink_path = !sock->abstract && lstat(sock->path, &sock->path_stat) == 0;
+    if (!sock->abstract && lstat(sock->path, &sock->path_stat) == 0) {
+        sock->made_path = realpath(sock->path, NULL); /* -daemonize changes the directory */
+    }
     return true;
 }
 
@@ -659,10 +661,11 @@ static void socket_close(Chardev *chr)
     close_listeners(sock);
     loop_timer_free(sock->reconnect_timer);
     sock->reconnect_timer = NULL;
-    if (sock->unlink_path && lstat(sock->path, &st) == 0 && st.st_dev == sock->path_stat.st_dev &&
-        st.st_ino == sock->path_stat.st_ino) {
-        unlink(sock->path);
+    if (sock->made_path && lstat(sock->made_path, &st) == 0 &&
+        st.st_dev == sock->path_stat.st_dev && st.st_ino == sock->path_stat.st_ino) {
+        unlink(sock->made_path);
     }
+    g_clear_pointer(&sock->made_path, free);
     if (sock->addrs) {
         g_array_unref(sock->addrs);
         sock->addrs = NULL;

@@ -124,9 +124,9 @@ bool device_type_help(const char *name, GError **err)
 
 void accel_help(void) { printf("Accelerators supported in Kiln binary:\nkvm\nqtest\n"); }
 
-void data_dirs_help(void)
+void data_dirs_help(GPtrArray *data_dirs)
 {
-    Vm none = {0};
+    Vm none = {.data_dirs = data_dirs};
     g_auto(GStrv) dirs = firmware_dirs(&none);
 
     for (char **dir = dirs; *dir; dir++) {

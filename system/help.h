@@ -10,6 +10,6 @@ void device_help(void);
 /* False with *err when there is no such type. */
 bool device_type_help(const char *name, GError **err);
 void accel_help(void);
-void data_dirs_help(void);
+void data_dirs_help(GPtrArray *data_dirs);
 
 #endif

@@ -70,7 +70,8 @@ static bool set_accel(Config *c, const char *option, const char *arg, GError **e
         return false;
     }
     const char *name = keyvals_get(kv, "accel");
-    if (!name) {
+    if (!name || !*name) {
+        keyvals_free(kv);
         return error_set(err, "-accel %s: the accelerator's name is missing: -accel kvm", arg);
     }
     add_accel(c, name, kv);

@@ -24,7 +24,7 @@ static bool set_name(Config *c, const char *option, const char *arg, GError **er
 static bool set_data_dir(Config *c, const char *option, const char *arg, GError **err)
 {
     if (!strcmp(arg, "help")) {
-        data_dirs_help();
+        data_dirs_help(c->data_dirs);
         c->helped = true;
         return true;
     }
@@ -191,7 +191,7 @@ LATER(later_snapshot, "temporary and saved snapshots are not supported yet")
 LATER(later_numa, "NUMA nodes are not supported yet")
 LATER(later_config, "configuration files are not supported yet")
 LATER(later_gdb, "the debugger stub is not supported yet")
-LATER(later_watchdog, "there are no watchdogs yet")
+LATER(later_watchdog, "watchdogs are not supported yet")
 LATER(later_xen, "Xen guests are not supported")
 LATER(later_rare, "this option of QEMU is not supported yet")
 

@@ -244,8 +244,11 @@ static bool build_machine(Vm *vm, Config *c, Machine *machine, GError **err)
     if (ok && c->debugcon) {
         bool none = false;
 
-        ok = chardev_add_legacy(vm, "debugcon", c->debugcon, &none, err) &&
-             (none || device_add(vm, "isa-debugcon,iobase=0xe9,chardev=debugcon", err));
+        ok = chardev_add_legacy(vm, "debugcon", c->debugcon, &none, err);
+        if (!ok) {
+            g_prefix_error(err, "-debugcon %s: ", c->debugcon);
+        }
+        ok = ok && (none || device_add(vm, "isa-debugcon,iobase=0xe9,chardev=debugcon", err));
     }
     return ok && (!machine->ops->done || machine->ops->done(machine, err));
 }

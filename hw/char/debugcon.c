@@ -109,6 +109,14 @@ static const RegionOps debugcon_ops = {
     .lockless = true,
 };
 
+/* Before the process ends, too: the last words are the ones that count. */
+static void debugcon_run_state(void *opaque, bool running, RunState state)
+{
+    if (!running) {
+        debugcon_flush(opaque);
+    }
+}
+
 /* ---- lifecycle --------------------------------------------------------------------- */
 
 static bool debugcon_realize(Device *dev, GError **err)
@@ -127,6 +135,7 @@ static bool debugcon_realize(Device *dev, GError **err)
     charport_set_ops(d->chr, NULL, NULL);
     pthread_mutex_init(&d->lock, NULL);
     d->flush_timer = loop_timer_new(dev->vm->loop, debugcon_flush, d);
+    vm_on_run_state(dev->vm, debugcon_run_state, d);
     return true;
 }
 
@@ -134,6 +143,7 @@ static void debugcon_unrealize(Device *dev)
 {
     DebugCon *d = container_of(dev, DebugCon, isa.dev);
 
+    vm_off_run_state(dev->vm, debugcon_run_state, d);
     region_remove(&d->port);
     region_destroy(&d->port);
     debugcon_flush(d);
