@@ -839,18 +839,23 @@ static uint64_t file_size(FwCfg *fw, const char *name)
     return size;
 }
 
-static void fw_cfg_pre_save(void *obj)
+static void acpi_mr_sizes(FwCfg *fw)
 {
-    FwCfg *fw = obj;
-
     fw->table_mr_size = file_size(fw, "etc/acpi/tables");
     fw->linker_mr_size = file_size(fw, "etc/table-loader");
     fw->rsdp_mr_size = file_size(fw, "etc/acpi/rsdp");
 }
 
+/* As QEMU: only sizes that are no whole pages need telling. */
 static bool fw_cfg_acpi_mr_needed(void *obj)
 {
-    return ((FwCfg *)obj)->acpi_mr_restore;
+    FwCfg *fw = obj;
+
+    if (!fw->acpi_mr_restore) {
+        return false;
+    }
+    acpi_mr_sizes(fw);
+    return (fw->table_mr_size | fw->linker_mr_size | fw->rsdp_mr_size) & 0xfff;
 }
 
 static const StateField fw_cfg_acpi_mr_fields[] = {
@@ -861,7 +866,7 @@ static const StateField fw_cfg_acpi_mr_fields[] = {
 };
 static const StateDesc fw_cfg_acpi_mr_state = {
     .name = "fw_cfg/acpi_mr", .version = 1, .min_version = 1, .needed = fw_cfg_acpi_mr_needed,
-    .pre_save = fw_cfg_pre_save, .fields = fw_cfg_acpi_mr_fields};
+    .fields = fw_cfg_acpi_mr_fields};
 
 static const StateField fw_cfg_fields[] = {
     STATE_U16(FwCfg, cur_entry),
