@@ -102,7 +102,10 @@ static bool clock_realize(Device *dev, GError **err)
     if (!object_is_a(dev->vm->accel, "kvm-accel")) {
         return error_set(err, "kvmclock: this machine is not accelerated by KVM");
     }
-    vm_on_run_state(dev->vm, clock_run_state, container_of(dev, KvmClock, dev));
+    KvmClock *d = container_of(dev, KvmClock, dev);
+    /* Until it runs its value is the one that it was given; afterwards the kernel says how it stands. */
+    d->clock_is_reliable = kvm_check(kvm_accel(dev->vm->accel), KVM_CAP_ADJUST_CLOCK) & KVM_CLOCK_TSC_STABLE;
+    vm_on_run_state(dev->vm, clock_run_state, d);
     return true;
 }
 
