@@ -372,7 +372,7 @@ typedef struct AcpiFiles {
     AcpiTables tables;
     bool built;
     unsigned taken;          /* bits of AcpiPart */
-    uint8_t patched;         /* the guest has taken a file since the last reset: QEMU's, on the wire only */
+    uint8_t patched;         /* a file was made since the last reset: QEMU's, on the wire only */
 } AcpiFiles;
 
 typedef enum AcpiPart { PART_TABLES = 1, PART_RSDP = 2, PART_LOADER = 4, PART_ALL = 7 } AcpiPart;

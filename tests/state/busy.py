@@ -332,11 +332,13 @@ class _:
 @scenario("port 92 and A20")
 class _:
     def drive(m):
-        m.outb(0x92, 0x00)
+        m.outb(0x92, m.inb(0x92) ^ 0x02)
 
     def probe(m):
         seen = [m.inb(0x92)]
-        m.outb(0x92, 0x02)
+        m.outb(0x64, 0xD0)
+        seen += [m.inb(0x60)]
+        m.outb(0x92, seen[0] ^ 0x02)
         return seen + [m.inb(0x92)]
 
 
@@ -708,7 +710,7 @@ class _:
 class _:
     def drive(m):
         atapi_ready(m)
-        atapi(m, 0x5A, 0, 0x3F, 0, 0, 0, 0, 0, 0xFF, limit=10)   # MODE SENSE, all pages
+        atapi(m, 0x12, 0, 0, 0, 0x24, limit=10)          # INQUIRY
         ide_words(m, 3, 0x170)
 
     def probe(m):

@@ -8,22 +8,35 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 
-QEMU = "qemu-system-x86_64"
+from machine import QEMU, Dead, Machine, description
+
 CONFIGS = {
     "default": [],
     "nodefaults": ["-nodefaults"],
     "smp": ["-nodefaults", "-smp", "2"],
     "disks": ["-hda", "@disk", "-hdb", "@disk2", "-cdrom", "@disk3"],
     "no-hpet": ["-nodefaults", "-no-hpet"],
+    "floppy": ["-drive", "if=floppy,format=raw,file=@floppy", "-boot", "a"],
+    "four disks": ["-nodefaults", "-hda", "@disk", "-hdb", "@disk2", "-hdc", "@disk3", "-hdd", "@floppy"],
+    "empty drives": ["-nodefaults", "-drive", "if=ide,media=cdrom", "-drive", "if=floppy"],
+    "pci-testdev": ["-nodefaults", "-device", "pci-testdev"],
+    "isa": ["-nodefaults", "-device", "isa-debugcon,chardev=c", "-chardev", "null,id=c", "-device", "isa-debug-exit"],
+    "no-acpi": ["-nodefaults", "-no-acpi"],
+    "fw_cfg": ["-nodefaults", "-fw_cfg", "name=opt/x,string=y"],
+    "four processors": ["-nodefaults", "-smp", "4,sockets=2"],
     "ports": ["-nodefaults", "-serial", "null", "-serial", "null", "-parallel", "null", "-device", "pvpanic"],
 }
 # Sections that one side has and the other not, by regular expression of the name: the reason.
+KVM = {                     # compared where /dev/kvm opens
+    "kvm": ["-nodefaults"],
+    "kvm smp": ["-nodefaults", "-smp", "2"],
+    "kvm split": ["-nodefaults", "-machine", "kernel-irqchip=split"],
+    "kvm off": ["-nodefaults", "-machine", "kernel-irqchip=off"],
+}
 KNOWN_MISSING = {
     r"ram": "RAM pages belong to migration, which is not there yet",
     r"kvm-tpr-opt": "TPR patching for 32-bit Windows of before 2003 is not there",
@@ -62,44 +75,13 @@ def sections(description):
     return found
 
 
-def qemu_description(args, work):
-    sock, stream = os.path.join(work, "qmp"), os.path.join(work, "stream")
-    process = subprocess.Popen([QEMU, "-accel", "tcg", "-S", "-display", "none", "-vga", "none", "-net", "none",
-                                "-monitor", "none", "-qmp", f"unix:{sock},server=on,wait=off", "-m", "64", *args],
-                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    try:
-        while not os.path.exists(sock):
-            if process.poll() is not None:
-                raise RuntimeError(process.stderr.read().decode())
-            time.sleep(0.05)
-        with socket.socket(socket.AF_UNIX) as s:
-            s.connect(sock)
-            f = s.makefile("rw")
-            f.readline()
-
-            def execute(command, **arguments):
-                f.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
-                f.flush()
-                while True:
-                    reply = json.loads(f.readline())
-                    if "event" not in reply:
-                        return reply["return"]
-
-            execute("qmp_capabilities")
-            execute("migrate", uri=f"exec:cat > {stream}")
-            while execute("query-migrate").get("status") != "completed":
-                time.sleep(0.05)
-    finally:
-        process.terminate()
-        process.wait()
-    with open(stream, "rb") as f:
-        data = f.read()
-    start = data.rindex(b'{"page_size"')
-    return json.JSONDecoder().raw_decode(data[start:].decode(errors="replace"))[0]
+def qemu_description(args, work, accel):
+    with Machine(QEMU, args, work, qemu=True, accel=accel) as m:
+        return description(m.save())
 
 
-def kiln_description(kiln, args):
-    result = subprocess.run([kiln, "-accel", "qtest", "-display", "none", "-m", "64", "--print-state", *args],
+def kiln_description(kiln, args, accel):
+    result = subprocess.run([kiln, "-accel", accel or "qtest", "-display", "none", "-m", "64", "--print-state", *args],
                             capture_output=True, text=True)
     if result.returncode:
         raise RuntimeError(result.stderr)
@@ -133,8 +115,12 @@ def compare(theirs, ours):
         for path in got:
             if path not in expected and not known(KNOWN_FIELDS, plain + path):
                 bad.append(f"{name}: field '{path}' {got[path]} is not QEMU's")
-        if not bad and [f[0] for f in theirs[name]] != [f[0] for f in ours[name]]:
+        same = [f[0] for f in theirs[name] if f[0] in got], [f[0] for f in ours[name] if f[0] in expected]
+        if same[0] != same[1]:
             bad.append(f"{name}: the fields stand in another order")
+    both = [name for name in theirs if name in ours], [name for name in ours if name in theirs]
+    if both[0] != both[1]:
+        bad.append(f"the sections stand in another order: {both[1]} here, {both[0]} there")
     return bad
 
 
@@ -144,7 +130,8 @@ def dict_of(fields):
 
 def main():
     kiln = sys.argv[1]
-    names = sys.argv[2:] or list(CONFIGS)
+    configs = {**CONFIGS, **KVM}
+    names = sys.argv[2:] or list(configs)
     print(f"1..{len(names)}")
     if not shutil.which(QEMU):
         for number, name in enumerate(names, 1):
@@ -152,14 +139,19 @@ def main():
         return 0
     failed = 0
     with tempfile.TemporaryDirectory() as work:
-        for image in ("disk", "disk2", "disk3"):
+        for image in ("disk", "disk2", "disk3", "floppy"):
             with open(os.path.join(work, image), "wb") as f:
-                f.truncate(1 << 20)
+                f.truncate(1474560)
         for number, name in enumerate(names, 1):
-            args = [os.path.join(work, a[1:]) if a.startswith("@") else a for a in CONFIGS[name]]
+            accel = "kvm" if name in KVM else None
+            if accel and not os.access("/dev/kvm", os.R_OK | os.W_OK):
+                print(f"ok {number} state/{name} # SKIP /dev/kvm does not open")
+                continue
+            args = [re.sub("@", work + "/", a) for a in configs[name]]
             try:
-                bad = compare(sections(qemu_description(args, work)), sections(kiln_description(kiln, args)))
-            except RuntimeError as error:
+                theirs = sections(qemu_description(args, work, accel))
+                bad = compare(theirs, sections(kiln_description(kiln, args, accel)))
+            except (Dead, RuntimeError) as error:
                 bad = str(error).splitlines()
             print("".join(f"# {line}\n" for line in bad), end="")
             print(f"{'not ok' if bad else 'ok'} {number} state/{name}", flush=True)

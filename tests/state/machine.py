@@ -21,14 +21,14 @@ class Dead(Exception):
 class Machine:
     """Starts PROGRAM with these arguments. Use it in a with statement."""
 
-    def __init__(self, program, args, work, qemu=False):
+    def __init__(self, program, args, work, qemu=False, accel=None):
         number = next(NUMBERS)
         self.path = os.path.join(work, f"qtest.{number}")
         self.qmp_path = os.path.join(work, f"qmp.{number}")
         self.work, self.qemu = work, qemu
         self.errors = open(os.path.join(work, f"stderr.{number}"), "w+b")
-        own = ["-accel", "tcg", "-S", "-qmp", f"unix:{self.qmp_path},server=on,wait=off", "-vga", "none", "-net",
-               "none", "-monitor", "none"] if qemu else ["-accel", "qtest"]
+        own = ["-accel", accel or "tcg", "-S", "-qmp", f"unix:{self.qmp_path},server=on,wait=off", "-vga", "none", "-net",
+               "none", "-monitor", "none"] if qemu else ["-accel", accel or "qtest"]
         self.events = []
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(self.path)
@@ -249,10 +249,14 @@ def split(data):
     return header, found
 
 
+def description(data):
+    """The description at the end of a stream."""
+    begin = data.rindex(b"{", 0, data.rindex(b'"page_size"'))
+    return json.JSONDecoder().raw_decode(data[begin:].decode(errors="replace"))[0]
+
+
 def describe(data, found):
-    description = json.JSONDecoder().raw_decode(
-        data[data.rindex(b"{", 0, data.rindex(b'"page_size"')):].decode(errors="replace"))[0]
-    by_name = {(d["name"], d["instance_id"]): d for d in description["devices"]}
+    by_name = {(d["name"], d["instance_id"]): d for d in description(data)["devices"]}
     for section in found:
         section.described = by_name.get((section.name, section.instance))
 
