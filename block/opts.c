@@ -7,6 +7,7 @@
 #include <json-c/json.h>
 
 #include "block/block_int.h"
+#include "util/keyval.h"
 
 struct BlockOpts {
     GHashTable *table; /* char * to char * */
@@ -177,32 +178,13 @@ bool block_opts_take_enum(BlockOpts *opts, const char *key, const char *const *v
 
 /* ---- text ----------------------------------------------------------------------------------- */
 
-/* The next part up to a single comma, with ",," made ",". Moves *text past it. */
-static char *next_part(const char **text)
-{
-    GString *part = g_string_new(NULL);
-    const char *p = *text;
-
-    for (; *p; p++) {
-        if (*p == ',') {
-            if (p[1] != ',') {
-                break;
-            }
-            p++;
-        }
-        g_string_append_c(part, *p);
-    }
-    *text = *p ? p + 1 : p;
-    return g_string_free(part, FALSE);
-}
-
 BlockOpts *block_opts_parse(const char *text, const char *implied_key, GError **err)
 {
     BlockOpts *opts = block_opts_new();
     bool first = true;
 
     while (*text) {
-        g_autofree char *part = next_part(&text);
+        g_autofree char *part = keyval_next_part(&text);
         char *eq = strchr(part, '=');
 
         if (!eq && first && implied_key) {

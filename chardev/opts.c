@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 
 #include "chardev/backend.h"
+#include "util/keyval.h"
 
 /* Backends of QEMU that are not here: why, and what else to do. */
 static const struct {
@@ -74,25 +75,6 @@ static GPtrArray *backend_names(void)
 
 /* ---- splitting --------------------------------------------------------------------- */
 
-/* The next part of text up to a single comma, commas undoubled; *text moves on (NULL: the end). */
-static char *next_part(const char **text)
-{
-    GString *part = g_string_new(NULL);
-    const char *p = *text;
-
-    for (; *p; p++) {
-        if (*p == ',') {
-            if (p[1] != ',') {
-                break;
-            }
-            p++;
-        }
-        g_string_append_c(part, *p);
-    }
-    *text = *p ? p + 1 : NULL;
-    return g_string_free(part, FALSE);
-}
-
 static void add_key(GPtrArray *keys, const char *key, const char *value)
 {
     g_ptr_array_add(keys, g_strdup(key));
@@ -111,8 +93,8 @@ static void add_bare_word(GPtrArray *keys, const Type *type, const char *word)
 
 static void add_parts(GPtrArray *keys, const Type *type, const char *text)
 {
-    while (text) {
-        g_autofree char *part = next_part(&text);
+    while (*text) {
+        g_autofree char *part = keyval_next_part(&text);
         char *value = strchr(part, '=');
 
         if (value) {
@@ -219,7 +201,7 @@ static bool backend_error(const char *backend, GError **err)
 bool chardev_add_option(Vm *vm, const char *text, GError **err)
 {
     g_autoptr(GPtrArray) keys = g_ptr_array_new_with_free_func(g_free);
-    g_autofree char *first = next_part(&text), *id = NULL;
+    g_autofree char *first = keyval_next_part(&text), *id = NULL;
     const char *backend =
         real_name(g_str_has_prefix(first, "backend=") ? first + strlen("backend=") : first);
     const Type *type = find_backend(backend);
@@ -261,7 +243,7 @@ static bool split_host_port(const char *text, char **host, char **port, GError *
 
 static bool parse_tcp(GPtrArray *keys, const char *text, GError **err)
 {
-    g_autofree char *address = next_part(&text), *host = NULL, *port = NULL;
+    g_autofree char *address = keyval_next_part(&text), *host = NULL, *port = NULL;
 
     if (!split_host_port(address, &host, &port, err)) {
         return false;
@@ -274,7 +256,7 @@ static bool parse_tcp(GPtrArray *keys, const char *text, GError **err)
 
 static bool parse_unix(GPtrArray *keys, const char *text, GError **err)
 {
-    g_autofree char *path = next_part(&text);
+    g_autofree char *path = keyval_next_part(&text);
 
     add_key(keys, "path", path);
     add_parts(keys, find_backend("socket"), text);
@@ -330,7 +312,7 @@ static bool parse_path(GPtrArray *keys, const char *text, GError **err)
 
 static bool parse_fd(GPtrArray *keys, const char *text, GError **err)
 {
-    g_autofree char *fd = next_part(&text);
+    g_autofree char *fd = keyval_next_part(&text);
     int listening = 0;
     socklen_t len = sizeof listening;
 
@@ -441,7 +423,7 @@ static void print_key(const Type *owner, const Property *prop, void *opaque)
 
 bool chardev_option_help(const char *text)
 {
-    g_autofree char *first = next_part(&text);
+    g_autofree char *first = keyval_next_part(&text);
     const Type *type = find_backend(real_name(first));
 
     if (!strcmp(first, "help") || !strcmp(first, "?")) {
@@ -455,7 +437,7 @@ bool chardev_option_help(const char *text)
         }
         return true;
     }
-    if (type && text && (!strcmp(text, "help") || !strcmp(text, "?"))) {
+    if (type && (!strcmp(text, "help") || !strcmp(text, "?"))) {
         printf("chardev %s: %s\n  id=<str>%*s- its name\n", first, type->desc, 17, "");
         type_foreach_property(type, print_key, NULL);
         return true;

@@ -56,8 +56,7 @@ bool parse_size(const char *text, uint64_t unit, uint64_t *bytes)
 
 /* ---- parsing --------------------------------------------------------------------------------- */
 
-/* Up to an undoubled comma; doubled ones become one. *text moves behind it. */
-static char *take_value(const char **text)
+char *keyval_next_part(const char **text)
 {
     GString *value = g_string_new(NULL);
 
@@ -96,16 +95,16 @@ KeyVals *keyvals_parse(const char *option, const char *text, const char *implied
             char *key = g_strndup(text, key_len);
 
             text += key_len + 1;
-            add_pair(kv, key, take_value(&text));
+            add_pair(kv, key, keyval_next_part(&text));
             if (!*key) {
                 error_set(err, "%s %s: a key is missing before '='", option, whole);
                 keyvals_free(kv);
                 return NULL;
             }
         } else if (text == whole && implied) {
-            add_pair(kv, g_strdup(implied), take_value(&text));
+            add_pair(kv, g_strdup(implied), keyval_next_part(&text));
         } else {
-            char *word = take_value(&text);
+            char *word = keyval_next_part(&text);
             bool off = g_str_has_prefix(word, "no") && word[2];
 
             if (*word) {

@@ -39,6 +39,10 @@ bool keyvals_foreach(KeyVals *kv, bool (*fn)(const char *key, const char *value,
 /* False, naming the first key that was not asked for and the nearest that were. */
 bool keyvals_finish(const KeyVals *kv, GError **err);
 
+/* For lists whose words mean other things: the text up to an undoubled comma, doubled ones made one; *text moves behind
+ * it, to "" at the end. The caller frees. */
+char *keyval_next_part(const char **text);
+
 /* "64K", "1.5G", "0x1000": bytes. A plain number is multiplied by unit. */
 bool parse_size(const char *text, uint64_t unit, uint64_t *bytes);
 
