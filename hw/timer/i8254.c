@@ -7,15 +7,16 @@
  * (memory refresh) only counts. The gates of 0 and 1 are tied high.
  *
  * A timer waits for channel 0's next transition. When several have passed since the last look, the
- * line makes one pulse for all of them: a VM that was held up does not get a burst of ticks. On a
- * running clock transitions are looked at most every 10 us, whatever the count.
+ * line makes one pulse for all of them: a VM that was held up does not get a burst of ticks, and a
+ * period of some clocks does not keep the main loop busy.
  */
 #include "hw/timer/i8254.h"
 #include "util/trace.h"
 
 #define PORT_CONTROL     3
 #define CONTROL_READBACK 3          /* "channel" of a read-back command */
-#define MIN_INTERVAL_NS  (10 * NSEC_PER_USEC)
+#define FAST_COUNT       24         /* 20 us: periods below that are looked at ... */
+#define FAST_INTERVAL_NS (10 * NSEC_PER_USEC) /* ... this often at most */
 
 /* ---- channel 0's line ------------------------------------------------------------------------- */
 
@@ -50,7 +51,10 @@ static void update_line(Pit *pit)
     if (ch->next_transition_time < 0) {
         timer_cancel(&pit->timer);
     } else {
-        timer_arm(&pit->timer, MAX(ch->next_transition_time, now + MIN_INTERVAL_NS));
+        bool fast = ch->count < FAST_COUNT && (pit_mode(ch) == 2 || pit_mode(ch) == 3);
+
+        timer_arm(&pit->timer, fast ? MAX(ch->next_transition_time, now + FAST_INTERVAL_NS)
+                                    : ch->next_transition_time);
     }
 }
 
@@ -327,6 +331,8 @@ static void pit_reset(Device *dev)
     Pit *pit = container_of(dev, Pit, isa.dev);
 
     pit_reset_channels(pit);
+    drive_line(pit, 0);
+    pit->out_level = 1; /* OUT is high from now on, and that is no edge: the first tick comes in 55 ms */
     restart_line(pit, &pit->channels[0]);
 }
 

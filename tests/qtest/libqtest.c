@@ -23,6 +23,8 @@
 /* A wait looks at the emulator's processor time at each tick; it is stuck after so many idle ones. */
 #define TICK_MS 1000
 #define IDLE_TICKS 120
+/* ... and when one wait has cost so much processor time (clock ticks of the kernel's, 100 a second). */
+#define BUSY_LIMIT (1000 * 100)
 
 struct QTest {
     pid_t pid;             /* 0: ended and reaped */
@@ -93,19 +95,19 @@ static G_GNUC_NORETURN void lost(QTest *qt, const char *what)
     }
     if (qt->pid) {
         kill(qt->pid, SIGKILL);
-        g_error("%s; last request: %.200s", what, request);
+        g_error("%s; last request: %.4000s", what, request);
     } else if (WIFSIGNALED(qt->status)) {
-        g_error("%s: the emulator was killed by signal %d; last request: %.200s", what,
+        g_error("%s: the emulator was killed by signal %d; last request: %.4000s", what,
                 WTERMSIG(qt->status), request);
     }
-    g_error("%s: the emulator ended with status %d; last request: %.200s", what,
+    g_error("%s: the emulator ended with status %d; last request: %.4000s", what,
             WEXITSTATUS(qt->status), request);
 }
 
 /* Waits until fd is readable. The limit is progress, not time: see the top of the header. */
 static void wait_readable(QTest *qt, int fd, const char *what)
 {
-    uint64_t busy = qt->pid ? processor_time(qt->pid) : 0;
+    uint64_t start = qt->pid ? processor_time(qt->pid) : 0, busy = start;
     unsigned idle = 0;
 
     for (;;) {
@@ -125,7 +127,7 @@ static void wait_readable(QTest *qt, int fd, const char *what)
         now = processor_time(qt->pid);
         idle = now == busy ? idle + 1 : 0;
         busy = now;
-        if (idle >= IDLE_TICKS) {
+        if (idle >= IDLE_TICKS || now - start > BUSY_LIMIT) {
             lost(qt, what);
         }
     }
@@ -407,6 +409,20 @@ char *qtest_request(QTest *qt, const char *fmt, ...)
     line = g_strdup_vprintf(fmt, ap);
     va_end(ap);
     return request(qt, line);
+}
+
+void qtest_batch(QTest *qt, const char *lines)
+{
+    g_free(qt->last_request);
+    qt->last_request = g_strdup(lines);
+    qtest_send_raw(qt, lines, strlen(lines));
+    for (const char *p = lines; (p = strchr(p, '\n')); p++) {
+        g_autofree char *reply = qtest_read_reply(qt);
+
+        if (!g_str_has_prefix(reply, "OK")) {
+            g_error("answered '%s'; requests:\n%s", reply, lines);
+        }
+    }
 }
 
 /* The reply must be OK; what follows it (NULL: nothing may) is the caller's. */

@@ -52,6 +52,9 @@ char *qtest_request(QTest *qt, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 void qtest_send_raw(QTest *qt, const void *data, size_t len);
 char *qtest_read_reply(QTest *qt);
 
+/* Sends several request lines, each with its newline, at once; every reply must be OK and is dropped. */
+void qtest_batch(QTest *qt, const char *lines);
+
 /* ---- ports and memory; values in the guest's byte order (little-endian) ---------------------- */
 
 void qtest_outb(QTest *qt, uint16_t port, uint8_t value);
