@@ -17,5 +17,7 @@ typedef enum FloppyType { FLOPPY_144, FLOPPY_288, FLOPPY_120, FLOPPY_NONE, FLOPP
 FloppyType fdc_drive_type(Device *fdc, unsigned unit);
 /* A nibble of CMOS byte 10h: 0 no drive, 2 1.2 MB, 4 1.44 MB, 5 2.88 MB. */
 uint8_t fdc_cmos_type(FloppyType type);
+/* The last cylinder and the last sector of the formats that drives of this type read; 0: no drive. */
+void fdc_type_limits(FloppyType type, uint8_t *cylinder, uint8_t *sector);
 
 #endif

@@ -61,6 +61,17 @@ uint8_t fdc_cmos_type(FloppyType type)
     }
 }
 
+void fdc_type_limits(FloppyType type, uint8_t *cylinder, uint8_t *sector)
+{
+    *cylinder = *sector = 0;
+    for (unsigned i = 0; i < G_N_ELEMENTS(formats); i++) {
+        if (formats[i].type == type) {
+            *cylinder = MAX(*cylinder, formats[i].tracks - 1);
+            *sector = MAX(*sector, formats[i].sectors);
+        }
+    }
+}
+
 /* ---- medium ------------------------------------------------------------------------ */
 
 FdcDrive *fdc_drive(Fdc *s, unsigned number)

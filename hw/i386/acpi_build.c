@@ -320,10 +320,11 @@ static void pad(GByteArray *array, unsigned align)
     memset(array->data + used, 0, array->len - used);
 }
 
+/* Short ids are padded with zeros, as QEMU's, not with ACPI's customary blanks. */
 static void copy_padded(char *to, const char *from, size_t size)
 {
     for (size_t i = 0; i < size; i++) {
-        to[i] = *from ? *from++ : ' ';
+        to[i] = *from ? *from++ : 0;
     }
 }
 

@@ -6,6 +6,7 @@
  * ejected has _SUN and _EJ0. Only function 0 of a slot is described: hotplug acts on slots.
  */
 #include "hw/i386/acpi_dsdt.h"
+#include "hw/block/fdc.h"
 #include "hw/isa/isa.h"
 #include "hw/pci/pci.h"
 
@@ -117,21 +118,6 @@ static void put_pvpanic(Device *dev, GString *text)
                            port, port, port);
 }
 
-/* The drive of this unit (0: A), NULL when there is none. */
-static Device *floppy_drive(Device *fdc, unsigned unit)
-{
-    for (unsigned b = 0; fdc->buses && b < fdc->buses->len; b++) {
-        Bus *bus = g_ptr_array_index(fdc->buses, b);
-        for (unsigned i = 0; bus->devices && i < bus->devices->len; i++) {
-            Device *dev = g_ptr_array_index(bus->devices, i);
-            if (acpi_property(dev, "unit") == unit) {
-                return dev;
-            }
-        }
-    }
-    return NULL;
-}
-
 /* _FDI is what INT 13h, AH=08h says of a drive: type, geometry, parameter table (ACPI 9.9.2). */
 static void put_floppy(Device *dev, GString *text)
 {
@@ -141,14 +127,18 @@ static void put_floppy(Device *dev, GString *text)
                           "  (name _HID (eisaid PNP0700))\n"
                           "  (name _CRS (resources (io 0x3f2 0x3f2 0 4) (io 0x3f7 0x3f7 0 1) (irq 6) (dma 2)))\n");
     for (unsigned unit = 0; unit < 2; unit++) {
-        has[unit] = floppy_drive(dev, unit) != NULL;
+        FloppyType type = fdc_drive_type(dev, unit);
+        uint8_t cylinder, sector;
+
+        fdc_type_limits(type, &cylinder, &sector);
+        has[unit] = type != FLOPPY_NONE;
         if (has[unit]) {
             g_string_append_printf(text,
                                    "  (device FLP%c\n"
                                    "    (name _ADR %u)\n"
-                                   "    (name _FDI (package 16 %u 5 0x4f 0x30 1\n"
+                                   "    (name _FDI (package 16 %u %u 0x%x 0x%x 1\n"
                                    "      0xaf 2 0x25 2 0x12 0x1b 0xff 0x6c 0xf6 0x0f 8)))\n",
-                                   'A' + unit, unit, unit);
+                                   'A' + unit, unit, unit, fdc_cmos_type(type), cylinder, sector);
         }
     }
     g_string_append_printf(text, "  (name _FDE (buffer 20 %u 0 0 0 %u 0 0 0 0 0 0 0 0 0 0 0 2 0 0 0)))\n", has[0],

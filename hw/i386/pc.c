@@ -9,6 +9,7 @@
 
 #include "accel/x86/cpu.h"
 #include "hw/acpi/piix4_pm.h"
+#include "hw/i386/smbios.h"
 #include "hw/isa/piix3.h"
 #include "hw/timer/hpet.h"
 
@@ -17,6 +18,9 @@
 #define PC_PCI_HOLE64_SIZE (2 * GIB)
 #define PC_OPTION_ROMS 0xc0000
 #define PC_OPTION_ROMS_SIZE 0x20000
+/* AMD IOMMUs keep the range below 1 TiB for HyperTransport: no DMA reaches what is there. */
+#define AMD_HYPERTRANSPORT UINT64_C(0xfd00000000)
+#define AMD_HYPERTRANSPORT_SIZE UINT64_C(0x0300000000)
 #define PC_SMI_PRIORITY 1
 #define PC_SMBUS_BASE 0xb100
 #define PC_SCI_GSI 9
@@ -53,11 +57,9 @@ static bool make_memory(PcMachine *pc, GError **err)
     }
     region_init_alias(&pc->ram_below_4g, "ram-below-4g", &pc->ram, 0, info->below_4g);
     region_add(&vm->system_memory, 0, &pc->ram_below_4g);
-    e820_add(&info->e820, 0, info->below_4g, E820_RAM);
     if (info->above_4g) {
         region_init_alias(&pc->ram_above_4g, "ram-above-4g", &pc->ram, info->below_4g, info->above_4g);
         region_add(&vm->system_memory, 4 * GIB, &pc->ram_above_4g);
-        e820_add(&info->e820, 4 * GIB, info->above_4g, E820_RAM);
     }
     region_init_container(&pc->pci_memory, "pci", UINT64_MAX);
     return region_init_ram(&pc->option_roms, vm, "pc.rom", PC_OPTION_ROMS_SIZE, err);
@@ -71,6 +73,25 @@ static bool make_firmware(PcMachine *pc, GError **err)
     region_set_readonly(&pc->option_roms, true); /* PAM opens it */
     region_add_overlap(&pc->pci_memory, PC_OPTION_ROMS, &pc->option_roms, 1);
     return true;
+}
+
+/* The memory map, in QEMU's order. After the CPUs: it depends on their kind. */
+static void make_e820(PcMachine *pc)
+{
+    const Accel *accel = pc->machine.vm->accel;
+    const Cpu *cpu = g_ptr_array_index(pc->machine.vm->cpus, 0);
+    PcInfo *info = &pc->info;
+
+    if (accel->reserved_size) {
+        e820_add(&info->e820, accel->reserved_addr, accel->reserved_size, E820_RESERVED);
+    }
+    if (!g_strcmp0(cpu->vendor, "AuthenticAMD") && cpu->phys_bits >= 40) {
+        e820_add(&info->e820, AMD_HYPERTRANSPORT, AMD_HYPERTRANSPORT_SIZE, E820_RESERVED);
+    }
+    e820_add(&info->e820, 0, info->below_4g, E820_RAM);
+    if (info->above_4g) {
+        e820_add(&info->e820, 4 * GIB, info->above_4g, E820_RAM);
+    }
 }
 
 /* A CPU in SMM sees the chipset's SMRAM over everything else. */
@@ -117,10 +138,12 @@ static bool make_cpus(PcMachine *pc, GError **err)
             return false;
         }
     }
-    uint32_t regs[4];
-    cpu_cpuid(g_ptr_array_index(vm->cpus, 0), 1, 0, regs);
-    info->cpuid_1_eax = regs[0];
-    info->cpuid_1_edx = regs[3];
+    const Cpu *cpu = g_ptr_array_index(vm->cpus, 0);
+    info->cpuid_1_eax = cpu->cpuid_version;
+    info->cpuid_1_edx = (uint32_t)cpu->features[FEAT_1_EDX]; /* without what the topology adds */
+    /* Locked, with VMX and LMCE as far as the CPU has them. */
+    info->feature_control = (cpu_has_feature(cpu, FEAT_1_ECX, 5) ? 4 : 0) | (cpu->lmce ? 1 << 20 : 0);
+    info->feature_control |= info->feature_control ? 1 : 0;
     return true;
 }
 
@@ -198,6 +221,10 @@ static void describe(PcMachine *pc)
     info->initrd = c->initrd;
     info->append = c->append;
     info->smbios = c->smbios;
+    info->smbios_ep64 = pc->smbios_entry_point;
+    if (smbios_options_uuid(c->smbios, info->vm->uuid)) {
+        info->vm->has_uuid = true;
+    }
     if (pc->oem_id) {
         g_strlcpy(info->oem_id, pc->oem_id, sizeof info->oem_id);
     }
@@ -224,6 +251,7 @@ static bool pc_init(Machine *machine, GError **err)
     if (!make_memory(pc, err) || !make_cpus(pc, err) || !make_kvmclock(pc, err)) {
         return false;
     }
+    make_e820(pc);
     pc->info.fw_cfg = fw_cfg_io_create(machine->vm, err);
     if (!pc->info.fw_cfg || !make_chipset(pc, err)) {
         return false;
@@ -278,6 +306,8 @@ static bool pc_done(Machine *machine, GError **err)
 
 /* ---- the type --------------------------------------------------------------------------------------- */
 
+static const char *const smbios_entry_points[] = {"32", "64", NULL};
+
 static const Property pc_props[] = {
     PROP_BOOL("hpet", PcMachine, hpet, .def = true, .help = "high precision event timer"),
     PROP_BOOL("acpi", PcMachine, acpi, .def = true, .help = "ACPI tables and power management"),
@@ -285,6 +315,8 @@ static const Property pc_props[] = {
     PROP_BOOL("graphics", PcMachine, graphics, .def = true, .help = "tell firmware that there is a screen"),
     PROP_ON_OFF_AUTO("smm", PcMachine, smm, .help = "system management mode"),
     PROP_SIZE("max-ram-below-4g", PcMachine, max_ram_below_4g, .help = "RAM below 4 GiB at most; 0: 3 or 3.5 GiB"),
+    PROP_ENUM("smbios-entry-point-type", PcMachine, smbios_entry_point, .values = smbios_entry_points,
+              .help = "SMBIOS entry point: 2.8 or 3.0"),
     PROP_STRING("x-oem-id", PcMachine, oem_id, .help = "OEM id of the ACPI tables, 6 characters"),
     PROP_STRING("x-oem-table-id", PcMachine, oem_table_id, .help = "OEM table id of the ACPI tables, 8 characters"),
     {}

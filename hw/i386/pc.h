@@ -17,6 +17,7 @@ typedef struct PcMachine {
     /* Properties. */
     bool hpet, acpi, pit, smbus, graphics;
     int smm, vmport;                 /* OnOffAuto */
+    int smbios_entry_point;          /* 0: 32, 1: 64 bits */
     uint64_t max_ram_below_4g;       /* bytes; 0: the default */
     char *oem_id, *oem_table_id;
 

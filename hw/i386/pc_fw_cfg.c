@@ -86,6 +86,9 @@ static bool add_system_states(const PcInfo *info, GError **err)
 {
     uint8_t states[6] = {0x80, 0, 0, 1, 0, 0x80};
 
+    if (!acpi_find_device(info, "PIIX4_PM")) {
+        return true;
+    }
     states[3] = 1 | (info->disable_s3 ? 0 : 0x80);
     states[4] = info->s4_val | (info->disable_s4 ? 0 : 0x80);
     return fw_cfg_add_file(info->fw_cfg, "etc/system-states", states, sizeof states, err);

@@ -122,16 +122,10 @@ static void put_uuid(Smbios *s, const uint8_t uuid[16])
 
 static void put_system(Smbios *s)
 {
-    const char *text = text_of(s, "1.uuid", NULL);
     uint8_t uuid[16];
 
     memcpy(uuid, s->info->vm->uuid, sizeof uuid);
-    for (unsigned i = 0; text && i < 16; text++) {
-        if (*text != '-') {
-            uuid[i++] = (uint8_t)(g_ascii_xdigit_value(text[0]) << 4 | g_ascii_xdigit_value(text[1]));
-            text++;
-        }
-    }
+    smbios_options_uuid(s->options, uuid);
     begin(s, 1, 0x100);
     put_string(s, text_of(s, "1.manufacturer", "QEMU"));
     put_string(s, text_of(s, "1.product", s->info->machine_desc));
@@ -227,7 +221,7 @@ static void put_ports(Smbios *s)
         const char *connector = g_hash_table_lookup(group, "connector_type");
         const char *port = g_hash_table_lookup(group, "port_type");
 
-        begin(s, 8, (uint16_t)(0x800 + i));
+        begin(s, 8, (uint16_t)i);    /* QEMU 7.2 numbers these handles from 0 */
         put_string(s, g_hash_table_lookup(group, "internal_reference"));
         put(s, 0, 1);            /* no internal connector */
         put_string(s, g_hash_table_lookup(group, "external_reference"));

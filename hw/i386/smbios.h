@@ -15,6 +15,8 @@ void smbios_options_free(SmbiosOptions *options); /* NULL is fine */
 /* One -smbios option's text: file=PATH | type=N,key=value,... Later values win; those of types 8, 11 and
  * 41 add up. */
 bool smbios_options_add(SmbiosOptions *options, const char *text, GError **err);
+/* The UUID of -smbios type=1,uuid=, which is the machine's everywhere. False, and uuid as it was: none. */
+bool smbios_options_uuid(const SmbiosOptions *options, uint8_t uuid[16]);
 /* What can only be checked when all devices are there (type 41's pcidev). */
 bool smbios_options_check(const SmbiosOptions *options, Vm *vm, GError **err);
 

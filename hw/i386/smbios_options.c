@@ -327,6 +327,19 @@ bool smbios_options_add(SmbiosOptions *options, const char *text, GError **err)
     return ok;
 }
 
+bool smbios_options_uuid(const SmbiosOptions *options, uint8_t uuid[16])
+{
+    const char *text = options ? g_hash_table_lookup(options->values, "1.uuid") : NULL;
+
+    for (unsigned i = 0; text && i < 16; text++) {
+        if (*text != '-') {
+            uuid[i++] = (uint8_t)(g_ascii_xdigit_value(text[0]) << 4 | g_ascii_xdigit_value(text[1]));
+            text++;
+        }
+    }
+    return text != NULL;
+}
+
 bool smbios_options_check(const SmbiosOptions *options, Vm *vm, GError **err)
 {
     for (unsigned i = 0; options && i < options->onboard->len; i++) {
