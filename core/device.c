@@ -342,22 +342,17 @@ static void bus_finalize(Object *obj)
     }
 }
 
-/* Depth first, in order of creation. */
+/* By name, or any of the type. */
 static Bus *bus_search(Object *from, const char *name, const char *type_name)
 {
     for (unsigned i = 0; from->children && i < from->children->len; i++) {
         Object *child = g_ptr_array_index(from->children, i);
+        Bus *below;
 
-        if (object_is_a(child, "bus")) {
-            Bus *bus = (Bus *)(void *)child;
-            const BusOps *ops = type_ops(child->type);
-            bool full = ops && ops->max_devices && bus->devices && bus->devices->len >= ops->max_devices;
-
-            if (name ? !strcmp(child->name, name) : object_is_a(child, type_name) && !full) {
-                return bus;
-            }
+        if (object_is_a(child, type_name) && (!name || !strcmp(child->name, name))) {
+            return (Bus *)(void *)child;
         }
-        Bus *below = bus_search(child, name, type_name);
+        below = bus_search(child, name, type_name);
         if (below) {
             return below;
         }
@@ -365,8 +360,46 @@ static Bus *bus_search(Object *from, const char *name, const char *type_name)
     return NULL;
 }
 
-Bus *bus_find(Vm *vm, const char *name) { return bus_search(vm->root, name, NULL); }
-Bus *bus_find_by_type(Vm *vm, const char *type_name) { return bus_search(vm->root, NULL, type_name); }
+Bus *bus_find(Vm *vm, const char *name) { return bus_search(vm->root, name, "bus"); }
+
+static bool bus_has_room(const Bus *bus)
+{
+    const BusOps *ops = type_ops(bus->obj.type);
+
+    return !ops || !ops->max_devices || !bus->devices || bus->devices->len < ops->max_devices;
+}
+
+/* Depth first, a bus before what is plugged into it, the latest of neighbours first. */
+static Bus *bus_search_type(Device *dev, const char *type_name)
+{
+    for (unsigned i = dev->buses ? dev->buses->len : 0; i-- > 0;) {
+        Bus *bus = g_ptr_array_index(dev->buses, i);
+
+        if (object_is_a(bus, type_name) && bus_has_room(bus)) {
+            return bus;
+        }
+        for (unsigned n = bus->devices ? bus->devices->len : 0; n-- > 0;) {
+            Bus *below = bus_search_type(g_ptr_array_index(bus->devices, n), type_name);
+
+            if (below) {
+                return below;
+            }
+        }
+    }
+    return NULL;
+}
+
+Bus *bus_find_by_type(Vm *vm, const char *type_name)
+{
+    Bus *found = NULL;
+
+    for (unsigned i = vm->devices->len; i-- > 0 && !found;) {
+        Device *dev = g_ptr_array_index(vm->devices, i);
+
+        found = dev->bus ? NULL : bus_search_type(dev, type_name);
+    }
+    return found ? found : bus_search(vm->root, NULL, type_name); /* a bus that no device provides */
+}
 
 /* ---- types ------------------------------------------------------------------------------------------ */
 

@@ -89,7 +89,8 @@ Bus *bus_new(Vm *vm, const char *type_name, Device *owner, const char *name);
 void bus_init_embedded(Bus *bus, Vm *vm, const char *type_name, Device *owner, const char *name);
 /* A bus by name ("ide.0"); NULL when there is none. */
 Bus *bus_find(Vm *vm, const char *name);
-/* The first bus of this type that has room, in order of creation. */
+/* Where a device goes whose user names no bus: the first bus of this type that has room, in QEMU's order
+ * (an upper bus before a lower one, a later controller before an earlier one: ide.1 before ide.0). */
 Bus *bus_find_by_type(Vm *vm, const char *type_name);
 
 #endif

@@ -157,6 +157,16 @@ static bool has_device(const Config *c, const char *const *drivers)
             return true;
         }
     }
+    /* A -global counts too, as with QEMU. */
+    for (unsigned i = 0; i < c->globals->len; i++) {
+        const char *text = c->globals->pdata[i];
+        g_autofree char *driver = g_str_has_prefix(text, "driver=") ? g_strndup(text + 7, strcspn(text + 7, ","))
+                                                                    : g_strndup(text, strcspn(text, "."));
+
+        if (g_strv_contains(drivers, driver)) {
+            return true;
+        }
+    }
     return false;
 }
 
