@@ -342,14 +342,15 @@ static void bus_finalize(Object *obj)
     }
 }
 
-/* By name, or any of the type. */
+/* By name, or any of the type that no device provides. */
 static Bus *bus_search(Object *from, const char *name, const char *type_name)
 {
     for (unsigned i = 0; from->children && i < from->children->len; i++) {
         Object *child = g_ptr_array_index(from->children, i);
         Bus *below;
 
-        if (object_is_a(child, type_name) && (!name || !strcmp(child->name, name))) {
+        if (object_is_a(child, type_name) &&
+            (name ? !strcmp(child->name, name) : !((Bus *)(void *)child)->owner)) {
             return (Bus *)(void *)child;
         }
         below = bus_search(child, name, type_name);
@@ -398,7 +399,7 @@ Bus *bus_find_by_type(Vm *vm, const char *type_name)
 
         found = dev->bus ? NULL : bus_search_type(dev, type_name);
     }
-    return found ? found : bus_search(vm->root, NULL, type_name); /* a bus that no device provides */
+    return found ? found : bus_search(vm->root, NULL, type_name);
 }
 
 /* ---- types ------------------------------------------------------------------------------------------ */
