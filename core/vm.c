@@ -52,6 +52,8 @@ Vm *vm_new(GError **err)
     return vm;
 }
 
+static void release_device(gpointer dev, gpointer unused) { object_unref(dev); }
+
 void vm_free(Vm *vm)
 {
     if (!vm) {
@@ -59,16 +61,23 @@ void vm_free(Vm *vm)
     }
     vm_run_exit(vm);
     region_begin(vm); /* nobody is told of a house that is being torn down */
+    /* Devices hold the regions that are in the tree: they go after it. */
+    GPtrArray *held = g_ptr_array_new();
+    for (unsigned i = 0; i < vm->devices->len; i++) {
+        g_ptr_array_add(held, object_ref(g_ptr_array_index(vm->devices, i)));
+    }
     while (vm->devices->len) {
         device_unrealize(g_ptr_array_index(vm->devices, vm->devices->len - 1));
     }
-    object_unref(vm->root);
-    vm->region_changed = false;
-    vm->region_depth = 0;
     address_space_destroy(&vm->memory);
     address_space_destroy(&vm->io);
     region_destroy(&vm->system_memory);
     region_destroy(&vm->system_io);
+    g_ptr_array_foreach(held, release_device, NULL);
+    g_ptr_array_free(held, true);
+    object_unref(vm->root);
+    vm->region_changed = false;
+    vm->region_depth = 0;
     vm_states_free(vm);
     vm_run_free(vm);
     vm_clocks_free(vm);
