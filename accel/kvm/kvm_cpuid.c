@@ -141,7 +141,9 @@ static void correct_words(Vm *vm, CpuConfig *config)
             words[FEAT_1_ECX] |= 1u << 24;
         }
     } else {
-        words[FEAT_KVM] &= ~(1ull << KVM_FEATURE_PV_UNHALT | 1ull << KVM_FEATURE_ASYNC_PF_INT);
+        /* Hypercalls and interrupts that end in the kernel's APICs; a guest's IPIs would be lost. */
+        words[FEAT_KVM] &= ~(1ull << KVM_FEATURE_PV_UNHALT | 1ull << KVM_FEATURE_ASYNC_PF_INT |
+                             1ull << KVM_FEATURE_PV_SEND_IPI);
     }
     words[FEAT_6_EAX] |= 1u << 2;                      /* arat */
     words[FEAT_KVM_HINTS] |= 1u << KVM_HINTS_REALTIME; /* a promise of the user's */
