@@ -317,6 +317,14 @@ static bool pic_realize(Device *dev, GError **err)
            (s->elcr_addr == UINT32_MAX || isa_map_ports(&s->isa, &s->elcr_reg, s->elcr_addr, err));
 }
 
+static void pic_unrealize(Device *dev)
+{
+    I8259 *s = container_of(dev, I8259, isa.dev);
+
+    region_destroy(&s->regs);
+    region_destroy(&s->elcr_reg);
+}
+
 static bool pic_post_load(void *opaque, unsigned version, GError **err)
 {
     update_output(opaque);
@@ -338,6 +346,7 @@ DEVICE_TYPE(isa_i8259) = {
     .parent = "pic-common",
     .desc = "8259 interrupt controller",
     .realize = pic_realize,
+    .unrealize = pic_unrealize,
     .reset = pic_reset,
     .state = &isa_i8259_state,
 };

@@ -23,6 +23,8 @@ const StateField ioapic_fields[] = {
     {}
 };
 
+static void ioapic_unrealize(Device *dev) { region_destroy(&container_of(dev, Ioapic, dev)->regs); }
+
 DEVICE_TYPE(ioapic_common) = {
     .name = "ioapic-common",
     .parent = "device",
@@ -30,4 +32,5 @@ DEVICE_TYPE(ioapic_common) = {
     .abstract = true,
     .not_user = "it is a part of the board",
     .size = sizeof(Ioapic),
+    .unrealize = ioapic_unrealize,
 };

@@ -348,6 +348,14 @@ static bool pit_realize(Device *dev, GError **err)
     return isa_map_ports(&pit->isa, &pit->regs, pit->iobase, err);
 }
 
+static void pit_unrealize(Device *dev)
+{
+    Pit *pit = container_of(dev, Pit, isa.dev);
+
+    timer_cancel(&pit->timer);
+    region_destroy(&pit->regs);
+}
+
 /* A counter that its gate holds is on the wire as one that was loaded so much later. */
 static void pit_pre_save(void *opaque)
 {
@@ -408,6 +416,7 @@ DEVICE_TYPE(isa_pit) = {
     .desc = "8254 interval timer",
     .ops = &pit_device_ops,
     .realize = pit_realize,
+    .unrealize = pit_unrealize,
     .reset = pit_reset,
     .state = &isa_pit_state,
 };

@@ -88,6 +88,8 @@ static bool pcspk_realize(Device *dev, GError **err)
     return isa_map_ports(&s->isa, &s->port, s->iobase, err);
 }
 
+static void pcspk_unrealize(Device *dev) { region_destroy(&container_of(dev, PcSpeaker, isa.dev)->port); }
+
 /* ---- tables ---------------------------------------------------------------------------------- */
 
 static bool pcspk_state_needed(void *opaque) { return ((PcSpeaker *)opaque)->migrate; }
@@ -122,6 +124,7 @@ DEVICE_TYPE(pcspk) = {
     .size = sizeof(PcSpeaker),
     .props = pcspk_props,
     .realize = pcspk_realize,
+    .unrealize = pcspk_unrealize,
     .reset = pcspk_reset,
     .state = &pcspk_state,
 };

@@ -174,7 +174,7 @@ static void test_state(void)
     g_autofree char *first = qtest_temp_file(NULL, 0), *second = qtest_temp_file(NULL, 0);
     g_autofree char *a = NULL, *b = NULL, *reply = NULL;
     gsize a_len, b_len;
-    QTest *qt = qtest_start(MACHINE);
+    QTest *qt = qtest_start(MACHINE " -rtc clock=vm");
 
     pic_init(qt);
     qtest_outb(qt, 0x21, 0xfe);
@@ -191,7 +191,7 @@ static void test_state(void)
     g_assert_true(g_str_has_prefix(reply, "OK"));
     qtest_end(qt);
 
-    qt = qtest_start(MACHINE);
+    qt = qtest_start(MACHINE " -rtc clock=vm");
     g_free(reply);
     reply = qtest_request(qt, "state_load %s", first);
     g_assert_cmpstr(reply, ==, "OK");

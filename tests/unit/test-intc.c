@@ -40,13 +40,7 @@ static void fixture_set_up(Fixture *f)
     vm_reset(f->vm, SHUTDOWN_CAUSE_NONE);
 }
 
-static void fixture_tear_down(Fixture *f)
-{
-    Accel *accel = f->vm->accel;
-
-    vm_free(f->vm);
-    object_unref(accel);
-}
+static void fixture_tear_down(Fixture *f) { vm_free(f->vm); }
 
 static void outb(Fixture *f, uint16_t port, uint8_t value) { address_space_store(&f->vm->io, port, 1, value); }
 

@@ -41,15 +41,12 @@ static void fixture_set_up(Fixture *f)
     device_realize_board(f->spk, NULL, &bus->bus, &err);
     g_assert_no_error(err);
     vm_reset(f->vm, SHUTDOWN_CAUSE_NONE);
+    g_assert_cmpuint(f->rises, ==, 0); /* power-on is no tick */
+    /* Mode 0, no count: OUT is low. */
+    address_space_store(&f->vm->io, 0x43, 1, 0x30);
 }
 
-static void fixture_tear_down(Fixture *f)
-{
-    Accel *accel = f->vm->accel;
-
-    vm_free(f->vm);
-    object_unref(accel);
-}
+static void fixture_tear_down(Fixture *f) { vm_free(f->vm); }
 
 static void outb(Fixture *f, uint16_t port, uint8_t value) { address_space_store(&f->vm->io, port, 1, value); }
 
