@@ -101,8 +101,7 @@ static bool get_i32_le(StateBuf *buf, const StateField *f, void *elem, size_t si
     if (v < 0 || v > mine) {
         return error_set(err, "field '%s' is %d, at most %d is understood", f->name, v, mine);
     }
-    store_le(elem, (uint32_t)v, 4);
-    return true;
+    return true; /* what this side understands does not change by what the other side had */
 }
 
 static void put_bool(StateBuf *buf, const StateField *f, const void *elem, size_t size)
@@ -446,7 +445,8 @@ static bool load_subsections(StateBuf *buf, const StateDesc *desc, void *obj, GE
             return true;
         }
         if (!sub) {
-            return error_set(err, "subsection '%s' is not known", name);
+            g_autofree char *shown = g_strescape(name, NULL);
+            return error_set(err, "subsection '%s' is not known", shown);
         }
         buf->in_pos += 2 + len;
         unsigned version = (unsigned)state_get_be(buf, 4);

@@ -152,6 +152,7 @@ json_object *state_describe_vm(Vm *vm)
 
 /* ---- loading ---------------------------------------------------------------------------------- */
 
+/* Escaped: what is no name of ours ends up in a message. */
 static char *get_string(StateBuf *buf, unsigned len_size, size_t limit)
 {
     size_t len = state_get_be(buf, len_size);
@@ -160,9 +161,9 @@ static char *get_string(StateBuf *buf, unsigned len_size, size_t limit)
         buf->failed = true;
         return g_strdup("");
     }
-    char *text = g_strndup((const char *)buf->in + buf->in_pos, len);
+    g_autofree char *raw = g_strndup((const char *)buf->in + buf->in_pos, len);
     buf->in_pos += len;
-    return text;
+    return g_strescape(raw, NULL);
 }
 
 static bool load_header(Vm *vm, StateBuf *buf, GError **err)

@@ -23,7 +23,13 @@ static bool qtest_machine_done(Accel *accel, GError **err) { return true; }
 static void qtest_nothing(Accel *accel) {}
 static void qtest_cpu_nothing(Cpu *cpu) {}
 
-static void qtest_cpus_reset(Accel *accel) { qtest_accel(accel)->intr = 0; }
+static void qtest_cpus_reset(Accel *accel)
+{
+    qtest_accel(accel)->intr = 0;
+    for (unsigned i = 0; i < accel->vm->cpus->len; i++) {
+        cpu_reset_state(g_ptr_array_index(accel->vm->cpus, i));
+    }
+}
 
 /* There is no kernel's copy: the CPU object is the state. */
 static bool qtest_cpu_state(Cpu *cpu, GError **err) { return true; }

@@ -69,7 +69,7 @@ class Machine:
         try:
             self.socket.sendall(line.encode() + b"\n")
             while True:
-                reply = self.reader.readline().decode().rstrip("\n")
+                reply = self.reader.readline().decode("ascii").rstrip("\n")
                 if not reply:
                     raise ConnectionError
                 if not reply.startswith("IRQ "):
