@@ -405,7 +405,7 @@ static bool load_field(StateBuf *buf, const StateField *f, void *obj, GError **e
             ok = load_desc(buf, f->desc, elem, version, err);
         } else {
             if (f->kind != &state_kind_timer && f->kind != &state_kind_unused) {
-                journal(buf, elem, MAX(f->stride, f->kind->put == put_buffer ? f->size : f->stride));
+                journal(buf, elem, f->kind == &state_kind_buffer || !f->stride ? f->size : f->stride);
             }
             ok = f->kind->get(buf, f, elem, f->size, err);
         }
