@@ -834,16 +834,29 @@ class _:
         return seen + [m.inw(PMBASE), pic_look(m), steps(m, 2_500 * MS, 3, (PMBASE,)), pic_look(m)]
 
 
-@scenario("hot-plug registers")
+@scenario("hot-plug registers", "-smp", "2,maxcpus=4")
 class _:
     def drive(m):
         m.outl(0xAE10, 0)
         m.outb(0xAF00, 0)
-        m.outl(0xAF00, 0)
+        m.outl(0xAF00, 1)
+        m.outb(0xAF05, 0x01)
+        m.outl(0xAF08, 0x80)
         m.outb(0xAF05, 0x03)
 
     def probe(m):
-        return [m.inl(0xAE00), m.inl(0xAE04), m.inl(0xAE0C), m.inl(0xAE10), m.inl(0xAF00), m.inb(0xAF04), m.inl(0xAF08)]
+        seen = [m.inl(0xAE00), m.inl(0xAE04), m.inl(0xAE0C), m.inl(0xAE10), m.inl(0xAF00), m.inb(0xAF04), m.inl(0xAF08)]
+        m.outl(0xAF00, 3)
+        return seen + [m.inb(0xAF04), m.inl(0xAF08)]
+
+
+@scenario("the bitmap of processors", "-smp", "2,maxcpus=4")
+class _:
+    def drive(m):
+        m.outb(0xAF00, 0xFF)
+
+    def probe(m):
+        return [m.inb(0xAF00 + i) for i in range(32)]
 
 
 SMB = 0xB100

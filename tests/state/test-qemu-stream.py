@@ -1,0 +1,84 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""test-qemu-stream.py KILN [PATTERN]: states that QEMU 7.2 wrote. Each scenario of busy.py drives QEMU's devices (its
+clock stands still before the first instruction), QEMU's migration stream loses its RAM and the sections that Kiln has
+not, and Kiln loads it: every section that both have is taken, and Kiln saves what it loaded; then it goes on.
+
+KNOWN names what differs, with the reason. Skips where QEMU is not installed."""
+import importlib
+import os
+import re
+import shutil
+import sys
+import tempfile
+
+import busy
+from machine import EOF, QEMU, Dead, Machine, differences, split
+
+test_busy = importlib.import_module("test-busy")
+compare = importlib.import_module("compare-state")
+# (scenario, difference) by regular expression, and the reason.
+KNOWN = [
+    (r".*", r"cpu \d: env.dr\[[45]\]", "aliases of DR6 and DR7; QEMU's TCG writes zeros, its KVM what Kiln writes"),
+    (r"rtc being set", r"mc146818rtc 0: next_alarm_time", "worked out anew from the registers when the machine goes on"),
+]
+NEEDS_CLOCK = {"fdc with a result half read"}
+
+
+def strip(data, names):
+    """The stream with these sections only."""
+    header, sections = split(data)
+    kept = b"".join(data[s.start:s.end] for s in sections if str(s) in names)
+    return data[:header] + kept + data[data.index(bytes([EOF]), sections[-1].end):]
+
+
+def run(kiln, name, args, drive, go_on, work):
+    test_busy.make_images(work)
+    with Machine(QEMU, args, work, qemu=True) as m:
+        drive(m)
+        ram = m.read(busy.RAM, busy.RAM_SIZE)
+        theirs = m.save()
+    test_busy.make_images(work)
+    with Machine(kiln, args, work) as m:
+        ours = {str(s) for s in split(m.save())[1]}
+        wanted = strip(theirs, ours | {str(s) for s in split(theirs)[1] if not compare.known(compare.KNOWN_MISSING,
+                                                                                            s.name)})
+        m.write(busy.RAM, ram)
+        refused = m.load(wanted)
+        if refused:
+            return [refused]
+        again = m.save()
+        go_on(m)
+        busy.sweep(m)
+    bad = []
+    for d in differences(wanted, again):
+        if not any(re.match(s, name) and re.match(p, d) for s, p, _ in KNOWN):
+            bad.append(d)
+    return bad
+
+
+def main():
+    kiln, pattern = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""
+    chosen = {name: s for name, s in busy.SCENARIOS.items() if re.search(pattern, name)}
+    print(f"1..{len(chosen)}")
+    failed = 0
+    with tempfile.TemporaryDirectory() as work:
+        for number, (name, (args, drive, go_on)) in enumerate(chosen.items(), 1):
+            if name in NEEDS_CLOCK:
+                print(f"ok {number} qemu/{name} # SKIP QEMU's clock stands still")
+                continue
+            if not shutil.which(QEMU):
+                print(f"ok {number} qemu/{name} # SKIP {QEMU} is not installed")
+                continue
+            try:
+                bad = run(kiln, name, test_busy.arguments(args, work), drive, go_on, work)
+            except (AssertionError, Dead) as error:
+                bad = f"{type(error).__name__}: {error}".splitlines()
+            print("".join(f"# {line}\n" for line in bad[:20]), end="")
+            print(f"{'not ok' if bad else 'ok'} {number} qemu/{name}", flush=True)
+            failed += bool(bad)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
