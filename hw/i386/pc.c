@@ -172,6 +172,19 @@ static bool make_chipset(PcMachine *pc, GError **err)
     return true;
 }
 
+/* The registers from which AML learns what CPUs there are. */
+static void tell_cpus(PcMachine *pc)
+{
+    const PcInfo *info = &pc->info;
+    g_autofree AcpiCpu *cpus = g_new0(AcpiCpu, info->max_cpus);
+
+    for (unsigned i = 0; i < info->max_cpus; i++) {
+        cpus[i].apic_id = info->cpus[i].apic_id;
+        cpus[i].present = info->cpus[i].present;
+    }
+    acpi_cpuhp_set_cpus(piix4_pm_cpu_hotplug(pc->pm), cpus, info->max_cpus);
+}
+
 static bool make_pci_functions(PcMachine *pc, GError **err)
 {
     PciBus *bus = i440fx_bus(pc->host);
@@ -189,6 +202,7 @@ static bool make_pci_functions(PcMachine *pc, GError **err)
         return false;
     }
     device_connect(&pc->pm->dev, 0, &pc->gsi[PC_SCI_GSI]);
+    tell_cpus(pc);
     Piix4PmConfig config = piix4_pm_config(pc->pm);
     pc->info.disable_s3 = config.disable_s3;
     pc->info.disable_s4 = config.disable_s4;
