@@ -258,6 +258,13 @@ static bool pm_post_load(void *obj, unsigned version, GError **err)
     return true;
 }
 
+/* Without the subsection the guest has not changed over to the modern interface. */
+static bool pm_pre_load(void *obj, GError **err)
+{
+    ((Piix4Pm *)obj)->cpuhp.modern = false;
+    return true;
+}
+
 static bool has_bridges(const void *obj, unsigned version)
 {
     return ((const Piix4Pm *)obj)->pcihp_bridges;
@@ -341,6 +348,7 @@ static const StateDesc pm_state = {
     .min_version = 3,
     .fields = pm_fields,
     .subsections = (const StateDesc *const[]){&memhp_state, &cpuhp_state, NULL},
+    .pre_load = pm_pre_load,
     .post_load = pm_post_load,
 };
 

@@ -321,7 +321,7 @@ static const StateField bm_fields[] = {STATE_U8(BmDma, cmd),
                                        STATE_U32(BmDma, addr),
                                        STATE_I64(BmDma, migration_retry_sector_num),
                                        STATE_U32(BmDma, migration_retry_nsector, .max = 65536),
-                                       STATE_U8(BmDma, migration_retry_unit, .max = 1),
+                                       STATE_U8(BmDma, migration_retry_unit), /* 255: none */
                                        {}};
 static const StateDesc *const bm_subsections[] = {&current_state, &status_state, NULL};
 const StateDesc bmdma_state = {

@@ -97,12 +97,12 @@ static bool piix_post_load(void *obj, unsigned version, GError **err)
         if (!bus->error_status) {
             continue;
         }
-        if (bus->ifs[bus->retry_unit & 1].kind == IDE_NONE) {
+        if (bus->retry_unit > 1 || bus->ifs[bus->retry_unit].kind == IDE_NONE) {
             return error_set(
                 err, "ide: channel %u has a request to be retried on unit %u, but no drive there",
                 i, bus->retry_unit);
         }
-        blk_want_retry(bus->ifs[bus->retry_unit & 1].blk);
+        blk_want_retry(bus->ifs[bus->retry_unit].blk);
     }
     return true;
 }

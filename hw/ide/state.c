@@ -203,7 +203,7 @@ static const StateField error_fields[] = {
     STATE_I32(IdeBus, error_status, .max = 0x1ff),
     STATE_I64(IdeBus, retry_sector_num, .since = 2),
     STATE_U32(IdeBus, retry_nsector, .since = 2, .max = 65536),
-    STATE_U8(IdeBus, retry_unit, .since = 2, .max = 1),
+    STATE_U8(IdeBus, retry_unit, .since = 2), /* 255: none */
     {}};
 static const StateDesc error_state = {
     .name = "ide_bus/error",
