@@ -14,7 +14,7 @@
  * RegionOps declare what accesses a device takes. Core checks address + size <= region size,
  * alignment and sizes, and splits or widens accesses to what the device implements: accesses larger
  * than valid.max_size, or unaligned where that is not declared, become several; smaller ones than
- * valid.min_size are refused, and read as an address where nothing is.
+ * valid.min_size are refused, and read as 0.
  */
 #ifndef CORE_REGION_H
 #define CORE_REGION_H

@@ -209,7 +209,7 @@ static inline bool access_once(AddressSpace *as, uint64_t addr, unsigned size, u
             ok = access_piece(as, range, addr, size, value, is_write) == ACCESS_OK;
             rcu_read_unlock();
             if (!ok && !is_write) {
-                *value = as->is_io ? all_ones(size) : 0;
+                *value = 0;
             }
         } else {
             ok = access_once(as, addr, size, value, is_write);
@@ -218,7 +218,7 @@ static inline bool access_once(AddressSpace *as, uint64_t addr, unsigned size, u
         return ok;
     }
     if (result == ACCESS_FAILED && !is_write) {
-        *value = as->is_io ? all_ones(size) : 0;
+        *value = as->is_io && !range ? all_ones(size) : 0;
     }
     return result == ACCESS_OK;
 }

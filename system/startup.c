@@ -104,7 +104,11 @@ static bool open_images(Vm *vm, Config *c, GError **err)
             return false;
         }
     }
-    return true;
+    /* An empty drive where the user put none: "ide1-cd0" and "floppy0". */
+    return (!c->machine.default_cdrom || blk_drive_get(vm, "ide", 1, 0) ||
+            blk_add_drive(vm, "if=ide,index=2,media=cdrom", NULL, NULL, err)) &&
+           (!c->machine.default_floppy || blk_drive_get(vm, "floppy", 0, 0) ||
+            blk_add_drive(vm, "if=floppy,index=0", NULL, NULL, err));
 }
 
 /* -serial and -parallel: ids[n] is the chardev's id, or NULL for "none". */

@@ -6,6 +6,7 @@
 #include "block/block.h"
 #include "hw/block/fdc.h"
 #include "hw/i386/pc.h"
+#include "hw/ide/ide.h"
 #include "hw/timer/mc146818rtc.h"
 
 enum {
@@ -14,9 +15,14 @@ enum {
     CMOS_EQUIPMENT = 0x14,
     CMOS_BASE_MEMORY = 0x15,     /* KiB, 2 bytes */
     CMOS_EXTENDED_MEMORY = 0x17, /* KiB above 1 MiB, 2 bytes; 0x30 again */
+    CMOS_DISK_TYPE_0 = 0x19,
+    CMOS_DISK_TYPE_1 = 0x1a,
+    CMOS_DISK_0 = 0x1b,          /* cylinders, heads, precompensation, control, landing zone, sectors */
+    CMOS_DISK_1 = 0x24,
     CMOS_EXTENDED_MEMORY_2 = 0x30,
     CMOS_MEMORY_ABOVE_16M = 0x34, /* 64 KiB units, 2 bytes */
     CMOS_BOOT_FLAGS = 0x38,      /* bit 0: no floppy signature check; bits 7:4: third boot device */
+    CMOS_DISK_TRANSLATIONS = 0x39, /* 2 bits a disk: 0 none, 1 LBA, 2 large, 3 revised large */
     CMOS_BOOT_DEVICES = 0x3d,    /* first, second */
     CMOS_MEMORY_ABOVE_4G = 0x5b, /* 64 KiB units, 3 bytes */
     CMOS_CPU_COUNT = 0x5f,       /* minus 1 */
@@ -77,10 +83,41 @@ static void fill_floppies(PcMachine *pc)
     rtc_set_cmos(pc->rtc, CMOS_EQUIPMENT, equipment);
 }
 
+/* Type 47 ("look below") of the first two disks with their geometry, and how the BIOS translates each of the four. */
+static void fill_disks(PcMachine *pc)
+{
+    uint8_t types = 0, translations = 0;
+
+    for (unsigned n = 0; n < 4; n++) {
+        uint32_t cylinders, heads, sectors;
+        IdeTranslation translation;
+
+        if (!ide_get_geometry(ide_pci_bus(pc->ide, n / 2), n % 2, &cylinders, &heads, &sectors, &translation)) {
+            continue;
+        }
+        translations |= (uint8_t)((translation - 1) << 2 * n);
+        if (n < 2) {
+            unsigned at = n ? CMOS_DISK_1 : CMOS_DISK_0;
+
+            types |= n ? 0x0f : 0xf0;
+            rtc_set_cmos(pc->rtc, n ? CMOS_DISK_TYPE_1 : CMOS_DISK_TYPE_0, 47);
+            put16(pc, at, cylinders);
+            rtc_set_cmos(pc->rtc, at + 2, (uint8_t)heads);
+            put16(pc, at + 3, 0xffff);   /* no write precompensation */
+            rtc_set_cmos(pc->rtc, at + 5, 0xc0 | (heads > 8 ? 0x08 : 0)); /* no retries */
+            put16(pc, at + 6, cylinders); /* landing zone */
+            rtc_set_cmos(pc->rtc, at + 8, (uint8_t)sectors);
+        }
+    }
+    rtc_set_cmos(pc->rtc, CMOS_DISK_TYPES, types);
+    rtc_set_cmos(pc->rtc, CMOS_DISK_TRANSLATIONS, translations);
+}
+
 void pc_fill_cmos(PcMachine *pc)
 {
     fill_memory(pc);
     fill_boot_order(pc);
     rtc_set_cmos(pc->rtc, CMOS_CPU_COUNT, (uint8_t)(pc->info.n_cpus - 1));
     fill_floppies(pc);
+    fill_disks(pc);
 }

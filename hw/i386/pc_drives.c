@@ -6,7 +6,7 @@
 #include "hw/i386/pc.h"
 #include "hw/ide/ide.h"
 
-/* A drive device on the bus: unit 0 or 1. blk NULL: an empty one. */
+/* A drive device on the bus: unit 0 or 1. */
 static bool make_drive(PcMachine *pc, const char *type, const char *bus_name, unsigned unit, DriveInfo *drive, GError **err)
 {
     Vm *vm = pc->machine.vm;
@@ -14,10 +14,8 @@ static bool make_drive(PcMachine *pc, const char *type, const char *bus_name, un
     Device *dev = device_new(vm, type);
 
     object_set_uint(dev, "unit", unit);
-    if (drive) {
-        drive->connected = true;
-    }
-    if (!bus || (drive && !object_set(&dev->obj, "drive", drive->id, err)) || !device_realize_board(dev, NULL, bus, err)) {
+    drive->connected = true;
+    if (!bus || !object_set(&dev->obj, "drive", drive->id, err) || !device_realize_board(dev, NULL, bus, err)) {
         return bus ? false : error_set(err, "no bus '%s' for a drive of type %s", bus_name, type);
     }
     return true;
@@ -25,17 +23,14 @@ static bool make_drive(PcMachine *pc, const char *type, const char *bus_name, un
 
 static bool connect_floppies(PcMachine *pc, GError **err)
 {
-    bool made = false;
-
     for (int unit = 0; unit < 2; unit++) {
         DriveInfo *drive = blk_drive_get(pc->machine.vm, "floppy", 0, unit);
 
         if (drive && !make_drive(pc, "floppy", "floppy-bus.0", (unsigned)unit, drive, err)) {
             return false;
         }
-        made |= drive != NULL;
     }
-    return made || !pc->machine.config.default_floppy || make_drive(pc, "floppy", "floppy-bus.0", 0, NULL, err);
+    return true;
 }
 
 static bool refuse_others(PcMachine *pc, GError **err)

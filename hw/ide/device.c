@@ -277,6 +277,13 @@ bool ide_connect_drives(Device *piix, GError **err)
 {
     DriveInfo *info;
 
+    /* In order of their places, whatever the order on the command line; then those that have none. */
+    for (int place = 0; place < 4; place++) {
+        info = blk_drive_get(piix->vm, "ide", place / 2, place % 2);
+        if (info && !info->connected && !connect_drive(piix, info, err)) {
+            return false;
+        }
+    }
     for (unsigned i = 0; (info = blk_drive_nth(piix->vm, i)); i++) {
         if (!strcmp(info->interface, "ide") && !info->connected &&
             !connect_drive(piix, info, err)) {

@@ -165,9 +165,9 @@ static void test_access_sizes(Fixture *f, gconstpointer data)
     /* unaligned: in aligned pieces */
     g_assert_true(address_space_load(&f->vm->io, 0x101, 2, &v));
     g_assert_cmphex(v, ==, 0x3322);
-    /* below the minimum: refused */
+    /* below the minimum: refused, and 0 is what QEMU 7.2 reads then */
     g_assert_false(address_space_load(&f->vm->io, 0x200, 1, &v));
-    g_assert_cmphex(v, ==, 0xff);
+    g_assert_cmphex(v, ==, 0);
     /* part of a wider register */
     g_assert_true(address_space_load(&f->vm->io, 0x202, 2, &v));
     g_assert_cmphex(v, ==, 0x4433);
