@@ -186,8 +186,8 @@ class _:
 class _:
     def drive(m):
         cmos(m, 0x0B, 0x86)              # SET, binary
-        cmos(m, 0x00, 58)
-        cmos(m, 0x02, 59)
+        for register, value in ((0x00, 58), (0x02, 59), (0x06, 3), (0x07, 28), (0x08, 2), (0x09, 23), (0x32, 20)):
+            cmos(m, register, value)
         m.step(1700 * MS)
         cmos(m, 0x04, 11)
 

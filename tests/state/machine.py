@@ -26,6 +26,7 @@ class Machine:
         self.path = os.path.join(work, f"qtest.{number}")
         self.qmp_path = os.path.join(work, f"qmp.{number}")
         self.work, self.qemu = work, qemu
+        self.still = qemu       # the clock does not move
         self.errors = open(os.path.join(work, f"stderr.{number}"), "w+b")
         own = ["-accel", accel or "tcg", "-S", "-qmp", f"unix:{self.qmp_path},server=on,wait=off", "-vga", "none", "-net",
                "none", "-monitor", "none"] if qemu else ["-accel", accel or "qtest"]
@@ -126,7 +127,7 @@ class Machine:
         self.ask(f"write 0x{address:x} {len(data)} 0x{data.hex()}")
 
     def step(self, ns):
-        if not self.qemu:
+        if not self.still:
             return int(self.ask(f"clock_step {ns}"))
         return 0
 
