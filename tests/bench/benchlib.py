@@ -144,7 +144,7 @@ def count_calls(trace_file):
     calls = {}
     with open(trace_file, errors="replace") as f:
         for line in f:
-            name = re.match(r"\d+\s+([a-z_0-9]+)\(", line)
+            name = re.match(r"\d+ +([a-z_0-9]+)\(", line)
             if name:
                 calls[name[1]] = calls.get(name[1], 0) + 1
     return calls
