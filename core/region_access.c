@@ -153,8 +153,23 @@ static inline unsigned piece_size(const FlatRange *range, uint64_t addr, unsigne
 
 typedef enum AccessResult { ACCESS_OK, ACCESS_FAILED, ACCESS_NEEDS_LOCK } AccessResult;
 
-static AccessResult access_piece(AddressSpace *as, const FlatRange *range, uint64_t addr, unsigned n,
-                                 uint64_t *value, bool is_write)
+/* The VM lock is held, or the region does without. */
+static inline bool device_access(const Region *region, uint64_t offset, unsigned n, uint64_t *value, bool is_write)
+{
+    if (__builtin_expect(!accepts(region, offset, n, is_write), 0)) {
+        trace(region_refused, "%s offset 0x%" PRIx64 " size %u write %d", region->name, offset, n, is_write);
+        return false;
+    }
+    if (is_write) {
+        device_write(region, offset, n, *value);
+    } else {
+        *value = device_read(region, offset, n);
+    }
+    return true;
+}
+
+static inline AccessResult access_piece(AddressSpace *as, const FlatRange *range, uint64_t addr, unsigned n,
+                                        uint64_t *value, bool is_write)
 {
     const Region *region = range->region;
     uint64_t offset = range->offset + (addr - range->start);
@@ -171,16 +186,7 @@ static AccessResult access_piece(AddressSpace *as, const FlatRange *range, uint6
     if (!region->ops->lockless && !vm_locked(as->vm)) {
         return ACCESS_NEEDS_LOCK;
     }
-    if (!accepts(region, offset, n, is_write)) {
-        trace(region_refused, "%s offset 0x%" PRIx64 " size %u write %d", region->name, offset, n, is_write);
-        return ACCESS_FAILED;
-    }
-    if (is_write) {
-        device_write(region, offset, n, *value);
-    } else {
-        *value = device_read(region, offset, n);
-    }
-    return ACCESS_OK;
+    return device_access(region, offset, n, value, is_write) ? ACCESS_OK : ACCESS_FAILED;
 }
 
 static bool access_slow(AddressSpace *as, uint64_t addr, unsigned size, uint64_t *value, bool is_write);
@@ -189,12 +195,16 @@ static bool access_slow(AddressSpace *as, uint64_t addr, unsigned size, uint64_t
 static inline bool access_once(AddressSpace *as, uint64_t addr, unsigned size, uint64_t *value, bool is_write)
 {
     AccessResult result = ACCESS_FAILED;
+    const Region *region = NULL;
+    uint64_t offset = 0;
 
     rcu_read_lock();
     const uint64_t generation = __atomic_load_n(&as->generation, __ATOMIC_ACQUIRE);
     const FlatRange *range = flat_view_find(rcu_dereference(as->view), addr);
     if (range && piece_size(range, addr, size) == size) {
         result = access_piece(as, range, addr, size, value, is_write);
+        region = range->region;
+        offset = range->offset + (addr - range->start);
     } else if (range) {
         rcu_read_unlock();
         return access_slow(as, addr, size, value, is_write);
@@ -204,10 +214,8 @@ static inline bool access_once(AddressSpace *as, uint64_t addr, unsigned size, u
         bool ok;
 
         vm_lock(as->vm);
-        if (as->generation == generation) { /* still the map, and the lock keeps it */
-            rcu_read_lock();
-            ok = access_piece(as, range, addr, size, value, is_write) == ACCESS_OK;
-            rcu_read_unlock();
+        if (as->generation == generation) { /* still the map, so the region is still there */
+            ok = device_access(region, offset, size, value, is_write);
             if (!ok && !is_write) {
                 *value = 0;
             }
