@@ -159,7 +159,8 @@ class Machine:
         reply = self.request(f"state_load {path}")
         return None if reply.startswith("OK") else reply
 
-    def qmp_migrate(self, path):
+    def qmp(self, *commands):
+        """The replies of QEMU's monitor: (command, arguments) each."""
         with socket.socket(socket.AF_UNIX) as s:
             s.connect(self.qmp_path)
             f = s.makefile("rw")
@@ -174,9 +175,21 @@ class Machine:
                         return reply["return"]
 
             execute("qmp_capabilities")
-            execute("migrate", uri=f"exec:cat > {path}")
-            while execute("query-migrate").get("status") != "completed":
+            return [execute(command, **arguments) for command, arguments in commands]
+
+    def qmp_migrate(self, path):
+        self.qmp(("migrate", {"uri": f"exec:cat > {path}"}))
+        while self.qmp(("query-migrate", {}))[0].get("status") != "completed":
+            time.sleep(0.02)
+
+    def wait_incoming(self):
+        """Until QEMU has taken the state of its -incoming option; a refusal ends it."""
+        try:
+            while self.qmp(("query-status", {}))[0]["status"] == "inmigrate":
                 time.sleep(0.02)
+        except (ConnectionError, FileNotFoundError, json.JSONDecodeError):
+            self.process.wait()
+            raise Dead(self.last_words()) from None
 
 
 # ---- the parts of a stream --------------------------------------------------------------------
