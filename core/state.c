@@ -517,7 +517,7 @@ static void journal_free(StateJournal *j, bool put_back)
     for (unsigned i = j->undo->len; i-- > 0;) {
         Undo *undo = &g_array_index(j->undo, Undo, i);
 
-        if (put_back) {
+        if (put_back && undo->len) {
             memcpy(undo->at, undo->old, undo->len);
         }
         g_free(undo->old);

@@ -160,7 +160,7 @@ FdcSeek fdc_drive_seek(FdcDrive *drive, uint8_t head, uint8_t track, uint8_t sec
 {
     FdcSeek result = SEEK_SAME;
 
-    if (track > drive->max_track || (head != 0 && drive->sides < 2)) {
+    if (track > drive->max_track || head > 1 || (head != 0 && drive->sides < 2)) {
         return SEEK_NO_TRACK;
     }
     if (sect > drive->last_sect) {

@@ -289,24 +289,101 @@ static void run_steps(QTest *qt, unsigned count)
     }
 }
 
-static void fuzz(const char *devices)
+static QTest *start(const char *devices)
+{
+    static char *disk, *cdrom, *floppy;
+
+    if (!disk) {
+        disk = qtest_temp_file(NULL, DISK_SIZE);
+        cdrom = qtest_temp_file(NULL, DISK_SIZE);
+        floppy = qtest_temp_file(NULL, 1474560);
+    }
+    /* A guest that powers off is left standing, so that the rest of the steps meet that too. */
+    return qtest_start("-machine pc -m 32 -nodefaults -no-shutdown -action panic=none -rtc clock=vm "
+                       "-drive file=%s,format=raw,if=ide,index=0 "
+                       "-drive file=%s,format=raw,if=ide,index=2,media=cdrom "
+                       "-drive file=%s,format=raw,if=floppy -serial null -serial null -parallel null %s",
+                       disk, cdrom, floppy, devices);
+}
+
+static unsigned number_of_steps(void)
 {
     const char *env = getenv("FUZZ_STEPS");
-    g_autofree char *disk = qtest_temp_file(NULL, DISK_SIZE), *cdrom = qtest_temp_file(NULL, DISK_SIZE);
-    g_autofree char *floppy = qtest_temp_file(NULL, 1474560);
-    QTest *qt;
 
-    /* A guest that powers off is left standing, so that the rest of the steps meet that too. */
-    qt = qtest_start("-machine pc -m 32 -nodefaults -no-shutdown -action panic=none "
-                     "-drive file=%s,format=raw,if=ide,index=0 -drive file=%s,format=raw,if=ide,index=2,media=cdrom "
-                     "-drive file=%s,format=raw,if=floppy -serial null -serial null -parallel null %s",
-                     disk, cdrom, floppy, devices);
-    run_steps(qt, env ? (unsigned)strtoul(env, NULL, 0) : DEFAULT_STEPS);
+    return env ? (unsigned)strtoul(env, NULL, 0) : DEFAULT_STEPS;
+}
+
+static void fuzz(const char *devices)
+{
+    QTest *qt = start(devices);
+
+    run_steps(qt, number_of_steps());
     qtest_end(qt);
 }
 
-static void test_all(void) { fuzz("-device pvpanic -device pci-testdev -device pc-testdev -device isa-debugcon,chardev=null0 "
-                                  "-chardev null,id=null0"); }
+static void save(QTest *qt, const char *path)
+{
+    g_autofree char *reply = qtest_request(qt, "state_save %s", path);
+
+    g_assert_true(g_str_has_prefix(reply, "OK"));
+}
+
+/* Whatever a guest can do to a machine, the state of it is one that a fresh machine takes and goes on with. */
+static void test_state(void)
+{
+    g_autofree char *path = qtest_temp_file(NULL, 0);
+
+    for (unsigned round = 0; round < 10; round++) {
+        QTest *qt = start("");
+        g_autofree char *reply = NULL;
+
+        run_steps(qt, number_of_steps() / 40);
+        save(qt, path);
+        qtest_end(qt);
+        qt = start("");
+        reply = qtest_request(qt, "state_load %s", path);
+        if (strcmp(reply, "OK")) {
+            g_error("a state that was saved is refused: %s", reply);
+        }
+        run_steps(qt, number_of_steps() / 40);
+        qtest_end(qt);
+    }
+}
+
+/* A hostile stream: taken or refused, and the machine lives on after a reset. */
+static void test_hostile_state(void)
+{
+    g_autofree char *path = qtest_temp_file(NULL, 0), *bytes = NULL;
+    gsize len;
+    QTest *qt = start("");
+
+    run_steps(qt, number_of_steps() / 40);
+    save(qt, path);
+    g_assert_true(g_file_get_contents(path, &bytes, &len, NULL));
+    for (unsigned round = 0; round < number_of_steps() / 200; round++) {
+        g_autofree char *copy = g_memdup2(bytes, len), *reply = NULL;
+        gsize cut = rnd(16) ? len : rnd(len);
+
+        for (unsigned i = 1 + rnd(4); i; i--) {
+            copy[rnd(len)] = rnd(2) ? rnd(256) : rnd(2) ? 0 : 0xff;
+        }
+        g_assert_true(g_file_set_contents(path, copy, cut, NULL));
+        reply = qtest_request(qt, "state_load %s", path);
+        g_assert_true(g_str_has_prefix(reply, "OK") || g_str_has_prefix(reply, "FAIL"));
+        run_steps(qt, BATCH);
+        if (rnd(4) == 0) {
+            qtest_outb(qt, 0xcf9, 0x06);
+        }
+    }
+    qtest_end(qt);
+}
+
+static void test_all(void)
+{
+    fuzz("-device pvpanic -device pci-testdev -device pc-testdev "
+         "-chardev null,id=null0 -device isa-debugcon,chardev=null0");
+}
+
 static void test_smp(void) { fuzz("-smp 4"); }
 
 int main(int argc, char **argv)
@@ -314,5 +391,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/fuzz/all", test_all);
     g_test_add_func("/fuzz/smp", test_smp);
+    g_test_add_func("/fuzz/state", test_state);
+    g_test_add_func("/fuzz/hostile-state", test_hostile_state);
     return g_test_run();
 }

@@ -430,6 +430,9 @@ static void test_dma(void)
     command(&t, "e6 00 02 00 05 02 12 1b ff");
     g_assert_cmphex(load16_le(region_host(&t.f.ram) + MEMORY + 98), ==, 0x1111);
     g_assert_cmphex(load16_le(region_host(&t.f.ram) + MEMORY + 100), ==, 76);
+    /* There are two heads, whatever the address says. */
+    program_dma(&t, true, 512);
+    g_assert_cmpstr(command(&t, "e6 00 00 7d 01 02 12 1b ff"), ==, "40 00 00 00 7d 01 02");
     close_fdc(&t);
     g_unlink(image);
 }
