@@ -23,7 +23,7 @@ typedef struct Floppy {
 /* Sector n holds n, little-endian, 256 times. */
 static char *make_image(unsigned kib)
 {
-    char *name = g_strdup("test-fdc-XXXXXX");
+    char *name = g_build_filename(g_get_tmp_dir(), "test-fdc-XXXXXX", NULL);
     int fd = g_mkstemp(name);
     uint8_t sector[512];
 
