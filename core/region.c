@@ -424,11 +424,23 @@ void region_remove(Region *child)
         }                                                                                          \
     }
 DEFINE_SETTER(region_set_enabled, bool, enabled)
-DEFINE_SETTER(region_set_address, uint64_t, addr)
 DEFINE_SETTER(region_set_size, uint64_t, size)
 DEFINE_SETTER(region_set_readonly, bool, readonly)
 DEFINE_SETTER(region_set_alias_offset, uint64_t, alias_offset)
 DEFINE_SETTER(region_set_romd, bool, romd)
+
+void region_set_address(Region *region, uint64_t offset)
+{
+    if (region->addr == offset) {
+        return;
+    }
+    region->addr = offset;
+    if (region->parent) { /* it counts as added last */
+        g_ptr_array_remove(region->parent->children, region);
+        g_ptr_array_add(region->parent->children, region);
+    }
+    region_touched(region);
+}
 
 void region_set_dirty_log(Region *region, RegionDirtyClient client, bool on)
 {

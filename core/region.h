@@ -132,7 +132,7 @@ void region_add_overlap(Region *parent, uint64_t offset, Region *child, int prio
 /* NULL parent of child: nothing happens. */
 void region_remove(Region *child);
 void region_set_enabled(Region *region, bool enabled);
-void region_set_address(Region *region, uint64_t offset);
+void region_set_address(Region *region, uint64_t offset); /* among equal priorities it is the last added then */
 void region_set_size(Region *region, uint64_t size);
 void region_set_readonly(Region *region, bool readonly);
 void region_set_alias_offset(Region *region, uint64_t offset);
@@ -184,6 +184,8 @@ void address_space_listen(AddressSpace *as, MemoryListener *listener);
 void address_space_unlisten(AddressSpace *as, MemoryListener *listener);
 /* The present view. VM lock, or inside an RCU read section. */
 const FlatView *address_space_view(AddressSpace *as);
+/* Appends a line for each range: "START-END (prio N, KIND): NAME @OFFSET". VM lock. */
+void address_space_print(AddressSpace *as, GString *out);
 /* The range that holds addr, or NULL. VM lock or RCU read section. */
 const FlatRange *flat_view_find(const FlatView *view, uint64_t addr);
 

@@ -524,6 +524,24 @@ static void cmd_state_load(QtestServer *s, char **words)
     }
 }
 
+/* ---- address spaces ------------------------------------------------------------------------------------------ */
+
+/* One line of the reply has all: ranges are separated by semicolons. */
+static void cmd_mtree(QtestServer *s, char **words)
+{
+    Vm *vm = s->obj.vm;
+    AddressSpace *as = !strcmp(words[1], vm->memory.name) ? &vm->memory : &vm->io;
+
+    if (strcmp(words[1], as->name)) {
+        reply(s, "FAIL '%.64s' is none of the address spaces %s, %s", words[1], vm->memory.name, vm->io.name);
+        return;
+    }
+    g_autoptr(GString) text = g_string_new(NULL);
+    address_space_print(as, text);
+    g_strdelimit(text->str, "\n", ';');
+    reply(s, "OK %s", text->str);
+}
+
 static void cmd_module_load(QtestServer *s, char **words) { reply(s, "FAIL modules cannot be loaded by a test"); }
 
 /* ---- dispatch ---------------------------------------------------------------------------------------------- */
@@ -564,6 +582,7 @@ static const Command commands[] = {
     {"set_irq_in", 4, "PATH NAME N LEVEL", cmd_set_irq_in},
     {"state_save", 1, "PATH", cmd_state_save, true},
     {"state_load", 1, "PATH", cmd_state_load, true},
+    {"mtree", 1, "memory|I/O", cmd_mtree},
     {"module_load", 2, "PREFIX NAME", cmd_module_load},
 };
 

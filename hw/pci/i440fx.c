@@ -74,7 +74,7 @@ static uint8_t pam_wanted(const I440fx *d, unsigned n)
 static void pam_apply(I440fx *d, unsigned n)
 {
     uint8_t mode = pam_wanted(d, n);
-    bool ram = mode & PAM_READ;
+    bool ram = mode != 0; /* write-only is read as RAM too, as with QEMU: reads from PCI cannot be had */
 
     if (mode == d->pam_mode[n]) {
         return;
