@@ -70,6 +70,12 @@ CONFIGS = {
     "nographic": ["-nodefaults", "-nographic"],
     "debug-devices": ["-nodefaults", "-device", "isa-debugcon,chardev=c", "-chardev", "null,id=c", "-device",
                       "isa-debug-exit", "-device", "pc-testdev", "-device", "pci-testdev"],
+    "kvm-default": [],
+    "kvm-host": ["-nodefaults", "-cpu", "host,arch-capabilities=off", "-smp", "2"],
+    "kvm-kvm64": ["-nodefaults", "-cpu", "kvm64"],
+    "kvm-split": ["-nodefaults", "-machine", "pc,kernel-irqchip=split"],
+    "kvm-off": ["-nodefaults", "-machine", "pc,kernel-irqchip=off"],
+    "kvm-5G": ["-nodefaults", "-m", "5G"],
     "cpu": ["-nodefaults", "-cpu", "qemu64,vendor=GenuineIntel,model-id=x"],
 }
 # Files that one side has and the other not: the reason.

@@ -15,8 +15,7 @@ import time
 
 QEMU = "qemu-system-x86_64"
 # What is not in Kiln yet, so not in the oracle's machine either.
-QEMU_ARGS = ["-accel", "tcg", "-S", "-vga", "none", "-net", "none"]
-KILN_ARGS = ["-accel", "qtest"]
+QEMU_ARGS = ["-S", "-vga", "none", "-net", "none"]
 
 
 def missing_tools(*tools):
@@ -28,11 +27,12 @@ def missing_tools(*tools):
 class Emulator:
     """One emulator with its qtest connection; the oracle has a QMP connection as well."""
 
-    def __init__(self, program, args, *, is_oracle):
+    def __init__(self, program, args, *, is_oracle, kvm=False):
         self.is_oracle = is_oracle
         self.work = tempfile.mkdtemp(prefix="kiln-oracle-")
         self.listener = self._listen("qtest")
-        command = [program, *(QEMU_ARGS if is_oracle else KILN_ARGS), "-display", "none", "-qtest-log", "/dev/null",
+        accel = ["-accel", "kvm", "-S"] if kvm else ["-accel", "tcg"] if is_oracle else ["-accel", "qtest"]
+        command = [program, *accel, *(QEMU_ARGS if is_oracle else []), "-display", "none", "-qtest-log", "/dev/null",
                    "-qtest", f"unix:{self.work}/qtest"]
         if is_oracle:
             qmp = self._listen("qmp")
@@ -179,12 +179,12 @@ class Emulator:
         return bytes(int(reply, 16) & 0xff for reply in self.requests(lines)[1::2])
 
 
-def start_both(kiln, args):
+def start_both(kiln, args, kvm=False):
     """(oracle, kiln), args being the pair of their arguments."""
     theirs, ours = args
-    oracle = Emulator(QEMU, theirs, is_oracle=True)
+    oracle = Emulator(QEMU, theirs, is_oracle=True, kvm=kvm)
     try:
-        return oracle, Emulator(kiln, ours, is_oracle=False)
+        return oracle, Emulator(kiln, ours, is_oracle=False, kvm=kvm)
     except BaseException:
         oracle.__exit__()
         raise
@@ -228,18 +228,21 @@ def hex_lines(data, base=0):
 
 def run(configs, compare, tools=(QEMU,)):
     """main() of a comparison: compare(oracle, kiln, name) returns the differences as lines. The program's
-    arguments are Kiln's binary and, to run a part, names of configurations."""
+    arguments are Kiln's binary and, to run a part, names of configurations. Those that begin with "kvm-" run under KVM
+    on both sides, the others without."""
     binary, names = sys.argv[1], sys.argv[2:] or list(configs)
     print(f"1..{len(names)}", flush=True)
     reason, failed = missing_tools(*tools), False
     with Images() as images:
         for number, name in enumerate(names, 1):
-            if reason:
-                print(f"ok {number} {name} # SKIP {reason}")
+            kvm = name.startswith("kvm-")
+            why = reason or (kvm and not os.access("/dev/kvm", os.R_OK | os.W_OK) and "no /dev/kvm")
+            if why:
+                print(f"ok {number} {name} # SKIP {why}")
                 continue
             started = time.monotonic()
             try:
-                oracle, kiln = start_both(binary, images.arguments(configs[name]))
+                oracle, kiln = start_both(binary, images.arguments(configs[name]), kvm)
                 with oracle, kiln:
                     bad = compare(oracle, kiln, name)
             except RuntimeError as error:
