@@ -27,12 +27,24 @@ static void collect_name(const Type *type, void *opaque)
     }
 }
 
+static void nmi_cpus(void *opaque)
+{
+    Accel *accel = opaque;
+
+    if (accel->vm->cpus->len) {
+        accel->ops->inject_nmi(accel, NULL);
+    }
+}
+
+/* QEMU's others. In a list of several they are passed over. */
+static const char *const foreign_accels[] = {"tcg", "xen", "hax", "hvf", "nvmm", "whpx", NULL};
+
 static bool unknown_accel(const char *name, GError **err)
 {
     g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
     g_autofree char *list = NULL, *near = NULL;
 
-    if (!strcmp(name, "tcg") || !strcmp(name, "xen")) {
+    if (g_strv_contains(foreign_accels, name)) {
         return error_set(err, "-accel %s: Kiln runs guests with KVM only; use -accel kvm", name);
     }
     type_foreach("accel", collect_name, names);
@@ -41,6 +53,14 @@ static bool unknown_accel(const char *name, GError **err)
     near = suggest_names(name, (const char *const *)names->pdata);
     return error_set(err, "-accel %s: invalid accelerator %s%s; there are: %s", name, name, near,
                      list);
+}
+
+bool accel_name_check(const char *name, GError **err)
+{
+    g_autofree char *type_name = g_strconcat(name, "-accel", NULL);
+    const Type *type = type_find(type_name);
+
+    return (type && !type->abstract && type_is_a(type, "accel")) || g_strv_contains(foreign_accels, name) || unknown_accel(name, err);
 }
 
 bool accel_create(Vm *vm, const char *name, const char *const *options, GError **err)
@@ -77,6 +97,7 @@ bool accel_create(Vm *vm, const char *name, const char *const *options, GError *
                                .start = start_cpus,
                                .stop = stop_cpus,
                                .reset = reset_cpus,
+                               .nmi = nmi_cpus,
                                .opaque = accel,
                            });
     object_add_child(vm->root, "accel", obj); /* which frees it with the VM */

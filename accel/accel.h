@@ -24,6 +24,38 @@ typedef enum IrqchipId {
     IRQCHIP_PIT,
 } IrqchipId;
 
+/* ---- counters ------------------------------------------------------------------------- */
+
+typedef enum AccelStatType {
+    ACCEL_STAT_CUMULATIVE,
+    ACCEL_STAT_INSTANT,
+    ACCEL_STAT_PEAK,
+    ACCEL_STAT_LINEAR_HISTOGRAM,
+    ACCEL_STAT_LOG2_HISTOGRAM
+} AccelStatType;
+
+typedef enum AccelStatUnit {
+    ACCEL_STAT_UNIT_NONE,
+    ACCEL_STAT_UNIT_BYTES,
+    ACCEL_STAT_UNIT_SECONDS,
+    ACCEL_STAT_UNIT_CYCLES,
+    ACCEL_STAT_UNIT_BOOLEAN
+} AccelStatUnit;
+
+typedef struct AccelStat {
+    const char *name;
+    AccelStatType type;
+    AccelStatUnit unit;
+    int8_t base;             /* values are in units of base to the power of exponent: 10 or 2 */
+    int16_t exponent;
+    uint32_t bucket_size;    /* of linear histograms */
+    const uint64_t *values;
+    unsigned count;          /* of values; several: a histogram */
+} AccelStat;
+
+/* stat is only valid during the call. */
+typedef void AccelStatFn(const AccelStat *stat, void *opaque);
+
 struct AccelOps {
     const char *name;        /* "kvm" */
     /* ---- life; VM lock ---- */
@@ -38,11 +70,28 @@ struct AccelOps {
     void (*cpus_stop)(Accel *accel);
     /* vCPUs are stopped: to power-on state. */
     void (*cpus_reset)(Accel *accel);
+    /*
+     * A CPU that comes while the VM lives: cpu_add makes it, at rest; cpu_run lets it run with the others once it was
+     * reset. Before machine_done both do nothing. cpu_remove brings it to rest for good (the lock is dropped meanwhile;
+     * main thread), then the object may go. NULL: nothing to do.
+     */
+    bool (*cpu_add)(Cpu *cpu, GError **err);
+    void (*cpu_run)(Cpu *cpu);
+    void (*cpu_remove)(Cpu *cpu);
     /* Ends the KVM_RUN of a CPU (any thread); it looks at its requests. */
     void (*cpu_kick)(Cpu *cpu);
     /* ---- registers of a stopped CPU, with the kernel's copy ---- */
     bool (*cpu_get_state)(Cpu *cpu, GError **err);
     bool (*cpu_put_state)(Cpu *cpu, GError **err);
+    /* General registers of the CPU whose access the calling thread is serving (cpu_current()), from
+     * and to its env.regs: for devices that answer in registers. */
+    bool (*exit_regs_get)(Cpu *cpu, GError **err);
+    bool (*exit_regs_put)(Cpu *cpu, GError **err);
+    /* The host's id of the thread that runs a CPU; 0: the machine is not made yet. */
+    int (*cpu_thread_id)(Cpu *cpu);
+    /* Where a virtual address of a stopped CPU is, by its page tables; false: nowhere. With paging
+     * off it is the address itself. */
+    bool (*cpu_translate)(Cpu *cpu, uint64_t address, uint64_t *physical);
     /* ---- interrupts; any thread ---- */
     void (*set_gsi)(Accel *accel, unsigned gsi, int level);       /* IRQCHIP_ON */
     bool (*send_msi)(Accel *accel, MsiMessage msi);
@@ -69,6 +118,9 @@ struct AccelOps {
     void (*dirty_sync)(Accel *accel);
     /* Highest vCPU count the host can run. */
     unsigned (*max_cpus)(Accel *accel);
+    /* Tells fn all counters of a CPU, or of the VM (cpu NULL); none if the host counts nothing. VM lock. NULL: there are
+     * none. */
+    bool (*stats)(Accel *accel, Cpu *cpu, AccelStatFn *fn, void *opaque, GError **err);
     uint64_t (*clock_get)(Accel *accel, bool *reliable);  /* kvmclock, ns */
     void (*clock_set)(Accel *accel, uint64_t ns);
 };
@@ -96,6 +148,8 @@ struct Accel {
     AddressSpace *smm_space;
 };
 
+/* Is this the name of an accelerator, if perhaps of one that only QEMU has? */
+bool accel_name_check(const char *name, GError **err);
 /* Makes the accelerator named ("kvm", "qtest"), sets its options (k, v, ..., NULL), opens it and puts
  * it in vm->accel. */
 bool accel_create(Vm *vm, const char *name, const char *const *options, GError **err);
@@ -116,6 +170,11 @@ void accel_ioapic_route(Vm *vm, unsigned pin, MsiMessage msi, bool masked);
 bool cpu_model_parse(Vm *vm, const char *text, GError **err);
 /* The CPU with this index, APIC id and topology ids, realized and in the tree. */
 Cpu *cpu_new(Vm *vm, unsigned index, uint32_t apic_id, GError **err);
+/* For a CPU that a user makes: is it of -cpu's model? */
+bool cpu_check_type(Vm *vm, const Type *type, GError **err);
+/* Then sets -cpu's features, before its own properties; and its place, before it is realized. */
+bool cpu_set_options(Cpu *cpu, GError **err);
+void cpu_set_place(Cpu *cpu, unsigned index, uint32_t apic_id);
 Cpu *cpu_current(void); /* of this thread, NULL outside vCPU threads */
 void cpu_set_current(Cpu *cpu); /* accelerators: this thread runs this CPU */
 unsigned cpu_index(const Cpu *cpu);

@@ -1,61 +1,50 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * BlockBackend: what a device holds. Checks each request against the medium, counts it, sends it
- * into the node, and keeps the error policy.
+ * BlockBackend: what a device holds. Checks each request against the medium, counts it and sends it
+ * into the node.
  */
 #include <errno.h>
 
-#include "block/block_int.h"
-#include "util/log.h"
+#include "block/backend_int.h"
 #include "util/trace.h"
 
-struct BlockBackend {
-    Vm *vm;
-    char *name;           /* -drive's id; NULL: none */
-    BlockNode *node;      /* NULL: no medium */
-    DriveInfo *info;      /* -drive's; NULL: none */
-    Device *dev;          /* attached; NULL: none */
-    const BlkDevOps *ops; /* the device's; NULL: none */
-    void *opaque;
-    unsigned in_flight;
-    bool write_cache;  /* writes may stay in caches until a flush */
-    bool retry_wanted; /* stopped the VM: tell the device when it runs again */
-    bool locked;       /* the guest locked the tray */
-    BlkOnError on_read_error, on_write_error;
-    const char *io_status;
-    BlkStats stats;
-};
-
-struct BlkRequest {
-    BlockIo io;
-    BlockBackend *blk;
-    BlkStatKind kind;
-    uint64_t bytes;
-    int64_t start_ns; /* monotonic */
-    BlkDone *done;
-    void *opaque;
-};
+#define REQUEST_POOL_MAX 256
+#define DATA_MAX ((uint64_t)INT32_MAX & ~(uint64_t)(BLOCK_SECTOR - 1)) /* of one read or write, as in QEMU */
 
 /* ---- life ----------------------------------------------------------------------------------- */
 
-BlockBackend *blk_new(Vm *vm, const char *name, BlockNode *node)
+BlockBackend *blk_new(Vm *vm, const char *name, BlockNode *node, uint32_t used, GError **err)
 {
     BlockBackend *blk = g_new0(BlockBackend, 1);
 
     blk->vm = vm;
     blk->name = g_strdup(name);
-    blk->node = node ? block_node_ref(node) : NULL;
+    blk->loop = node ? node->loop : block_loop_main(vm);
+    blk->queued_tail = &blk->queued;
     blk->write_cache = true;
     blk->on_read_error = BLK_ON_ERROR_REPORT;
     blk->on_write_error = BLK_ON_ERROR_ENOSPC;
     blk->io_status = "ok";
+    if (node) {
+        blk->root = block_attach_child(NULL, blk, node, "root", 0, used, BLOCK_PERM_ALL, err);
+        if (!blk->root) {
+            g_free(blk->name);
+            g_free(blk);
+            return NULL;
+        }
+    }
     g_ptr_array_add(block_state(vm)->backends, blk);
     return blk;
 }
 
+BlockNode *blk_node(const BlockBackend *blk)
+{
+    return blk->root ? blk->root->node : NULL;
+}
+
 BlockBackend *blk_new_empty(Vm *vm)
 {
-    return blk_new(vm, NULL, NULL);
+    return blk_new(vm, NULL, NULL, 0, NULL);
 }
 
 bool blk_is_alive(Vm *vm, const BlockBackend *blk)
@@ -70,7 +59,14 @@ void blk_free(BlockBackend *blk)
     }
     blk_detach(blk);
     g_ptr_array_remove(blk->vm->block->backends, blk);
-    block_node_unref(blk->node);
+    throttle_member_free(blk->throttle);
+    block_detach_child(blk->root);
+    while (blk->pool) {
+        BlkRequest *request = blk->pool;
+
+        blk->pool = request->next;
+        g_free(request);
+    }
     g_free(blk->name);
     g_free(blk);
 }
@@ -85,7 +81,7 @@ BlockBackend *blk_find(Vm *vm, const char *name)
     for (unsigned i = 0; vm->block && i < vm->block->backends->len; i++) {
         BlockBackend *blk = g_ptr_array_index(vm->block->backends, i);
 
-        if (blk->name ? !strcmp(blk->name, name) : blk->node && !strcmp(blk->node->name, name)) {
+        if (!strcmp(blk->name ? blk->name : blk_node_name(blk), name)) {
             return blk;
         }
     }
@@ -99,6 +95,7 @@ static bool attach(BlockBackend *blk, Device *dev, const BlkDevOps *ops, void *o
 {
     uint32_t used = BLOCK_PERM_CONSISTENT_READ | (need_write ? BLOCK_PERM_WRITE : 0);
     uint32_t unshared = (share ? 0 : BLOCK_PERM_WRITE) | (need_write ? 0 : BLOCK_PERM_RESIZE);
+    const BlockNode *node = blk_node(blk);
 
     if (blk->dev || blk->ops) {
         return error_set(
@@ -106,19 +103,25 @@ static bool attach(BlockBackend *blk, Device *dev, const BlkDevOps *ops, void *o
             blk->info && strcmp(blk->info->interface, "none")
                 ? "Drive '%s' is already in use because it has been automatically connected to "
                   "another device (did you need 'if=none' in the drive options?)"
-                : "Drive '%s' is already in use by another device",
+                : "Drive '%s' is already in use by another device; give each its own",
             blk->name ? blk->name : blk_node_name(blk));
     }
-    if (need_write && blk->node && blk->node->read_only) {
+    if (need_write && node && node->read_only) {
         return error_set(
             err,
             "Block node is read-only: image '%s' was opened for reading only (asked so, or its "
-            "permissions allow no more), but the device writes to it",
+            "permissions allow no more, or Kiln only reads its format), but the device writes to it",
             blk_filename(blk));
     }
-    if (blk->node && !block_node_set_perm(blk->node, used, unshared, err)) {
+    if (!blk->loop->is_main && !ops->any_loop) {
+        return error_set(err, "Cannot change iothread of active block backend");
+    }
+    if (blk->root &&
+        !block_child_set_perm(blk->root, used, BLOCK_PERM_ALL & ~unshared, err)) {
         return false;
     }
+    blk->used = used;
+    blk->shared = BLOCK_PERM_ALL & ~unshared;
     blk->dev = dev;
     blk->ops = ops;
     blk->opaque = opaque;
@@ -146,12 +149,15 @@ void blk_detach(BlockBackend *blk)
         return;
     }
     blk_drain(blk);
+    blk_gates_free(blk);
     blk->dev = NULL;
     blk->ops = NULL;
-    blk->retry_wanted = false;
-    if (blk->node) {
-        block_node_set_perm(blk->node, BLOCK_PERM_CONSISTENT_READ, 0, NULL);
+    __atomic_store_n(&blk->retry_wanted, false, __ATOMIC_RELAXED);
+    if (blk->root) {
+        block_child_set_perm(blk->root, blk->name ? BLOCK_PERM_CONSISTENT_READ : 0, BLOCK_PERM_ALL,
+                             NULL);
     }
+    blk_set_loop(blk, blk->vm->loop, NULL);
 }
 
 /* ---- facts ---------------------------------------------------------------------------------- */
@@ -162,7 +168,7 @@ const char *blk_name(const BlockBackend *blk)
 }
 const char *blk_node_name(const BlockBackend *blk)
 {
-    return blk->node ? blk->node->name : "";
+    return blk->root ? blk->root->node->name : "";
 }
 DriveInfo *blk_drive_info(const BlockBackend *blk)
 {
@@ -170,51 +176,91 @@ DriveInfo *blk_drive_info(const BlockBackend *blk)
 }
 bool blk_is_inserted(const BlockBackend *blk)
 {
-    return blk->node != NULL;
+    return blk->root != NULL;
 }
 bool blk_is_read_only(const BlockBackend *blk)
 {
-    return blk->node && blk->node->read_only;
+    return blk->root && blk->root->node->read_only;
 }
 bool blk_write_cache(const BlockBackend *blk)
 {
-    return blk->write_cache;
+    return __atomic_load_n(&blk->write_cache, __ATOMIC_RELAXED);
 }
 void blk_set_write_cache(BlockBackend *blk, bool on)
 {
-    blk->write_cache = on;
+    __atomic_store_n(&blk->write_cache, on, __ATOMIC_RELAXED);
 }
 unsigned blk_in_flight(const BlockBackend *blk)
 {
-    return blk->in_flight;
+    return blk->in_flight + blk->n_queued;
 }
 const BlkStats *blk_stats(const BlockBackend *blk)
 {
     return &blk->stats;
 }
+static void copy_stats(void *opaque)
+{
+    void **args = opaque;
+
+    *(BlkStats *)args[1] = ((BlockBackend *)args[0])->stats;
+}
+
+void blk_get_stats(BlockBackend *blk, BlkStats *stats)
+{
+    block_loop_call(blk->loop, copy_stats, (void *[]){blk, stats});
+    blk_gates_add_stats(blk, stats);
+}
+
 const char *blk_io_status(const BlockBackend *blk)
 {
-    return blk->io_status;
+    return __atomic_load_n(&blk->io_status, __ATOMIC_RELAXED);
 }
 
 const char *blk_filename(const BlockBackend *blk)
 {
-    return blk->node && blk->node->filename ? blk->node->filename : "";
+    return blk->root && blk->root->node->filename ? blk->root->node->filename : "";
 }
 
 uint64_t blk_size(const BlockBackend *blk)
 {
-    return blk->node ? align_up(blk->node->size, BLOCK_SECTOR) : 0;
+    return blk->root ? align_up(block_node_size(blk->root->node), BLOCK_SECTOR) : 0;
 }
 
 /* ---- requests ------------------------------------------------------------------------------- */
 
-static void count_request(BlkRequest *request, int result)
+static BlkRequest *request_new(BlockBackend *blk)
 {
-    BlkStats *stats = &request->blk->stats;
-    BlkStatKind kind = request->kind;
-    uint64_t ns = (uint64_t)(clock_monotonic_ns() - request->start_ns);
+    BlkRequest *request = blk->pool;
 
+    if (!request) {
+        return g_new(BlkRequest, 1);
+    }
+    blk->pool = request->next;
+    blk->pool_len--;
+    return request;
+}
+
+static void request_free(BlockBackend *blk, BlkRequest *request)
+{
+    if (blk->pool_len == REQUEST_POOL_MAX) {
+        g_free(request);
+        return;
+    }
+    request->next = blk->pool;
+    blk->pool = request;
+    blk->pool_len++;
+}
+
+void blk_count_request(BlkStats *stats, const BlkRequest *request, int result)
+{
+    BlkStatKind kind = request->kind;
+    uint64_t ns;
+
+    if (kind == BLK_STAT_KINDS) {
+        return;
+    }
+    stats->last_ns = clock_monotonic_ns();
+    ns = (uint64_t)(stats->last_ns - request->start_ns);
     stats->total_ns[kind] += ns;
     stats->max_ns[kind] = MAX(stats->max_ns[kind], ns);
     if (result < 0) {
@@ -225,61 +271,146 @@ static void count_request(BlkRequest *request, int result)
     stats->bytes[kind] += request->bytes;
 }
 
+static void request_done(BlockIo *io, int result);
+
+/* STATUS in this layer, from where it began. */
+static void ask_layer(BlkRequest *request, BlockNode *node)
+{
+    uint64_t size = block_node_size(node);
+    BlockStatus *status = request->io.status;
+
+    request->layer = node;
+    request->io = (BlockIo){.op = BLOCK_STATUS, .offset = request->offset, .status = status,
+                            .precise = true, .done = request_done};
+    if (request->offset >= size) {
+        /* What a shorter layer lacks reads as zeros, whatever lies below. */
+        *status = (BlockStatus){.bytes = request->bytes, .zero = true, .allocated = true};
+        block_loop_finish_later(request->blk->loop, &request->io, 0);
+        return;
+    }
+    request->io.len = MIN(request->bytes, size - request->offset);
+    block_node_submit(node, &request->io);
+}
+
+/* True: this layer did not decide, the next one is asked. */
+static bool ask_next_layer(BlkRequest *request)
+{
+    BlockStatus *status = request->io.status;
+    BlockNode *below = status->allocated ? NULL : block_node_backing(request->layer);
+
+    request->bytes = MIN(request->bytes, status->bytes);
+    status->bytes = request->bytes;
+    if (below) {
+        ++*request->depth;
+        ask_layer(request, below);
+    } else if (!status->allocated) {
+        *request->depth = -1;
+        *status = (BlockStatus){.bytes = request->bytes, .zero = true};
+    }
+    return below != NULL;
+}
+
 static void request_done(BlockIo *io, int result)
 {
     BlkRequest *request = container_of(io, BlkRequest, io);
     BlockBackend *blk = request->blk;
+    BlkDone *done = request->done;
+    void *opaque = request->opaque;
 
+    if (request->depth && result >= 0 && ask_next_layer(request)) {
+        return;
+    }
     trace(blk_done, "blk %s kind %d result %d", blk_name(blk), request->kind, result);
-    count_request(request, result);
+    blk_count_request(&blk->stats, request, result);
     blk->in_flight--;
-    request->done(request->opaque, result);
-    g_free(request);
+    request_free(blk, request);
+    done(opaque, result);
 }
 
-static int check_request(const BlockBackend *blk, const BlkRequest *request)
+int blk_check_request(const BlockBackend *blk, const BlkRequest *request)
 {
-    if (!blk->node) {
+    if (!blk->root) {
         return -ENOMEDIUM;
     }
-    if (request->io.op == BLOCK_FLUSH) {
+    if (request->io.op == BLOCK_FLUSH || request->io.op == BLOCK_SG) {
         return 0;
     }
-    if (!range_fits(request->io.offset, request->io.len, blk_size(blk))) {
+    if (!range_fits(request->io.offset, request->io.len, blk_size(blk)) ||
+        ((request->io.op == BLOCK_READ || request->io.op == BLOCK_WRITE) && request->io.len > DATA_MAX)) {
         return -EIO;
     }
-    return request->io.op != BLOCK_READ && blk->node->read_only ? -EACCES : 0;
+    return request->io.op != BLOCK_READ && request->io.op != BLOCK_STATUS && blk->root->node->read_only
+               ? -EACCES
+               : 0;
 }
 
-static BlkRequest *submit(BlockBackend *blk, BlkStatKind kind, BlockIo io, BlkDone *done,
-                          void *opaque)
+void blk_start_request(BlockBackend *blk, BlkRequest *request)
 {
-    BlkRequest *request = g_new0(BlkRequest, 1);
-    int ret;
+    BlockIo *io = &request->io;
+    int ret = blk_check_request(blk, request);
 
-    *request = (BlkRequest){
-        .io = io, .blk = blk, .kind = kind, .bytes = io.len, .done = done, .opaque = opaque};
-    request->io.done = request_done;
-    request->start_ns = clock_monotonic_ns();
-    trace(blk_submit, "blk %s kind %d offset %" PRIu64 " len %" PRIu64, blk_name(blk), kind,
-          io.offset, io.len);
     blk->in_flight++;
-    ret = check_request(blk, request);
     if (ret < 0) {
-        request->io.finish = request_done;
-        block_io_finish_later(blk->vm, &request->io, ret);
-        return request;
+        block_loop_finish_later(blk->loop, io, ret);
+        return;
     }
-    if (io.op == BLOCK_WRITE || io.op == BLOCK_ZERO) {
-        blk->stats.wr_highest_offset = MAX(blk->stats.wr_highest_offset, io.offset + io.len);
-        request->io.fua |= !blk->write_cache;
+    if (io->op == BLOCK_SG) {
+        blk_start_sg(blk, io);
+        return;
     }
-    block_node_submit(blk->node, &request->io);
+    if (io->op == BLOCK_STATUS) {
+        ask_layer(request, blk->root->node);
+        return;
+    }
+    if (io->op == BLOCK_WRITE || io->op == BLOCK_ZERO) {
+        blk->stats.wr_highest_offset = MAX(blk->stats.wr_highest_offset, io->offset + io->len);
+        io->fua |= !blk_write_cache(blk);
+    }
+    if (!blk->throttle || throttle_member_pass(blk->throttle, io)) {
+        block_node_submit(blk->root->node, io);
+    }
+}
+
+static void throttled_go(void *opaque, BlockIo *io)
+{
+    block_node_submit(((BlockBackend *)opaque)->root->node, io);
+}
+
+static BlkRequest *submit_any(BlockBackend *blk, BlkStatKind kind, const BlockIo *io, int *depth,
+                              BlkDone *done, void *opaque)
+{
+    BlkRequest *request = request_new(blk);
+
+    *request = (BlkRequest){.io = *io,
+                            .blk = blk,
+                            .kind = kind,
+                            .bytes = io->len,
+                            .offset = io->offset,
+                            .depth = depth,
+                            .done = done,
+                            .opaque = opaque,
+                            .start_ns = clock_monotonic_ns()};
+    request->io.done = request_done;
+    trace(blk_submit, "blk %s kind %d offset %" PRIu64 " len %" PRIu64, blk_name(blk), kind,
+          io->offset, io->len);
+    if (blk->quiesced) {
+        *blk->queued_tail = request;
+        blk->queued_tail = &request->next;
+        blk->n_queued++;
+    } else {
+        blk_start_request(blk, request);
+    }
     return request;
 }
 
-BlkRequest *blk_readv(BlockBackend *blk, uint64_t offset, const struct iovec *iov, unsigned count,
-                      BlkDone *done, void *opaque)
+static BlkRequest *submit(BlockBackend *blk, BlkStatKind kind, const BlockIo *io, BlkDone *done,
+                          void *opaque)
+{
+    return submit_any(blk, kind, io, NULL, done, opaque);
+}
+
+static BlkRequest *submit_read(BlockBackend *blk, BlkStatKind kind, uint64_t offset, const struct iovec *iov,
+                               unsigned count, BlkDone *done, void *opaque)
 {
     BlockIo io = {.op = BLOCK_READ,
                   .offset = offset,
@@ -287,7 +418,19 @@ BlkRequest *blk_readv(BlockBackend *blk, uint64_t offset, const struct iovec *io
                   .iov = iov,
                   .iov_count = count};
 
-    return submit(blk, BLK_STAT_READ, io, done, opaque);
+    return submit(blk, kind, &io, done, opaque);
+}
+
+BlkRequest *blk_readv(BlockBackend *blk, uint64_t offset, const struct iovec *iov, unsigned count,
+                      BlkDone *done, void *opaque)
+{
+    return submit_read(blk, BLK_STAT_READ, offset, iov, count, done, opaque);
+}
+
+BlkRequest *blk_readv_uncounted(BlockBackend *blk, uint64_t offset, const struct iovec *iov, unsigned count,
+                                BlkDone *done, void *opaque)
+{
+    return submit_read(blk, BLK_STAT_KINDS, offset, iov, count, done, opaque);
 }
 
 BlkRequest *blk_writev(BlockBackend *blk, uint64_t offset, const struct iovec *iov, unsigned count,
@@ -300,19 +443,19 @@ BlkRequest *blk_writev(BlockBackend *blk, uint64_t offset, const struct iovec *i
                   .iov_count = count,
                   .fua = fua};
 
-    return submit(blk, BLK_STAT_WRITE, io, done, opaque);
+    return submit(blk, BLK_STAT_WRITE, &io, done, opaque);
 }
 
 BlkRequest *blk_flush(BlockBackend *blk, BlkDone *done, void *opaque)
 {
-    return submit(blk, BLK_STAT_FLUSH, (BlockIo){.op = BLOCK_FLUSH}, done, opaque);
+    return submit(blk, BLK_STAT_FLUSH, &(BlockIo){.op = BLOCK_FLUSH}, done, opaque);
 }
 
 BlkRequest *blk_discard(BlockBackend *blk, uint64_t offset, uint64_t len, BlkDone *done,
                         void *opaque)
 {
     return submit(blk, BLK_STAT_DISCARD,
-                  (BlockIo){.op = BLOCK_DISCARD, .offset = offset, .len = len}, done, opaque);
+                  &(BlockIo){.op = BLOCK_DISCARD, .offset = offset, .len = len}, done, opaque);
 }
 
 BlkRequest *blk_write_zeroes(BlockBackend *blk, uint64_t offset, uint64_t len, bool may_unmap,
@@ -320,39 +463,306 @@ BlkRequest *blk_write_zeroes(BlockBackend *blk, uint64_t offset, uint64_t len, b
 {
     BlockIo io = {.op = BLOCK_ZERO, .offset = offset, .len = len, .may_unmap = may_unmap};
 
-    return submit(blk, BLK_STAT_WRITE, io, done, opaque);
+    return submit(blk, BLK_STAT_WRITE, &io, done, opaque);
+}
+
+BlkRequest *blk_submit(BlockBackend *blk, const BlockIo *io, BlkDone *done, void *opaque)
+{
+    static const BlkStatKind kinds[] = {
+        [BLOCK_READ] = BLK_STAT_READ,       [BLOCK_WRITE] = BLK_STAT_WRITE, [BLOCK_FLUSH] = BLK_STAT_FLUSH,
+        [BLOCK_DISCARD] = BLK_STAT_DISCARD, [BLOCK_ZERO] = BLK_STAT_WRITE,
+    };
+
+    g_assert(io->op < G_N_ELEMENTS(kinds));
+    return submit(blk, kinds[io->op], io, done, opaque);
+}
+
+BlkRequest *blk_submit_sg(BlockBackend *blk, const BlockIo *io, BlkDone *done, void *opaque)
+{
+    return submit_any(blk, BLK_STAT_KINDS, io, NULL, done, opaque);
+}
+
+BlkRequest *blk_status_above(BlockBackend *blk, uint64_t offset, uint64_t len, BlockStatus *status,
+                             int *depth, BlkDone *done, void *opaque)
+{
+    BlockIo io = {.op = BLOCK_STATUS, .offset = offset, .len = len, .status = status};
+
+    *depth = 0;
+    return submit_any(blk, BLK_STAT_KINDS, &io, depth, done, opaque);
+}
+
+static bool cancel_queued(BlockBackend *blk, BlkRequest *request)
+{
+    for (BlkRequest **p = &blk->queued; *p; p = &(*p)->next) {
+        if (*p == request) {
+            *p = request->next;
+            if (blk->queued_tail == &request->next) {
+                blk->queued_tail = p;
+            }
+            blk->n_queued--;
+            blk->in_flight++;
+            block_loop_finish_later(blk->loop, &request->io, -ECANCELED);
+            return true;
+        }
+    }
+    return false;
 }
 
 void blk_cancel(BlkRequest *request)
 {
-    BlockState *s = request->blk->vm->block;
+    BlockLoop *loop = request->blk->loop;
 
+    if (cancel_queued(request->blk, request)) {
+        return;
+    }
+    if (request->blk->throttle && throttle_member_cancel(request->blk->throttle, &request->io)) {
+        block_loop_finish_later(loop, &request->io, -ECANCELED);
+        return;
+    }
     for (unsigned i = 0; i < BLOCK_AIO_KINDS; i++) {
-        if (s->engines[i] && s->engines[i]->ops->cancel(s->engines[i], &request->io)) {
+        if (loop->engines[i] && loop->engines[i]->ops->cancel(loop->engines[i], &request->io)) {
             return;
         }
     }
 }
 
+void blk_plug(BlockBackend *blk)
+{
+    block_loop_plug(blk->loop);
+}
+
+void blk_unplug(BlockBackend *blk)
+{
+    block_loop_unplug(blk->loop);
+}
+
+/* ---- drained sections and loops ------------------------------------------------------------- */
+
+bool blk_root_busy(const BlockBackend *blk)
+{
+    return blk->in_flight || !blk_gates_idle(blk);
+}
+
+bool blk_root_gates_busy(const BlockBackend *blk)
+{
+    return !blk_gates_stopped(blk);
+}
+
+void blk_root_drain_begin(BlockBackend *blk)
+{
+    blk->quiesced++;
+    if (blk->throttle) {
+        throttle_member_drain_begin(blk->throttle);
+    }
+    blk_gates_hold(blk);
+}
+
+void blk_root_drain_end(BlockBackend *blk)
+{
+    if (blk->throttle) {
+        throttle_member_drain_end(blk->throttle);
+    }
+    if (blk->quiesced) {
+        blk_gates_go(blk);
+    }
+    if (blk->quiesced && --blk->quiesced == 0) {
+        while (blk->queued && !blk->quiesced) {
+            BlkRequest *request = blk->queued;
+
+            blk->queued = request->next;
+            if (!blk->queued) {
+                blk->queued_tail = &blk->queued;
+            }
+            blk->n_queued--;
+            blk_start_request(blk, request);
+        }
+    }
+}
+
+void blk_root_set_loop(BlockBackend *blk, BlockLoop *loop)
+{
+    blk->loop = loop;
+}
+
+void blk_root_detach_loop(BlockBackend *blk)
+{
+    if (blk->throttle) {
+        throttle_member_detach_loop(blk->throttle);
+    }
+}
+
+void blk_root_attach_loop(BlockBackend *blk)
+{
+    if (blk->throttle) {
+        throttle_member_attach_loop(blk->throttle, blk->loop);
+    }
+    blk_gates_moved(blk);
+}
+
+/* Does another device than blk's use the tree? */
+static bool has_other_user(const BlockBackend *blk)
+{
+    g_autoptr(GPtrArray) tree = block_node_tree(blk->root->node);
+
+    for (unsigned i = 0; i < tree->len; i++) {
+        const BlockNode *node = g_ptr_array_index(tree, i);
+
+        for (unsigned j = 0; j < node->parents->len; j++) {
+            const BlockChild *child = g_ptr_array_index(node->parents, j);
+
+            if (child->blk && child->blk != blk && child->blk->ops) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+bool blk_set_loop(BlockBackend *blk, Loop *loop, GError **err)
+{
+    BlockLoop *to;
+
+    if (blk->loop->loop == loop) {
+        return true;
+    }
+    to = block_loop_get(blk->vm, loop, err);
+    if (!to) {
+        return false;
+    }
+    if (blk->root) {
+        if (has_other_user(blk)) {
+            return error_set(err, "Cannot change iothread of active block backend");
+        }
+        block_node_set_loop(blk->root->node, to);
+    } else {
+        blk_drain(blk);
+        blk->loop = to;
+    }
+    return true;
+}
+
+Loop *blk_loop(const BlockBackend *blk)
+{
+    return blk->loop->loop;
+}
+
+void blk_release_loop(Vm *vm, Loop *loop)
+{
+    BlockState *s = vm->block;
+
+    for (unsigned i = 0; s && i < s->loops->len; i++) {
+        BlockLoop *l = g_ptr_array_index(s->loops, i);
+
+        if (l->loop == loop && !l->is_main) {
+            block_loop_release(l);
+            return;
+        }
+    }
+}
+
+static void drain_in_owner(void *opaque)
+{
+    BlockBackend *blk = opaque;
+
+    if (blk->throttle) {
+        throttle_member_drain_begin(blk->throttle);
+    }
+    blk_gates_hold(blk);
+    blk_gates_wait(blk);
+    blk_gates_go(blk);
+    if (blk->throttle) {
+        throttle_member_drain_end(blk->throttle);
+    }
+}
+
 void blk_drain(BlockBackend *blk)
 {
-    while (blk->in_flight && block_wait_one(blk->vm)) {
-    }
+    block_loop_call(blk->loop, drain_in_owner, blk);
 }
 
 void blk_drain_all(Vm *vm)
 {
-    while (block_wait_one(vm)) {
+    BlockState *s = vm->block;
+
+    for (unsigned i = 0; s && i < s->backends->len; i++) {
+        blk_drain(g_ptr_array_index(s->backends, i));
+    }
+    for (unsigned i = 0; s && i < s->nodes->len; i++) {
+        BlockNode *node = g_ptr_array_index(s->nodes, i);
+
+        if (!node->parents->len || ((BlockChild *)g_ptr_array_index(node->parents, 0))->blk) {
+            block_drain_begin(node);
+            block_drain_end(node);
+        }
     }
 }
 
-static void flush_done(void *opaque, int result)
-{
-    int *first_error = opaque;
+/* ---- limits --------------------------------------------------------------------------------- */
 
-    if (result < 0 && *first_error == 0) {
-        *first_error = result;
+/* Nothing new comes meanwhile, so that a device that always has something to do does not keep us. */
+static void change_throttle(BlockBackend *blk)
+{
+    BlockNode *node = blk_node(blk);
+
+    if (node) {
+        block_drain_begin(node);
+    } else {
+        blk_drain(blk);
     }
+    g_clear_pointer(&blk->throttle, throttle_member_free);
+    if (node) {
+        block_drain_end(node);
+    }
+}
+
+bool blk_set_throttle(BlockBackend *blk, const char *group, const struct ThrottleConfig *config,
+                      GError **err)
+{
+    ThrottleGroup *g;
+
+    if (!throttle_config_check(config, err)) {
+        return false;
+    }
+    if (!throttle_config_is_on(config) ||
+        (group && blk->throttle &&
+         strcmp(group, throttle_group_name(throttle_member_group(blk->throttle))))) {
+        change_throttle(blk);
+    }
+    if (!throttle_config_is_on(config)) {
+        return true;
+    }
+    if (!blk->throttle) {
+        BlockNode *node = blk_node(blk);
+
+        if (node) {
+            block_drain_begin(node); /* gates have to learn of it */
+        }
+        g = throttle_group_get(blk->vm, group ? group : blk_qdev_name(blk));
+        blk->throttle = throttle_member_new(g, blk->loop, throttled_go, blk);
+        throttle_group_unref(g);
+        for (unsigned i = 0; i < blk->quiesced; i++) {
+            throttle_member_drain_begin(blk->throttle);
+        }
+        if (node) {
+            block_drain_end(node);
+        }
+    }
+    throttle_group_set_config(throttle_member_group(blk->throttle), config);
+    return true;
+}
+
+struct ThrottleGroup *blk_throttle_group(const BlockBackend *blk)
+{
+    return blk->throttle ? throttle_member_group(blk->throttle) : NULL;
+}
+
+/* ---- flushing and sizes --------------------------------------------------------------------- */
+
+static void flush_in_owner(void *opaque)
+{
+    int *result = ((void **)opaque)[1];
+
+    *result = block_pflush(((void **)opaque)[0]);
 }
 
 int blk_flush_all(Vm *vm)
@@ -362,137 +772,20 @@ int blk_flush_all(Vm *vm)
     for (unsigned i = 0; vm->block && i < vm->block->backends->len; i++) {
         BlockBackend *blk = g_ptr_array_index(vm->block->backends, i);
 
-        if (blk->node && !blk->node->read_only) {
-            blk_flush(blk, flush_done, &first_error);
-            blk_drain(blk);
+        if (blk->root && !blk->root->node->read_only) {
+            int result = 0;
+            void *args[] = {blk->root->node, &result};
+
+            block_loop_call(blk->loop, flush_in_owner, args);
+            first_error = first_error ? first_error : result;
         }
     }
     return first_error;
 }
 
-/* ---- errors --------------------------------------------------------------------------------- */
-
-void blk_set_on_error(BlockBackend *blk, BlkOnError on_read, BlkOnError on_write)
+void blk_root_resized(BlockBackend *blk, uint64_t old_size)
 {
-    if (on_read != BLK_ON_ERROR_AUTO) {
-        blk->on_read_error = on_read;
-    }
-    if (on_write != BLK_ON_ERROR_AUTO) {
-        blk->on_write_error = on_write;
+    if (align_up(old_size, BLOCK_SECTOR) != blk_size(blk) && blk->ops && blk->ops->resized) {
+        blk->ops->resized(blk->opaque);
     }
 }
-
-BlkErrorAction blk_error_action(BlockBackend *blk, bool is_read, int error)
-{
-    BlkOnError policy = is_read ? blk->on_read_error : blk->on_write_error;
-    bool no_space = error == -ENOSPC;
-
-    if (policy == BLK_ON_ERROR_ENOSPC) {
-        policy = no_space ? BLK_ON_ERROR_STOP : BLK_ON_ERROR_REPORT;
-    }
-    trace(blk_error, "blk %s %s error %d policy %d", blk_name(blk), is_read ? "read" : "write",
-          error, policy);
-    switch (policy) {
-    case BLK_ON_ERROR_IGNORE:
-        return BLK_ERROR_IGNORE;
-    case BLK_ON_ERROR_STOP:
-        if (!strcmp(blk->io_status, "ok")) {
-            report_warning("%s error on '%s' (%s): the VM is stopped; 'cont' tries again",
-                           is_read ? "Read" : "Write", blk_filename(blk), g_strerror(-error));
-        }
-        blk->io_status = no_space ? "nospace" : "failed";
-        blk->retry_wanted = true;
-        vm_request_stop(blk->vm, RUN_STATE_IO_ERROR);
-        return BLK_ERROR_STOP;
-    default:
-        return BLK_ERROR_REPORT;
-    }
-}
-
-void blk_want_retry(BlockBackend *blk)
-{
-    blk->retry_wanted = true;
-}
-
-void blk_retry_all(Vm *vm)
-{
-    for (unsigned i = 0; vm->block && i < vm->block->backends->len; i++) {
-        BlockBackend *blk = g_ptr_array_index(vm->block->backends, i);
-
-        blk->io_status = "ok";
-        if (blk->retry_wanted) {
-            blk->retry_wanted = false;
-            if (blk->ops && blk->ops->retry) {
-                blk->ops->retry(blk->opaque);
-            }
-        }
-    }
-}
-
-/* ---- removable media ------------------------------------------------------------------------ */
-
-/* Changing media by command comes with QMP; a file needs nothing done for the tray. */
-void blk_eject(BlockBackend *blk, bool eject)
-{
-    trace(blk_eject, "blk %s eject %d", blk_name(blk), eject);
-}
-
-void blk_lock_medium(BlockBackend *blk, bool locked)
-{
-    trace(blk_lock_medium, "blk %s locked %d", blk_name(blk), locked);
-    blk->locked = locked;
-}
-
-/* ---- property kind -------------------------------------------------------------------------- */
-
-static void drive_release(Object *obj, const Property *prop, void *field)
-{
-    BlockBackend **slot = field;
-
-    (void)prop;
-    /* Back ends of -blockdev nodes live as long as their device; the VM's cleanup may have come
-     * first. */
-    if (blk_is_alive(obj->vm, *slot)) {
-        if (!(*slot)->name) {
-            blk_free(*slot);
-        } else {
-            blk_detach(*slot);
-        }
-    }
-    *slot = NULL;
-}
-
-static bool drive_set(Object *obj, const Property *prop, void *field, const char *text,
-                      GError **err)
-{
-    BlockBackend *blk = blk_find(obj->vm, text);
-    BlockBackend **slot = field;
-    BlockNode *node = block_node_find(obj->vm, text);
-
-    if (!(blk && blk->name) && !node) {
-        return error_set(err, "Property '%s.%s' can't find value '%s'", obj->type->name, prop->name,
-                         text);
-    }
-    drive_release(obj, prop, field);
-    *slot = blk && blk->name ? blk : blk_new(obj->vm, NULL, node);
-    return true;
-}
-
-static json_object *drive_get(Object *obj, const Property *prop, const void *field)
-{
-    BlockBackend *const *slot = field;
-
-    (void)obj;
-    (void)prop;
-    return json_object_new_string(!*slot          ? ""
-                                  : (*slot)->name ? (*slot)->name
-                                                  : blk_node_name(*slot));
-}
-
-const PropKind prop_kind_drive = {
-    .type = "str",
-    .json = json_type_null,
-    .set = drive_set,
-    .get = drive_get,
-    .release = drive_release,
-};

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a disk device holds: a BlockBackend. Offsets and lengths are bytes. Requests complete in the
- * back end's loop (the main loop under the VM lock, unless blk_set_loop moved it); a completion
- * never runs inside the submitting call. Errors are negative errno values.
+ * What a disk device holds: a BlockBackend. Offsets and lengths are bytes. Requests are submitted and
+ * complete in the back end's loop (the main loop: any thread that holds the VM lock; after
+ * blk_set_loop: the iothread, without a lock); a completion never runs inside the submitting call. Errors are negative errno values.
  *
  * A device that submits keeps the iovec and its memory valid until the completion. blk_drain waits
  * for all of them; the machine's reset and stop call it where devices need it.
@@ -21,8 +21,12 @@ typedef void BlkDone(void *opaque, int result); /* 0 or -errno */
 
 typedef enum BlkErrorAction { BLK_ERROR_REPORT, BLK_ERROR_IGNORE, BLK_ERROR_STOP } BlkErrorAction;
 
-/* Callbacks to the device that is attached. */
+/* Callbacks to the device that is attached; resized and retry come in the back end's loop (without
+ * the VM lock in an iothread), the others in the main thread. */
 typedef struct BlkDevOps {
+    /* The device submits from an iothread: it calls blk_set_loop after attaching, and nothing that
+     * its completions do waits for the VM lock. */
+    bool any_loop;
     void (*resized)(void *opaque);
     void (*media_changed)(void *opaque, bool loaded);
     bool (*is_tray_open)(void *opaque);
@@ -37,6 +41,7 @@ typedef struct BlkDevOps {
  */
 typedef struct DriveInfo {
     char *id; /* "ide0-hd0" unless the user named it */
+    char *asked; /* for messages: "-hda disk.img"; NULL: by no option */
     const char
         *interface;  /* "ide", "floppy", "scsi", "virtio", "pflash", "none", "sd", "mtd", "xen" */
     bool is_cdrom;   /* media=cdrom */
@@ -63,6 +68,14 @@ bool blk_add_disk(Vm *vm, const char *filename, const DriveDefaults *defaults, D
                   GError **err);
 /* -blockdev: JSON, or driver=raw,node-name=x,file.driver=file,file.filename=y. */
 bool blk_add_blockdev(Vm *vm, const char *json_or_keyval, GError **err);
+/* blockdev-add and blockdev-del. */
+struct BlockdevOptions; /* qapi/qapi-block.h */
+bool blk_blockdev_add(Vm *vm, const struct BlockdevOptions *options, GError **err);
+bool blk_blockdev_del(Vm *vm, const char *node_name, GError **err);
+/* Frees a drive: its device may still hold it until it goes (drive_del). */
+bool blk_drive_del(Vm *vm, const char *id, GError **err);
+/* -snapshot: drives that come after it write to temporary overlays unless they say snapshot=off. */
+void blk_set_snapshot(Vm *vm, bool on);
 /* The drive at this place, or NULL; NULL interface: any. n counts from 0 over all drives. */
 DriveInfo *blk_drive_get(Vm *vm, const char *interface, int bus, int unit);
 DriveInfo *blk_drive_nth(Vm *vm, unsigned n);
@@ -106,6 +119,9 @@ extern const PropKind prop_kind_drive;
 uint64_t blk_size(const BlockBackend *blk);
 bool blk_is_read_only(const BlockBackend *blk);
 bool blk_is_inserted(const BlockBackend *blk);
+/* Can a device without removable media work on it? Refused: no medium, and one of 1 to 511 bytes, which is
+ * no disk but the stump of one. An image of 0 bytes may grow later: devices that mind say so themselves. */
+bool blk_check_disk(const BlockBackend *blk, GError **err);
 /* Should the device show a volatile write cache (cache.writeback)? */
 bool blk_write_cache(const BlockBackend *blk);
 void blk_set_write_cache(BlockBackend *blk, bool on);
@@ -114,6 +130,9 @@ void blk_set_write_cache(BlockBackend *blk, bool on);
 
 BlkRequest *blk_readv(BlockBackend *blk, uint64_t offset, const struct iovec *iov, unsigned count,
                       BlkDone *done, void *opaque);
+/* The same for a read that no guest asked for: statistics do not tell of it. */
+BlkRequest *blk_readv_uncounted(BlockBackend *blk, uint64_t offset, const struct iovec *iov, unsigned count,
+                                BlkDone *done, void *opaque);
 /* fua: on stable storage when done. */
 BlkRequest *blk_writev(BlockBackend *blk, uint64_t offset, const struct iovec *iov, unsigned count,
                        bool fua, BlkDone *done, void *opaque);
@@ -124,8 +143,20 @@ BlkRequest *blk_write_zeroes(BlockBackend *blk, uint64_t offset, uint64_t len, b
                              BlkDone *done, void *opaque);
 /* The completion still runs, with -ECANCELED if the request had not started. */
 void blk_cancel(BlkRequest *request);
-/* Waits until nothing is in flight; completions run meanwhile. */
+/* Waits until nothing is in flight; completions run meanwhile. The owner, or the main thread under
+ * the VM lock. */
 void blk_drain(BlockBackend *blk);
+/* Between these (nested) requests may be held back, to be given to the kernel in one go. */
+void blk_plug(BlockBackend *blk);
+void blk_unplug(BlockBackend *blk);
+
+/* Moves blk and all nodes below it into the loop of an iothread that runs, or back to vm->loop;
+ * drained meanwhile. Refused when another device uses the same nodes. Main thread, VM lock. A
+ * detach moves it back. */
+bool blk_set_loop(BlockBackend *blk, Loop *loop, GError **err);
+Loop *blk_loop(const BlockBackend *blk);
+/* Before the thread of an iothread ends: everything leaves its loop. Main thread, VM lock. */
+void blk_release_loop(Vm *vm, Loop *loop);
 unsigned blk_in_flight(const BlockBackend *blk);
 
 /* What rerror/werror say about this error; STOP has already asked for vm_request_stop(IO_ERROR):
@@ -141,10 +172,27 @@ typedef enum BlkOnError {
     BLK_ON_ERROR_AUTO,
 } BlkOnError;
 void blk_set_on_error(BlockBackend *blk, BlkOnError on_read, BlkOnError on_write);
+/* Does its device stop the VM on some errors? */
+bool blk_may_stop(const BlockBackend *blk);
 /* "ok", "failed" or "nospace", as query-block says it. */
 const char *blk_io_status(const BlockBackend *blk);
 /* ops->retry shall run when the VM does: a state was loaded that has a request to be retried. */
 void blk_want_retry(BlockBackend *blk);
+
+/* ---- SCSI commands (owner loop) --------------------------------------------------------------- */
+
+struct sg_io_hdr; /* <scsi/sg.h> */
+/* Can SCSI commands go to the host device below blk? Main thread, VM lock, as the next two. */
+bool blk_check_sg(const BlockBackend *blk, GError **err);
+/* Is it a character device /dev/sgN, which has no blocks to read? */
+bool blk_is_sg_char(const BlockBackend *blk);
+/* Bytes that one command can move at most. */
+uint32_t blk_sg_max_transfer(const BlockBackend *blk);
+/* Sends a command; the result is ioctl SG_IO's, the command's own is in hdr. hdr and the memory that it names stay as they are
+ * until the end; at most IOV_MAX pieces. Once started it cannot be cancelled. */
+BlkRequest *blk_sg_io(BlockBackend *blk, struct sg_io_hdr *hdr, BlkDone *done, void *opaque);
+/* The same, waiting. Main thread, VM lock. */
+int blk_sg_io_wait(BlockBackend *blk, struct sg_io_hdr *hdr);
 
 typedef enum BlkStatKind {
     BLK_STAT_READ,
@@ -157,12 +205,51 @@ typedef struct BlkStats {
     uint64_t ops[BLK_STAT_KINDS], bytes[BLK_STAT_KINDS], failed[BLK_STAT_KINDS],
         total_ns[BLK_STAT_KINDS];
     uint64_t max_ns[BLK_STAT_KINDS];
+    int64_t last_ns; /* end of the last request, monotonic; 0: none yet */
     uint64_t wr_highest_offset;
 } BlkStats;
-const BlkStats *blk_stats(const BlockBackend *blk);
+const BlkStats *blk_stats(const BlockBackend *blk); /* owner */
+/* A copy that belongs together. Main thread, VM lock. */
+void blk_get_stats(BlockBackend *blk, BlkStats *stats);
 
-/* ---- removable media ------------------------------------------------------------------------ */
+/* ---- removable media; main thread, VM lock --------------------------------------------------- */
+
 void blk_eject(BlockBackend *blk, bool eject); /* the guest opened or closed the tray */
 void blk_lock_medium(BlockBackend *blk, bool locked);
+
+bool blk_is_removable(const BlockBackend *blk);
+bool blk_has_tray(const BlockBackend *blk);
+bool blk_tray_is_open(const BlockBackend *blk);
+bool blk_medium_is_locked(const BlockBackend *blk);
+/* The attached device's id, or its path; NULL without device. The caller frees. */
+char *blk_qdev(const BlockBackend *blk);
+/* For messages: drive, device or node. */
+const char *blk_qdev_name(const BlockBackend *blk);
+BlockBackend *blk_by_qdev(Vm *vm, const char *id_or_path);
+
+/* What a manager does. force: although the guest locked the tray. */
+bool blk_open_tray(BlockBackend *blk, bool force, GError **err);
+bool blk_close_tray(BlockBackend *blk, GError **err);
+bool blk_remove_medium(BlockBackend *blk, GError **err);
+bool blk_insert_medium(BlockBackend *blk, BlockNode *node, GError **err);
+typedef enum BlkChangeMode {
+    BLK_CHANGE_RETAIN,
+    BLK_CHANGE_READ_ONLY,
+    BLK_CHANGE_READ_WRITE
+} BlkChangeMode;
+/* format NULL: guessed. */
+bool blk_change_medium(BlockBackend *blk, const char *filename, const char *format, bool force,
+                       BlkChangeMode mode, GError **err);
+bool blk_eject_medium(BlockBackend *blk, bool force, GError **err);
+
+/* ---- limits; main thread, VM lock ------------------------------------------------------------ */
+
+struct ThrottleConfig; /* block/throttle.h */
+struct ThrottleGroup;
+/* Limits of blk, which joins the group of this name (NULL: one of its own). All zero: none. */
+bool blk_set_throttle(BlockBackend *blk, const char *group, const struct ThrottleConfig *config,
+                      GError **err);
+/* NULL: no limits. */
+struct ThrottleGroup *blk_throttle_group(const BlockBackend *blk);
 
 #endif

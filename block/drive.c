@@ -2,17 +2,14 @@
 /*
  * -drive, -hda and its like, -blockdev: from text to nodes, back ends and the list of drives that
  * the board connects.
- *
- * Not yet: snapshot=on, copy-on-read, throttling, detect-zeroes; they are refused by name.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/cdrom.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
+#include <glib/gstdio.h>
 #include <unistd.h>
 
 #include "block/block_int.h"
+#include "block/throttle.h"
+#include "qapi/qapi-block.h"
 #include "util/log.h"
 
 /* Drives per bus; 0: all on one. */
@@ -44,6 +41,9 @@ typedef struct DriveRequest {
     bool write_cache; /* cache.writeback */
     bool has_cache;
     int on_read_error, on_write_error;
+    bool snapshot, copy_on_read;
+    ThrottleConfig limits;
+    char *throttle_group; /* NULL: none, or one of its own */
 } DriveRequest;
 
 /* ---- small options -------------------------------------------------------------------------- */
@@ -118,26 +118,52 @@ static bool take_error_policy(BlockOpts *opts, DriveRequest *req, GError **err)
     return true;
 }
 
-static bool refuse_unsupported(BlockOpts *opts, GError **err)
+/* bps_rd_max and the like are throttling.bps-read-max. */
+static void rename_limits(BlockOpts *opts)
 {
-    bool snapshot = false, copy_on_read = false;
+    static const char *const names[][2] = {
+        {"bps", "bps-total"},   {"bps_rd", "bps-read"},   {"bps_wr", "bps-write"},
+        {"iops", "iops-total"}, {"iops_rd", "iops-read"}, {"iops_wr", "iops-write"},
+    };
+    static const char *const suffixes[][2] = {{"", ""}, {"_max", "-max"}, {"_max_length", "-max-length"}};
+    g_autofree char *size = block_opts_take(opts, "iops_size");
+    g_autofree char *group = block_opts_take(opts, "group");
 
-    if (!block_opts_take_bool(opts, "snapshot", &snapshot, err) ||
-        !block_opts_take_bool(opts, "copy-on-read", &copy_on_read, err)) {
+    for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
+        for (unsigned j = 0; j < G_N_ELEMENTS(suffixes); j++) {
+            g_autofree char *old = g_strconcat(names[i][0], suffixes[j][0], NULL);
+            g_autofree char *new =
+                g_strconcat("throttling.", names[i][1], suffixes[j][1], NULL);
+            g_autofree char *value = block_opts_take(opts, old);
+
+            if (value) {
+                block_opts_set(opts, new, value);
+            }
+        }
+    }
+    if (size) {
+        block_opts_set(opts, "throttling.iops-size", size);
+    }
+    if (group) {
+        block_opts_set(opts, "throttling.group", group);
+    }
+}
+
+static bool take_extras(Vm *vm, BlockOpts *opts, DriveRequest *req, GError **err)
+{
+    req->snapshot = block_state(vm)->snapshot;
+    req->limits = throttle_config_default();
+    rename_limits(opts);
+    if (!block_opts_take_bool(opts, "snapshot", &req->snapshot, err) ||
+        !block_opts_take_bool(opts, "copy-on-read", &req->copy_on_read, err) ||
+        !throttle_config_take(&req->limits, opts, "throttling.", err) ||
+        !throttle_config_check(&req->limits, err)) {
         return false;
     }
-    if (snapshot) {
+    req->throttle_group = block_opts_take(opts, "throttling.group");
+    if (req->snapshot && !block_driver_find("qcow2")) {
         return error_set(err, "snapshot=on is not supported yet (it comes with the qcow2 format); "
-                              "work on a copy of the "
-                              "image instead");
-    }
-    if (copy_on_read) {
-        return error_set(err, "copy-on-read=on is not supported yet (it comes with backing files)");
-    }
-    if (block_opts_has_prefix(opts, "throttling") || block_opts_peek(opts, "bps") ||
-        block_opts_peek(opts, "iops")) {
-        return error_set(err,
-                         "throttling is not supported yet; leave out throttling.*, bps and iops");
+                              "work on a copy of the image instead");
     }
     return true;
 }
@@ -166,8 +192,8 @@ static bool take_interface(BlockOpts *opts, const DriveDefaults *defaults, Drive
     return true;
 }
 
-static bool parse_request(BlockOpts *opts, const DriveDefaults *defaults, DriveRequest *req,
-                          GError **err)
+static bool parse_request(Vm *vm, BlockOpts *opts, const DriveDefaults *defaults,
+                          DriveRequest *req, GError **err)
 {
     bool has_ro, ok;
 
@@ -178,20 +204,20 @@ static bool parse_request(BlockOpts *opts, const DriveDefaults *defaults, DriveR
                           .read_only = defaults->read_only,
                           .on_read_error = BLK_ON_ERROR_REPORT,
                           .on_write_error = BLK_ON_ERROR_ENOSPC};
-    if (!refuse_unsupported(opts, err) || !take_interface(opts, defaults, req, err)) {
+    if (!take_extras(vm, opts, req, err) || !take_interface(opts, defaults, req, err)) {
         return false;
     }
     has_ro = block_opts_peek(opts, "readonly") != NULL;
     if (has_ro && block_opts_peek(opts, "read-only")) {
         return error_set(err,
-                         "'read-only' and its alias 'readonly' can't be used at the same time");
+                         "'read-only' and its alias 'readonly' can't be used at the same time; leave one of them out");
     }
     ok = block_opts_take_bool(opts, has_ro ? "readonly" : "read-only", &req->read_only, err) &&
          take_cache_mode(opts, req, err) && take_error_policy(opts, req, err) &&
          take_number(opts, "bus", &req->bus, err) && take_number(opts, "unit", &req->unit, err) &&
          take_number(opts, "index", &req->index, err);
     if (ok && req->index >= 0 && (req->bus >= 0 || req->unit >= 0)) {
-        return error_set(err, "index cannot be used with bus and unit");
+        return error_set(err, "index cannot be used with bus and unit; leave it out");
     }
     req->read_only |= req->is_cdrom;
     req->id = block_opts_take(opts, "id");
@@ -242,7 +268,8 @@ static bool assign_place(Vm *vm, DriveRequest *req, GError **err)
         return error_set(err, "unit %d too big (max is %d)", req->unit, max - 1);
     }
     if (blk_drive_get(vm, req->interface->name, req->bus, req->unit)) {
-        return error_set(err, "drive with bus=%d, unit=%d (index=%d) exists", req->bus, req->unit,
+        return error_set(err, "drive with bus=%d, unit=%d (index=%d) exists; "
+                              "choose another index=", req->bus, req->unit,
                          max ? req->bus * max + req->unit : req->unit);
     }
     return true;
@@ -270,71 +297,22 @@ static bool assign_id(Vm *vm, DriveRequest *req, GError **err)
                 : g_strdup_printf("%s%s%d", req->interface->name, medium, req->unit);
     }
     if (blk_find(vm, req->id) || block_node_find(vm, req->id)) {
-        return error_set(err, "Duplicate ID '%s' for drive", req->id);
+        return error_set(err, "Duplicate ID '%s' for drive; choose another id", req->id);
     }
     return true;
 }
 
 /* ---- what it opens -------------------------------------------------------------------------- */
 
-/* "file:x" is x; "nbd://x", "json:{}" and the like are not there yet. A name with '/' before the
- * colon is a path. */
-static bool plain_path(char **file, GError **err)
+/* A format that is known by name only is refused here, with the way out. */
+static bool check_format(const char *path, const char *format, GError **err)
 {
-    const char *colon = strchr(*file, ':'), *slash = strchr(*file, '/');
-
-    if (!colon || (slash && slash < colon)) {
-        return true;
-    }
-    if (g_str_has_prefix(*file, "file:")) {
-        char *path = g_strdup(*file + strlen("file:"));
-
-        g_free(*file);
-        *file = path;
-        return true;
-    }
-    return error_set(err,
-                     "Could not open '%s': Unknown protocol '%.*s' (only local files and devices "
-                     "are supported yet; "
-                     "write ./%s for a file of that name)",
-                     *file, (int)(colon - *file), *file, *file);
-}
-
-static const char *protocol_for(const char *path)
-{
-    struct stat st;
-    int fd, status;
-
-    if (stat(path, &st) != 0 || !S_ISBLK(st.st_mode)) {
-        return "file";
-    }
-    fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    status = fd >= 0 ? ioctl(fd, CDROM_DRIVE_STATUS, CDSL_CURRENT) : -1;
-    if (fd >= 0) {
-        close(fd);
-    }
-    return status >= 0 ? "host_cdrom" : "host_device";
-}
-
-/* Reads the image's start to see whether it is something else than raw. */
-static bool check_is_raw(const char *path, GError **err)
-{
-    uint8_t buf[BLOCK_PROBE_SIZE] = {0};
-    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    ssize_t len = fd >= 0 ? pread(fd, buf, sizeof buf, 0) : 0;
-    const char *format = block_probe_format(buf, len > 0 ? (size_t)len : 0, path);
-
-    if (fd >= 0) {
-        close(fd); /* takes no lock, drops none: OFD locks belong to descriptions */
-    }
-    if (strcmp(format, "raw")) {
-        return error_set(
-            err,
-            "Could not open '%s': format '%s' is not supported yet; convert the image (qemu-img "
-            "convert -O raw), or say format=raw if its bytes are what the guest shall see",
-            path, format);
-    }
-    return true;
+    return block_driver_find(format) || !block_format_is_planned(format) ||
+           error_set(err,
+                     "Could not open '%s': format '%s' is not supported yet; convert the image "
+                     "(qemu-img convert -O raw), or say format=raw if its bytes are what the guest "
+                     "shall see",
+                     path, format);
 }
 
 static void set_default(BlockOpts *opts, const char *key, const char *value)
@@ -353,7 +331,7 @@ static bool compose_options(BlockOpts *opts, DriveRequest *req, bool *probed, GE
     const char *path;
 
     if (format && driver) {
-        return error_set(err, "Cannot specify both 'driver' and 'format'");
+        return error_set(err, "Cannot specify both 'driver' and 'format'; leave one of them out");
     }
     if (driver) {
         format = g_steal_pointer(&driver);
@@ -373,28 +351,44 @@ static bool compose_options(BlockOpts *opts, DriveRequest *req, bool *probed, GE
         }
         return true;
     }
-    if (req->file && *req->file) {
-        if (!plain_path(&req->file, err)) {
-            return false;
-        }
-        block_opts_set(opts, "file.filename", req->file);
+    if (req->file && *req->file && !block_opts_set_filename(opts, req->file, err)) {
+        return false;
+    }
+    if (!format && block_opts_peek(opts, "driver")) {
+        return true; /* json: with a tree of its own */
     }
     path = block_opts_peek(opts, "file.filename");
-    set_default(opts, "file.driver", path ? protocol_for(path) : "file");
+    set_default(opts, "file.driver", path ? block_path_driver(path) : "file");
     if (aio) {
         block_opts_set(opts, "file.aio", aio);
     }
-    *probed = !format;
-    block_opts_set(opts, "driver", format ? format : "raw");
-    return format || !path || check_is_raw(path, err);
+    if (!format) {
+        format = g_strdup(path ? block_probe_path(path) : "raw");
+        *probed = !strcmp(format, "raw");
+    }
+    block_opts_set(opts, "driver", format);
+    return !path || check_format(path, format, err);
 }
 
 static BlockNode *open_node(Vm *vm, BlockOpts *opts, DriveRequest *req, GError **err)
 {
+    BlockNode inherit = {.read_only = req->read_only, .auto_read_only = true}, *child = NULL, *node;
+    const char *discard = block_opts_peek(opts, "discard");
     bool probed = false;
-    BlockNode *node =
-        compose_options(opts, req, &probed, err) ? block_node_open(vm, opts, NULL, err) : NULL;
 
+    inherit.discard_unmap = discard && (!strcmp(discard, "unmap") || !strcmp(discard, "on"));
+    if (!compose_options(opts, req, &probed, err)) {
+        return NULL;
+    }
+    if (probed && !strcmp(block_opts_peek(opts, "file.driver"), "nbd")) {
+        child = block_probe_child(vm, opts, &inherit, err);
+        if (!child) {
+            return NULL;
+        }
+        probed = !strcmp(block_opts_peek(opts, "driver"), "raw");
+    }
+    node = block_node_open(vm, opts, NULL, err);
+    block_node_unref(child);
     if (node && probed && !node->read_only) {
         node->probed = true;
         report_warning("Image format was not specified for '%s' and probing guessed raw.\n"
@@ -407,18 +401,79 @@ static BlockNode *open_node(Vm *vm, BlockOpts *opts, DriveRequest *req, GError *
     return node;
 }
 
+/* A filter over node, which it takes over; NULL with *err. */
+static BlockNode *open_over(Vm *vm, BlockNode *node, BlockOpts *opts, const char *child, GError **err)
+{
+    BlockNode *top;
+
+    block_opts_set(opts, child, node->name);
+    top = block_node_open(vm, opts, NULL, err);
+    block_opts_free(opts);
+    block_node_unref(node);
+    return top;
+}
+
+BlockNode *block_add_copy_on_read(Vm *vm, BlockNode *node, GError **err)
+{
+    BlockOpts *opts;
+
+    if (node->read_only) {
+        report_warning("disabling copy-on-read on read-only drive");
+        return node;
+    }
+    opts = block_opts_new();
+    block_opts_set(opts, "driver", "copy-on-read");
+    return open_over(vm, node, opts, "file", err);
+}
+
+/* The overlay's name is gone as soon as it is open. */
+BlockNode *block_add_snapshot(Vm *vm, BlockNode *node, GError **err)
+{
+    const char *dir = g_getenv("TMPDIR");
+    g_autofree char *path = g_strdup_printf("%s/kiln-snapshot-XXXXXX", dir ? dir : "/var/tmp");
+    g_autofree char *size = g_strdup_printf("%" PRIu64, align_up(node->size, BLOCK_SECTOR));
+    BlockOpts *opts = block_opts_new();
+    int fd = g_mkstemp(path);
+    bool ok = fd >= 0 || error_set_errno(err, errno, "Could not create temporary overlay '%s'", path);
+
+    if (ok) {
+        close(fd);
+        block_opts_set(opts, "size", size);
+        ok = block_driver_find("qcow2")->create(vm, path, opts, err);
+    }
+    block_opts_free(opts);
+    if (!ok) {
+        block_node_unref(node);
+        return NULL;
+    }
+    opts = block_opts_new();
+    block_opts_set(opts, "driver", "qcow2");
+    block_opts_set(opts, "cache.no-flush", "on");
+    block_opts_set(opts, "discard", "unmap");
+    block_opts_set(opts, "file.driver", "file");
+    block_opts_set(opts, "file.filename", path);
+    node = open_over(vm, node, opts, "backing", err);
+    g_unlink(path);
+    return node;
+}
+
 /* ---- -drive --------------------------------------------------------------------------------- */
 
-static DriveInfo *new_drive(Vm *vm, DriveRequest *req, BlockNode *node)
+static DriveInfo *new_drive(Vm *vm, DriveRequest *req, BlockNode *node, GError **err)
 {
-    DriveInfo *info = g_new0(DriveInfo, 1);
+    BlockBackend *blk = blk_new(vm, req->id, node, node ? BLOCK_PERM_CONSISTENT_READ : 0, err);
+    DriveInfo *info;
 
+    if (!blk) {
+        return NULL;
+    }
+    info = g_new0(DriveInfo, 1);
     info->id = g_strdup(req->id);
     info->interface = req->interface->name;
     info->is_cdrom = req->is_cdrom;
     info->bus = req->bus;
     info->unit = req->unit;
-    info->blk = blk_new(vm, req->id, node);
+    info->blk = blk;
     blk_set_drive_info(info->blk, info);
     blk_set_write_cache(info->blk, req->write_cache);
     blk_set_on_error(info->blk, (BlkOnError)req->on_read_error, (BlkOnError)req->on_write_error);
@@ -426,31 +481,82 @@ static DriveInfo *new_drive(Vm *vm, DriveRequest *req, BlockNode *node)
     return info;
 }
 
-static bool add_drive(Vm *vm, BlockOpts *opts, const DriveDefaults *defaults, DriveInfo **info,
+static BlockNode *open_medium(Vm *vm, BlockOpts *opts, DriveRequest *req, GError **err)
+{
+    bool snapshot = req->snapshot && !req->is_cdrom && !req->read_only;
+    BlockNode *node;
+
+    req->read_only |= snapshot;
+    node = open_node(vm, opts, req, err);
+    if (node && snapshot) {
+        node = block_add_snapshot(vm, node, err);
+    }
+    if (node && req->copy_on_read) {
+        node = block_add_copy_on_read(vm, node, err);
+    }
+    return node;
+}
+
+/* A drive without a medium takes what would be its node's options, and no others. */
+static bool check_empty(BlockOpts *opts, GError **err)
+{
+    static const char *const of_nodes[] = {"node-name", "read-only", "auto-read-only", "force-share", "discard",
+                                           "detect-zeroes", "cache.direct", "cache.no-flush"};
+    const char *left;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(of_nodes); i++) {
+        g_free(block_opts_take(opts, of_nodes[i]));
+    }
+    g_free(block_opts_take(opts, "aio"));
+    left = block_opts_left(opts);
+    g_autofree char *hint = left ? block_opts_hint(opts, left) : NULL;
+    return !left || error_set(err, "Invalid parameter '%s'%s", left, hint);
+}
+
+/* asked: the option as the user gave it. */
+static bool add_drive(Vm *vm, BlockOpts *opts, const DriveDefaults *defaults, const char *asked, DriveInfo **info,
                       GError **err)
 {
     DriveRequest req = {0};
     BlockNode *node = NULL;
     DriveInfo *drive;
-    bool ok = parse_request(opts, defaults, &req, err) && assign_place(vm, &req, err) &&
+    bool ok = parse_request(vm, opts, defaults, &req, err) && assign_place(vm, &req, err) &&
               assign_id(vm, &req, err);
     bool has_medium = ok && ((req.file && *req.file) || block_opts_has_prefix(opts, "file") ||
                              block_opts_peek(opts, "driver") || block_opts_peek(opts, "format"));
 
     if (has_medium) {
-        node = open_node(vm, opts, &req, err);
-        ok = node != NULL && block_node_set_perm(node, BLOCK_PERM_CONSISTENT_READ, 0, err);
+        node = open_medium(vm, opts, &req, err);
+        ok = node != NULL;
+    } else if (ok) {
+        ok = check_empty(opts, err);
     }
     if (ok) {
-        drive = new_drive(vm, &req, node);
-        if (info) {
+        drive = new_drive(vm, &req, node, err);
+        if (drive) {
+            drive->asked = g_strdup(asked);
+        }
+        ok = drive && blk_set_throttle(drive->blk, req.throttle_group, &req.limits, err);
+        if (info && ok) {
             *info = drive;
         }
     }
     block_node_unref(node);
     g_free(req.id);
     g_free(req.file);
+    g_free(req.throttle_group);
     return ok;
+}
+
+/* Errors of images are in qemu-img's words, which kiln-img says; an option gets its way out besides. */
+static void explain(GError **err, const char *option, const char *text)
+{
+    if (err && g_str_has_suffix((*err)->message, "Image is not in qcow2 format")) {
+        g_autofree char *message = (*err)->message;
+
+        (*err)->message = g_strconcat(message, "; is format= right?", NULL);
+    }
+    g_prefix_error(err, "%s %s: ", option, text);
 }
 
 static const DriveDefaults plain_defaults = {.option = "-drive", .interface = "ide", .index = -1};
@@ -460,12 +566,13 @@ bool blk_add_drive(Vm *vm, const char *text, const DriveDefaults *defaults, Driv
 {
     const DriveDefaults *d = defaults ? defaults : &plain_defaults;
     BlockOpts *opts = block_opts_parse(text, NULL, err);
+    g_autofree char *asked = g_strdup_printf("%s %s", d->option ? d->option : "-drive", text);
     bool ok;
 
     block_state(vm);
-    ok = opts && add_drive(vm, opts, d, info, err);
+    ok = opts && add_drive(vm, opts, d, asked, info, err);
     if (!ok) {
-        g_prefix_error(err, "%s %s: ", d->option ? d->option : "-drive", text);
+        explain(err, d->option ? d->option : "-drive", text);
     }
     block_opts_free(opts);
     return ok;
@@ -476,13 +583,14 @@ bool blk_add_disk(Vm *vm, const char *filename, const DriveDefaults *defaults, D
 {
     const DriveDefaults *d = defaults ? defaults : &plain_defaults;
     BlockOpts *opts = block_opts_new();
+    g_autofree char *asked = g_strdup_printf("%s %s", d->option ? d->option : "-drive", filename);
     bool ok;
 
     block_state(vm);
     block_opts_set(opts, "file", filename);
-    ok = add_drive(vm, opts, d, info, err);
+    ok = add_drive(vm, opts, d, asked, info, err);
     if (!ok) {
-        g_prefix_error(err, "%s %s: ", d->option ? d->option : "-drive", filename);
+        explain(err, d->option ? d->option : "-drive", filename);
     }
     block_opts_free(opts);
     return ok;
@@ -490,22 +598,82 @@ bool blk_add_disk(Vm *vm, const char *filename, const DriveDefaults *defaults, D
 
 /* ---- -blockdev ------------------------------------------------------------------------------ */
 
+bool blk_blockdev_add(Vm *vm, const BlockdevOptions *options, GError **err)
+{
+    BlockOpts *opts;
+    BlockNode *node;
+
+    if (!options->node_name) {
+        return error_set(err, "'node-name' must be specified for the root node");
+    }
+    opts = block_opts_from_schema(options);
+    node = block_node_open(vm, opts, NULL, err);
+    block_opts_free(opts);
+    if (node) {
+        g_ptr_array_add(block_state(vm)->blockdevs, node);
+    }
+    return node != NULL;
+}
+
 bool blk_add_blockdev(Vm *vm, const char *text, GError **err)
 {
-    BlockOpts *opts =
-        *text == '{' ? block_opts_parse_json(text, err) : block_opts_parse(text, "driver", err);
-    BlockNode *node = NULL;
+    void *options = NULL;
+    bool ok = qapi_read_option(&qapi_type_BlockdevOptions, text, "driver", &options, err) &&
+              blk_blockdev_add(vm, options, err);
 
-    if (opts && !block_opts_peek(opts, "node-name")) {
-        error_set(err, "'node-name' must be specified for the root node");
-    } else if (opts) {
-        node = block_node_open(vm, opts, NULL, err);
+    qapi_free(&qapi_type_BlockdevOptions, options);
+    if (!ok) {
+        explain(err, "-blockdev", text);
     }
-    block_opts_free(opts);
+    return ok;
+}
+
+bool blk_blockdev_del(Vm *vm, const char *name, GError **err)
+{
+    BlockNode *node = block_node_find(vm, name);
+
     if (!node) {
-        g_prefix_error(err, "-blockdev %s: ", text);
-        return false;
+        return error_set(err, "Failed to find node with node-name='%s'", name);
     }
-    g_ptr_array_add(block_state(vm)->blockdevs, node);
+    for (unsigned i = 0; i < node->parents->len; i++) {
+        const BlockChild *child = g_ptr_array_index(node->parents, i);
+
+        if (child->blk && blk_is_used(child->blk)) {
+            return error_set(err, "Node %s is in use", name);
+        }
+    }
+    if (!g_ptr_array_find(vm->block->blockdevs, node, NULL)) {
+        return error_set(err, "Node %s is not owned by the monitor", name);
+    }
+    if (node->refs > 1) {
+        return error_set(err, "Block device %s is in use", name);
+    }
+    g_ptr_array_remove(vm->block->blockdevs, node);
+    block_node_unref(node);
     return true;
+}
+
+bool blk_drive_del(Vm *vm, const char *id, GError **err)
+{
+    BlockBackend *blk = blk_find(vm, id);
+    DriveInfo *info = blk ? blk_drive_info(blk) : NULL;
+
+    if (!info) {
+        return error_set(err, "Device '%s' not found", id);
+    }
+    if (blk_is_used(blk)) {
+        blk_drop_medium(blk); /* the device sees its disk fail, and frees the rest when it goes */
+        return true;
+    }
+    g_ptr_array_remove(vm->block->drives, info);
+    blk_free(blk);
+    g_free(info->id);
+    g_free(info->asked);
+    g_free(info);
+    return true;
+}
+
+void blk_set_snapshot(Vm *vm, bool on)
+{
+    block_state(vm)->snapshot = on;
 }

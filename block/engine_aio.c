@@ -3,6 +3,10 @@
  * aio=native: Linux AIO through libaio, completions by eventfd. Asynchronous only with O_DIRECT, so
  * the file driver demands cache.direct=on. Reads and writes only: the rest goes to the thread pool,
  * and so does the remainder of a short transfer.
+ *
+ * Deputed, it is the pool of threads for O_DIRECT: workers give the requests to the kernel, which may take long there (a file
+ * system that finds room for new blocks), but do not wait for the disk. A worker that did would keep the file to itself while it
+ * writes to a hole (ext4), and cost more. Files whose requests the kernel ends before it takes the next one get a worker each.
  */
 #include <errno.h>
 #include <libaio.h>
@@ -11,24 +15,53 @@
 #include <unistd.h>
 
 #include "block/block_int.h"
+#include "util/thread.h"
 
 #define AIO_DEPTH 128
+#define SLOW_NS 200000 /* a request that the kernel takes longer to accept was waited for */
+#define SLOW_JOBS 256  /* jobs of one request each, then several are tried again */
 
 typedef struct AioEngine {
     BlockEngine engine;
     io_context_t context;
     int event_fd;
-    LoopFd *source;
-    BlockIo *overflow, **overflow_tail; /* submitted while the context was full */
+    BlockFd *source;
+    BlockIo *queue, **queue_tail; /* not yet given to the kernel */
+    unsigned n_queue;
     struct iocb cbs[AIO_DEPTH];
     uint16_t free_cbs[AIO_DEPTH];
     unsigned n_free;
+    struct io_event events[AIO_DEPTH]; /* read; from event_pos on not yet finished */
+    unsigned n_events, event_pos;
+    bool deputed;
+    unsigned jobs; /* under way */
+    unsigned slow; /* jobs to be short, from now on */
 } AioEngine;
 
-static int aio_start(AioEngine *a, BlockIo *io)
+/* Requests that a worker gives to the kernel. */
+typedef struct Job {
+    BlockIo io;
+    AioEngine *aio;
+    unsigned count, sent;
+    int64_t ns; /* it took */
+    struct iocb *batch[BLOCK_ENGINE_BATCH];
+} Job;
+
+static BlockIo *queue_pop(AioEngine *a)
 {
-    struct iocb *cb = &a->cbs[a->free_cbs[a->n_free - 1]];
-    int ret;
+    BlockIo *io = a->queue;
+
+    a->queue = io->next;
+    a->n_queue--;
+    if (!a->queue) {
+        a->queue_tail = &a->queue;
+    }
+    return io;
+}
+
+static struct iocb *aio_prepare(AioEngine *a, BlockIo *io)
+{
+    struct iocb *cb = &a->cbs[a->free_cbs[--a->n_free]];
 
     if (io->op == BLOCK_WRITE) {
         io_prep_pwritev(cb, io->fd, io->iov, (int)io->iov_count, (long long)io->offset);
@@ -38,76 +71,152 @@ static int aio_start(AioEngine *a, BlockIo *io)
     }
     cb->data = io;
     io_set_eventfd(cb, a->event_fd);
-    ret = io_submit(a->context, 1, &cb);
-    if (ret == 1) {
-        a->n_free--;
+    return cb;
+}
+
+/* The kernel did not take it. */
+static void aio_refused(AioEngine *a, const struct iocb *cb)
+{
+    BlockIo *io = cb->data;
+
+    a->free_cbs[a->n_free++] = (uint16_t)(cb - a->cbs);
+    a->engine.in_flight--;
+    block_io_run_in_thread(io->node, io);
+}
+
+/* ---- deputed -------------------------------------------------------------------------------- */
+
+/* In a worker. What has been sent may have ended before io_submit returns, and its iocb may be in use again. */
+static int job_run(BlockIo *io)
+{
+    Job *job = container_of(io, Job, io);
+    int64_t begin = clock_monotonic_ns();
+    int ret;
+
+    do {
+        ret = io_submit(job->aio->context, (long)(job->count - job->sent), job->batch + job->sent);
+        job->sent += ret > 0 ? (unsigned)ret : 0;
+    } while (job->sent < job->count && (ret > 0 || ret == -EINTR));
+    job->ns = clock_monotonic_ns() - begin;
+    return 0;
+}
+
+static void job_done(BlockIo *io, int result)
+{
+    Job *job = container_of(io, Job, io);
+    AioEngine *a = job->aio;
+
+    (void)result;
+    if (job->ns > (int64_t)job->count * SLOW_NS) {
+        a->slow = SLOW_JOBS;
+    } else if (a->slow) {
+        a->slow--;
     }
-    return ret;
+    for (unsigned i = job->sent; i < job->count; i++) {
+        aio_refused(a, job->batch[i]);
+    }
+    a->jobs--;
+    g_free(job);
+}
+
+static void depute(AioEngine *a)
+{
+    BlockEngine *workers = block_engine(a->engine.loop, BLOCK_AIO_THREADS, NULL);
+
+    while (a->queue && a->n_free) {
+        Job *job = g_new0(Job, 1);
+
+        job->aio = a;
+        while (a->queue && a->n_free && job->count < (a->slow ? 1 : BLOCK_ENGINE_BATCH)) {
+            job->batch[job->count++] = aio_prepare(a, queue_pop(a));
+        }
+        /* As long as many short writes, which is what the pool's thread of tools does itself. */
+        job->io = (BlockIo){.op = BLOCK_WRITE, .len = job->count * 16 * KIB, .brief = true, .run = job_run, .finish = job_done};
+        a->jobs++;
+        workers->ops->submit(workers, &job->io);
+    }
+}
+
+/* Gives the kernel what the context has room for; what it refuses is done by a worker. */
+static void aio_flush(BlockEngine *engine)
+{
+    AioEngine *a = container_of(engine, AioEngine, engine);
+    struct iocb *batch[AIO_DEPTH];
+    unsigned n = 0, sent = 0;
+
+    if (a->deputed) {
+        depute(a);
+        return;
+    }
+    while (a->queue && a->n_free) {
+        batch[n++] = aio_prepare(a, queue_pop(a));
+    }
+    while (sent < n) {
+        int ret = io_submit(a->context, (long)(n - sent), batch + sent);
+
+        if (ret > 0) {
+            sent += (unsigned)ret;
+        } else if (ret != -EINTR) {
+            aio_refused(a, batch[sent++]);
+        }
+    }
 }
 
 static bool aio_submit(BlockEngine *engine, BlockIo *io)
 {
     AioEngine *a = container_of(engine, AioEngine, engine);
 
-    if (!a->n_free || a->overflow) {
-        io->next = NULL;
-        *a->overflow_tail = io;
-        a->overflow_tail = &io->next;
-        engine->in_flight++;
-        return true;
-    }
-    if (aio_start(a, io) != 1) {
-        return false;
-    }
     engine->in_flight++;
+    io->next = NULL;
+    *a->queue_tail = io;
+    a->queue_tail = &io->next;
+    a->n_queue++;
+    if (!engine->loop->plugged || a->n_queue >= BLOCK_ENGINE_BATCH) {
+        aio_flush(engine);
+    }
     return true;
 }
 
-static void aio_refill(AioEngine *a)
+static void aio_finish(AioEngine *a, struct io_event event)
 {
-    while (a->overflow && a->n_free) {
-        BlockIo *io = a->overflow;
+    BlockIo *io = event.data;
+    long res = (long)event.res;
 
-        a->overflow = io->next;
-        if (!a->overflow) {
-            a->overflow_tail = &a->overflow;
-        }
-        if (aio_start(a, io) != 1) {
-            a->engine.in_flight--;
-            block_io_run_in_thread(a->engine.state->vm, io);
-        }
-    }
-}
-
-static void aio_finish(AioEngine *a, const struct io_event *event)
-{
-    BlockIo *io = event->data;
-    long res = (long)event->res;
-
-    a->free_cbs[a->n_free++] = (uint16_t)(event->obj - a->cbs);
+    a->free_cbs[a->n_free++] = (uint16_t)(event.obj - a->cbs);
     a->engine.in_flight--;
-    if (res >= 0 && (uint64_t)res < io->len) {
-        io->progress = (uint64_t)res;
-        block_io_run_in_thread(a->engine.state->vm, io);
+    if (res == -EAGAIN || (res >= 0 && (uint64_t)res < io->len)) {
+        io->progress = res > 0 ? (uint64_t)res : 0;
+        block_io_run_in_thread(io->node, io);
     } else {
         io->finish(io, res < 0 ? (int)res : 0);
     }
 }
 
-/* One event at a time leaves the ring before its callback: a nested drain sees the others. */
-static void aio_reap(AioEngine *a, int min)
+/* Events are kept in the engine: a wait that a callback nests goes on with the others. */
+static bool aio_poll(BlockEngine *engine)
 {
-    struct io_event event;
+    AioEngine *a = container_of(engine, AioEngine, engine);
+    bool any = false;
     int ret;
 
-    do {
-        ret = io_getevents(a->context, min, 1, &event, min ? NULL : &(struct timespec){0});
-        if (ret == 1) {
-            aio_finish(a, &event);
-            min = 0;
+    block_loop_plug(engine->loop);
+    for (;;) {
+        if (a->event_pos == a->n_events) {
+            ret = io_getevents(a->context, 0, AIO_DEPTH, a->events, &(struct timespec){0});
+            a->event_pos = a->n_events = 0;
+            if (ret <= 0) {
+                break;
+            }
+            a->n_events = (unsigned)ret;
         }
-    } while (ret == 1 || ret == -EINTR);
-    aio_refill(a);
+        aio_finish(a, a->events[a->event_pos++]);
+        any = true;
+    }
+    block_loop_unplug(engine->loop);
+    if (a->queue && !engine->loop->plugged) {
+        aio_flush(engine);
+    }
+    return any;
 }
 
 static void aio_event(void *opaque, uint32_t events)
@@ -117,17 +226,7 @@ static void aio_event(void *opaque, uint32_t events)
 
     (void)events;
     if (eventfd_read(a->event_fd, &count) == 0) {
-        aio_reap(a, 0);
-    }
-}
-
-static void aio_wait(BlockEngine *engine)
-{
-    AioEngine *a = container_of(engine, AioEngine, engine);
-
-    aio_refill(a);
-    if (a->n_free < AIO_DEPTH) {
-        aio_reap(a, 1);
+        aio_poll(&a->engine);
     }
 }
 
@@ -143,7 +242,9 @@ static void aio_free(BlockEngine *engine)
 {
     AioEngine *a = container_of(engine, AioEngine, engine);
 
-    loop_fd_remove(a->source);
+    while (a->jobs && block_loop_wait(engine->loop)) {
+    }
+    block_fd_remove(a->source);
     io_destroy(a->context);
     close(a->event_fd);
     g_free(a);
@@ -152,12 +253,13 @@ static void aio_free(BlockEngine *engine)
 static const BlockEngineOps aio_ops = {
     .name = "native",
     .submit = aio_submit,
-    .wait = aio_wait,
+    .flush = aio_flush,
+    .poll = aio_poll,
     .cancel = aio_cancel,
     .free = aio_free,
 };
 
-BlockEngine *block_engine_aio_new(BlockState *state, GError **err)
+static BlockEngine *engine_new(BlockLoop *loop, bool deputed, GError **err)
 {
     AioEngine *a = g_new0(AioEngine, 1);
     int ret = io_setup(AIO_DEPTH, &a->context);
@@ -172,11 +274,22 @@ BlockEngine *block_engine_aio_new(BlockState *state, GError **err)
         g_free(a);
         return NULL;
     }
-    a->engine = (BlockEngine){.ops = &aio_ops, .state = state};
-    a->overflow_tail = &a->overflow;
+    a->engine = (BlockEngine){.ops = &aio_ops, .loop = loop};
+    a->deputed = deputed;
+    a->queue_tail = &a->queue;
     for (unsigned i = 0; i < AIO_DEPTH; i++) {
         a->free_cbs[a->n_free++] = (uint16_t)i;
     }
-    a->source = loop_fd_add(state->vm->loop, a->event_fd, EPOLLIN, aio_event, a);
+    a->source = block_fd_add(loop, a->event_fd, EPOLLIN, aio_event, a);
     return &a->engine;
+}
+
+BlockEngine *block_engine_aio_new(BlockLoop *loop, GError **err)
+{
+    return engine_new(loop, false, err);
+}
+
+BlockEngine *block_engine_deputed_new(BlockLoop *loop, GError **err)
+{
+    return engine_new(loop, true, err);
 }

@@ -1,25 +1,33 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The thread pool: requests are run by worker threads (io->run) and finished from the loop, which
- * an eventfd wakes. Also the way by which any request is ended "later".
+ * an eventfd wakes.
  *
  * Workers start on demand, at most 64, and leave after five idle seconds. They never take the VM
- * lock, so a drain may wait for them while it holds it.
+ * lock, so a drain may wait for them while it holds it. Requests that would wait for each other in the
+ * kernel share a lane (BlockIo.lane), of which one worker at a time takes requests.
+ *
+ * Where the loop's thread has nothing else to serve (BlockLoop.lone) it is a worker too while it waits: it runs a request
+ * that is alone, and those that are brief as long as they prove to be. Long reads of these it shares with a worker.
  */
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "block/block_int.h"
+#include "util/lock.h"
 #include "util/log.h"
+#include "util/thread.h"
 
 #define MAX_WORKERS 64
 #define IDLE_SECONDS 5
 #define WORKER_STACK (128 * 1024)
+#define SHARED_LEN (32 * KIB) /* a read this long is worth waking a worker for the next one */
+#define SKIP_MIN 16           /* requests left to workers after one that was not brief */
+#define SKIP_MAX 4096
 
 typedef struct IoQueue {
     BlockIo *head, **tail;
@@ -27,14 +35,19 @@ typedef struct IoQueue {
 
 typedef struct ThreadEngine {
     BlockEngine engine;
-    pthread_mutex_t lock; /* all below */
+    Lock lock; /* all below */
     pthread_cond_t work;  /* todo is not empty, or quit */
-    pthread_cond_t ended; /* done is not empty, or a worker has left */
+    pthread_cond_t left; /* a worker has left */
     IoQueue todo, done;
     unsigned workers, idle;
+    bool woken; /* a worker was signalled or started and is not there yet */
+    bool held;  /* lone: nobody was woken for what is in todo */
+    bool awake; /* lone: the loop's thread will look at done before it sleeps */
     bool quit;
     int event_fd;
-    LoopFd *source;
+    BlockIo *ended; /* the owner's: taken out of done, to be finished next */
+    unsigned skip, skip_next; /* the owner's: brief requests that it leaves to workers, now and after the next slow one */
+    BlockFd *source;
 } ThreadEngine;
 
 static void queue_init(IoQueue *queue)
@@ -47,19 +60,6 @@ static void queue_push(IoQueue *queue, BlockIo *io)
     io->next = NULL;
     *queue->tail = io;
     queue->tail = &io->next;
-}
-
-static BlockIo *queue_pop(IoQueue *queue)
-{
-    BlockIo *io = queue->head;
-
-    if (io) {
-        queue->head = io->next;
-        if (!queue->head) {
-            queue->tail = &queue->head;
-        }
-    }
-    return io;
 }
 
 static bool queue_remove(IoQueue *queue, BlockIo *io)
@@ -76,6 +76,37 @@ static bool queue_remove(IoQueue *queue, BlockIo *io)
     return false;
 }
 
+/* ---- lanes (lock held) ---------------------------------------------------------------------- */
+
+static bool may_run(const BlockIo *io)
+{
+    return !io->lane || !*io->lane;
+}
+
+static bool has_work(const ThreadEngine *t)
+{
+    const BlockIo *io = t->todo.head;
+
+    while (io && !may_run(io)) {
+        io = io->next;
+    }
+    return io;
+}
+
+/* The first that may run, or NULL. */
+static BlockIo *take_work(ThreadEngine *t)
+{
+    BlockIo *io = t->todo.head;
+
+    while (io && !may_run(io)) {
+        io = io->next;
+    }
+    if (io) {
+        queue_remove(&t->todo, io);
+    }
+    return io;
+}
+
 /* ---- workers -------------------------------------------------------------------------------- */
 
 /* Lock held. */
@@ -84,9 +115,8 @@ static void push_done(ThreadEngine *t, BlockIo *io)
     bool was_empty = !t->done.head;
 
     queue_push(&t->done, io);
-    if (was_empty) {
+    if (was_empty && !t->awake) {
         eventfd_write(t->event_fd, 1);
-        pthread_cond_broadcast(&t->ended);
     }
 }
 
@@ -98,13 +128,45 @@ static bool wait_for_work(ThreadEngine *t)
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += IDLE_SECONDS;
     t->idle++;
-    while (!t->todo.head && !t->quit) {
-        if (pthread_cond_timedwait(&t->work, &t->lock, &until) == ETIMEDOUT) {
+    while (!has_work(t) && !t->quit) {
+        int ret = pthread_cond_timedwait(&t->work, &t->lock.mutex, &until);
+
+        t->woken = false; /* whoever was meant: somebody is awake now and looks */
+        if (ret == ETIMEDOUT) {
             break;
         }
     }
     t->idle--;
-    return t->todo.head != NULL;
+    return has_work(t);
+}
+
+/* Lock held. body: what a worker runs. */
+static bool start_worker(ThreadEngine *t, void *(*body)(void *))
+{
+    if (thread_start_detached(body, t, WORKER_STACK) != 0) {
+        return false;
+    }
+    t->workers++;
+    return true;
+}
+
+/* Lock held. There is work: another worker shall come for it, unless one is on its way. Whoever takes a
+ * request while others wait calls again, so a slow request holds nothing up; and quick ones are all done
+ * by the first worker before a second is awake. False: there is none and none could be started. */
+static bool more_workers(ThreadEngine *t, void *(*body)(void *))
+{
+    if (t->woken) {
+        return true;
+    }
+    if (t->idle) {
+        t->woken = true;
+        pthread_cond_signal(&t->work);
+        return true;
+    }
+    if (t->workers < MAX_WORKERS && start_worker(t, body)) {
+        t->woken = true;
+    }
+    return t->workers != 0;
 }
 
 static void *worker(void *opaque)
@@ -112,45 +174,50 @@ static void *worker(void *opaque)
     ThreadEngine *t = opaque;
 
     pthread_setname_np(pthread_self(), "block-worker");
-    pthread_mutex_lock(&t->lock);
-    while (t->todo.head || wait_for_work(t)) {
-        BlockIo *io = queue_pop(&t->todo);
+    lock_acquire(&t->lock);
+    t->woken = false; /* it is here */
+    while (has_work(t) || wait_for_work(t)) {
+        BlockIo *io = take_work(t);
+        bool *lane = io->lane;
 
+        if (lane) {
+            __atomic_store_n(lane, true, __ATOMIC_RELAXED); /* the file driver looks at it */
+        }
+        if (has_work(t)) {
+            more_workers(t, worker);
+        }
         io->started = true;
-        pthread_mutex_unlock(&t->lock);
+        lock_release(&t->lock);
         io->result = io->run(io);
-        pthread_mutex_lock(&t->lock);
+        lock_acquire(&t->lock);
+        if (lane) {
+            __atomic_store_n(lane, false, __ATOMIC_RELAXED);
+        }
         push_done(t, io);
     }
     t->workers--;
-    pthread_cond_broadcast(&t->ended);
-    pthread_mutex_unlock(&t->lock);
+    pthread_cond_broadcast(&t->left);
+    lock_release(&t->lock);
     return NULL;
 }
 
-/* Lock held. */
-static bool start_worker(ThreadEngine *t)
-{
-    pthread_attr_t attr;
-    pthread_t thread;
-    sigset_t all, before;
-    int ret;
-
-    sigfillset(&all);
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attr, WORKER_STACK);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    ret = pthread_create(&thread, &attr, worker, t);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attr);
-    if (ret == 0) {
-        t->workers++;
-    }
-    return ret == 0;
-}
-
 /* ---- from the loop -------------------------------------------------------------------------- */
+
+/* May the loop's thread itself run it, while it waits? */
+static bool may_hold(ThreadEngine *t, const BlockIo *io)
+{
+    if (!t->engine.loop->lone) {
+        return false;
+    }
+    if (t->engine.in_flight == 1) {
+        return true;
+    }
+    if (!io->brief || t->skip) {
+        t->skip -= io->brief;
+        return false;
+    }
+    return true;
+}
 
 static bool threads_submit(BlockEngine *engine, BlockIo *io)
 {
@@ -158,20 +225,16 @@ static bool threads_submit(BlockEngine *engine, BlockIo *io)
 
     engine->in_flight++;
     io->started = false;
-    pthread_mutex_lock(&t->lock);
+    lock_acquire(&t->lock);
     queue_push(&t->todo, io);
-    if (t->idle) {
-        pthread_cond_signal(&t->work);
-    }
-    /* One that is about to leave, or busy for long, is no help: start another while there is room.
-     */
-    if ((!t->idle || t->todo.head != io) && t->workers < MAX_WORKERS && !start_worker(t) &&
-        !t->workers) {
+    if (may_hold(t, io)) {
+        t->held = true;
+    } else if (may_run(io) && !more_workers(t, worker)) {
         queue_remove(&t->todo, io);
         io->result = -EAGAIN;
         push_done(t, io);
     }
-    pthread_mutex_unlock(&t->lock);
+    lock_release(&t->lock);
     return true;
 }
 
@@ -181,14 +244,18 @@ static bool finish_done(ThreadEngine *t)
     bool any = false;
 
     for (;;) {
-        BlockIo *io;
+        BlockIo *io = t->ended;
 
-        pthread_mutex_lock(&t->lock);
-        io = queue_pop(&t->done);
-        pthread_mutex_unlock(&t->lock);
+        if (!io) {
+            lock_acquire(&t->lock);
+            io = t->done.head;
+            queue_init(&t->done);
+            lock_release(&t->lock);
+        }
         if (!io) {
             return any;
         }
+        t->ended = io->next;
         any = true;
         t->engine.in_flight--;
         io->finish(io, io->result);
@@ -206,16 +273,71 @@ static void threads_event(void *opaque, uint32_t events)
     }
 }
 
-static void threads_wait(BlockEngine *engine)
+/* Lock held. The request that the loop's thread runs next, or NULL: what there is in todo is for workers, who are woken. */
+static BlockIo *take_held(ThreadEngine *t)
+{
+    const BlockIo *first = t->todo.head;
+    bool own = t->held && first && may_run(first) && (t->engine.in_flight == 1 || (first->brief && !t->skip));
+    BlockIo *io = own ? take_work(t) : NULL;
+
+    if (io) {
+        io->started = true;
+        if (io->lane) {
+            __atomic_store_n(io->lane, true, __ATOMIC_RELAXED);
+        }
+    }
+    if (has_work(t) && (!io || (io->op == BLOCK_READ && io->len >= SHARED_LEN))) {
+        more_workers(t, worker);
+    }
+    t->held = t->todo.head != NULL;
+    t->awake = io != NULL; /* else it is going to sleep */
+    return io;
+}
+
+/* Requests that take longer than copying can are waited for by workers from now on, for a while. */
+static void learn(ThreadEngine *t, const BlockIo *io, int64_t ns)
+{
+    if (ns <= 20000 + (int64_t)io->len) {
+        t->skip_next = SKIP_MIN;
+    } else {
+        t->skip = t->skip_next;
+        t->skip_next = MIN(t->skip_next * 2, SKIP_MAX);
+    }
+}
+
+/* False: there is none for this thread. */
+static bool run_held(ThreadEngine *t)
+{
+    bool alone = t->engine.in_flight == 1;
+    int64_t begin;
+    BlockIo *io;
+
+    lock_acquire(&t->lock);
+    io = t->done.head ? NULL : take_held(t);
+    lock_release(&t->lock);
+    if (!io) {
+        return false;
+    }
+    begin = alone ? 0 : clock_monotonic_ns();
+    io->result = io->run(io);
+    if (!alone) {
+        learn(t, io, clock_monotonic_ns() - begin);
+    }
+    if (io->lane) {
+        lock_acquire(&t->lock);
+        __atomic_store_n(io->lane, false, __ATOMIC_RELAXED);
+        lock_release(&t->lock);
+    }
+    t->engine.in_flight--;
+    io->finish(io, io->result);
+    return true;
+}
+
+static bool threads_poll(BlockEngine *engine)
 {
     ThreadEngine *t = container_of(engine, ThreadEngine, engine);
 
-    pthread_mutex_lock(&t->lock);
-    while (!t->done.head) {
-        pthread_cond_wait(&t->ended, &t->lock);
-    }
-    pthread_mutex_unlock(&t->lock);
-    finish_done(t);
+    return finish_done(t) || (engine->loop->lone && run_held(t)) || finish_done(t);
 }
 
 static bool threads_cancel(BlockEngine *engine, BlockIo *io)
@@ -223,13 +345,13 @@ static bool threads_cancel(BlockEngine *engine, BlockIo *io)
     ThreadEngine *t = container_of(engine, ThreadEngine, engine);
     bool removed;
 
-    pthread_mutex_lock(&t->lock);
+    lock_acquire(&t->lock);
     removed = !io->started && queue_remove(&t->todo, io);
     if (removed) {
         io->result = -ECANCELED;
         push_done(t, io);
     }
-    pthread_mutex_unlock(&t->lock);
+    lock_release(&t->lock);
     return removed;
 }
 
@@ -237,70 +359,60 @@ static void threads_free(BlockEngine *engine)
 {
     ThreadEngine *t = container_of(engine, ThreadEngine, engine);
 
-    pthread_mutex_lock(&t->lock);
+    lock_acquire(&t->lock);
     t->quit = true;
     pthread_cond_broadcast(&t->work);
     while (t->workers) {
-        pthread_cond_wait(&t->ended, &t->lock);
+        pthread_cond_wait(&t->left, &t->lock.mutex);
     }
-    pthread_mutex_unlock(&t->lock);
-    loop_fd_remove(t->source);
+    lock_release(&t->lock);
+    block_fd_remove(t->source);
     close(t->event_fd);
     pthread_cond_destroy(&t->work);
-    pthread_cond_destroy(&t->ended);
-    pthread_mutex_destroy(&t->lock);
+    pthread_cond_destroy(&t->left);
+    lock_destroy(&t->lock);
     g_free(t);
 }
 
 static const BlockEngineOps threads_ops = {
     .name = "threads",
     .submit = threads_submit,
-    .wait = threads_wait,
+    .poll = threads_poll,
     .cancel = threads_cancel,
     .free = threads_free,
 };
 
-BlockEngine *block_engine_threads_new(BlockState *state, GError **err)
+BlockEngine *block_engine_threads_new(BlockLoop *loop, GError **err)
 {
     ThreadEngine *t = g_new0(ThreadEngine, 1);
     pthread_condattr_t attr;
 
-    t->engine = (BlockEngine){.ops = &threads_ops, .state = state};
+    t->engine = (BlockEngine){.ops = &threads_ops, .loop = loop};
     t->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (t->event_fd < 0) {
         error_set_errno(err, errno, "Could not create an eventfd for disk requests");
         g_free(t);
         return NULL;
     }
-    pthread_mutex_init(&t->lock, NULL);
+    lock_init(&t->lock, "block workers", LOCK_RANK_BACKEND);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&t->work, &attr);
     pthread_condattr_destroy(&attr);
-    pthread_cond_init(&t->ended, NULL);
+    pthread_cond_init(&t->left, NULL);
     queue_init(&t->todo);
     queue_init(&t->done);
-    t->source = loop_fd_add(state->vm->loop, t->event_fd, EPOLLIN, threads_event, t);
+    t->skip_next = SKIP_MIN;
+    t->source = block_fd_add(loop, t->event_fd, EPOLLIN, threads_event, t);
     return &t->engine;
 }
 
 /* ---- for others ----------------------------------------------------------------------------- */
 
-void block_io_finish_later(Vm *vm, BlockIo *io, int result)
+void block_io_run_in_thread(BlockNode *node, BlockIo *io)
 {
-    ThreadEngine *t = container_of(block_engine(vm, BLOCK_AIO_THREADS, NULL), ThreadEngine, engine);
+    BlockEngine *engine = block_engine(block_io_loop(node, io), BLOCK_AIO_THREADS, NULL);
 
-    t->engine.in_flight++;
-    io->started = true;
-    io->result = result;
-    pthread_mutex_lock(&t->lock);
-    push_done(t, io);
-    pthread_mutex_unlock(&t->lock);
-}
-
-void block_io_run_in_thread(Vm *vm, BlockIo *io)
-{
-    BlockEngine *engine = block_engine(vm, BLOCK_AIO_THREADS, NULL);
-
+    io->engine = engine;
     engine->ops->submit(engine, io);
 }

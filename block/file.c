@@ -10,13 +10,17 @@
 #include <fcntl.h>
 #include <linux/cdrom.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
+#include <scsi/sg.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "block/file_int.h"
+#include "core/fdset.h"
 #include "util/log.h"
 #include "util/trace.h"
 
@@ -88,6 +92,12 @@ static bool find_alignment(BlockNode *node, GError **err)
     return true;
 }
 
+/* What runs its reads and writes. */
+static BlockAio engine_kind(const FileState *f)
+{
+    return f->aio == BLOCK_AIO_THREADS && f->align > 1 && !f->in_memory && !f->is_cdrom ? BLOCK_AIO_DEPUTED : f->aio;
+}
+
 /* ---- opening -------------------------------------------------------------------------------- */
 
 static const char *open_advice(int error, bool read_only, bool direct)
@@ -114,12 +124,12 @@ static const char *open_advice(int error, bool read_only, bool direct)
 
 static int open_path(BlockNode *node, bool read_only)
 {
-    int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (read_only ? O_RDONLY : O_RDWR) |
+    int flags = O_NOCTTY | O_NONBLOCK | (read_only ? O_RDONLY : O_RDWR) |
                 (node->direct ? O_DIRECT : 0);
     int fd;
 
     do {
-        fd = open(node->filename, flags);
+        fd = vm_open(node->vm, node->filename, flags, 0);
     } while (fd < 0 && errno == EINTR);
     return fd;
 }
@@ -143,17 +153,27 @@ static bool open_fd(BlockNode *node, GError **err)
     return true;
 }
 
+/* /dev/sgN: takes SCSI commands, has no blocks. */
+static bool is_scsi_generic(const FileState *f, const struct stat *st)
+{
+    int version;
+
+    return S_ISCHR(st->st_mode) && !f->is_cdrom && ioctl(f->fd, SG_GET_VERSION_NUM, &version) == 0;
+}
+
 /* Is it what the driver is for? */
 static bool check_kind(BlockNode *node, GError **err)
 {
     FileState *f = node->state;
+    struct statfs fs;
     struct stat st;
 
     if (fstat(f->fd, &st) != 0) {
         return error_set_errno(err, errno, "Could not stat '%s'", node->filename);
     }
+    f->in_memory = fstatfs(f->fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
     if (f->is_device) {
-        return S_ISBLK(st.st_mode) ||
+        return S_ISBLK(st.st_mode) || is_scsi_generic(f, &st) ||
                error_set(err, "'%s' driver requires '%s' to be a block device", node->drv->name,
                          node->filename);
     }
@@ -203,10 +223,11 @@ static bool file_open_any(BlockNode *node, BlockOpts *opts, GError **err)
     if (!take_file_options(node, opts, &locking, err) || !open_fd(node, err)) {
         return false;
     }
+    pthread_mutex_init(&f->lock, NULL);
     if (!check_kind(node, err) || !find_alignment(node, err)) {
         goto fail;
     }
-    f->engine = block_engine(node->vm, f->aio, err);
+    f->engine = block_engine(node->loop, engine_kind(f), err);
     if (!f->engine) {
         goto fail;
     }
@@ -220,6 +241,7 @@ static bool file_open_any(BlockNode *node, BlockOpts *opts, GError **err)
     return true;
 
 fail:
+    pthread_mutex_destroy(&f->lock);
     close(f->fd);
     return false;
 }
@@ -249,6 +271,7 @@ static bool cdrom_open(BlockNode *node, BlockOpts *opts, GError **err)
     if (ioctl(f->fd, CDROM_DRIVE_STATUS, CDSL_CURRENT) < 0) {
         error_set_errno(err, errno, "'host_cdrom' driver requires '%s' to be a CD-ROM drive",
                         node->filename);
+        pthread_mutex_destroy(&f->lock);
         close(f->fd);
         return false;
     }
@@ -259,6 +282,13 @@ static void file_close(BlockNode *node)
 {
     FileState *f = node->state;
 
+    if (f->held_used & BLOCK_PERM_WRITE) {
+        file_give_back(node);
+    }
+    for (unsigned i = 0; i < FILE_LANES; i++) {
+        g_free(f->syncs[i]);
+    }
+    pthread_mutex_destroy(&f->lock);
     close(f->fd); /* drops the locks */
 }
 
@@ -266,8 +296,8 @@ static bool file_set_perm(BlockNode *node, uint32_t used, uint32_t unshared, GEr
 {
     FileState *f = node->state;
 
-    if ((used & BLOCK_PERM_WRITE) && node->read_only) {
-        return error_set(err, "Block node is read-only: '%s' ('%s')", node->name, node->filename);
+    if (f->held_used & ~used & BLOCK_PERM_WRITE) {
+        file_give_back(node);
     }
     if (f->locking &&
         !block_lock(f->fd, node->filename, f->held_used, f->held_unshared, used, unshared, err)) {
@@ -280,8 +310,8 @@ static bool file_set_perm(BlockNode *node, uint32_t used, uint32_t unshared, GEr
 
 /* ---- writes that must not overlap ----------------------------------------------------------- */
 
-/* With O_DIRECT and sectors above 512 bytes, a small write rewrites its neighbours: it must not run
- * beside a write to them. */
+/* With O_DIRECT a write that is not aligned (formats write packed clusters at any byte) rewrites its
+ * neighbours: it must not run beside a write to them. */
 static bool overlaps(const FileState *f, const BlockIo *a, const BlockIo *b)
 {
     uint64_t a_end = align_up(a->offset + a->len, f->align),
@@ -292,6 +322,9 @@ static bool overlaps(const FileState *f, const BlockIo *a, const BlockIo *b)
 
 static bool must_wait(const FileState *f, const BlockIo *io)
 {
+    if (!io->serialising && !f->serialising) {
+        return false;
+    }
     for (GList *l = f->writes.head; l; l = l->next) {
         const BlockIo *other = l->data;
 
@@ -304,7 +337,7 @@ static bool must_wait(const FileState *f, const BlockIo *io)
 
 static bool is_tracked(const FileState *f, const BlockIo *io)
 {
-    return f->align > BLOCK_SECTOR &&
+    return f->align > 1 &&
            (io->op == BLOCK_WRITE || io->op == BLOCK_ZERO || io->op == BLOCK_DISCARD);
 }
 
@@ -313,44 +346,117 @@ static bool is_tracked(const FileState *f, const BlockIo *io)
 static bool suits_engine(const FileState *f, const BlockIo *io)
 {
     if (io->op == BLOCK_FLUSH) {
-        return f->aio == BLOCK_AIO_IO_URING && !f->flush_error && f->align > 1;
+        return f->aio == BLOCK_AIO_IO_URING && !__atomic_load_n(&f->flush_error, __ATOMIC_RELAXED) && f->align > 1;
     }
     return (io->op == BLOCK_READ || io->op == BLOCK_WRITE) && io->iov_count <= MAX_ENGINE_IOV &&
            io->len && file_is_aligned(f, io);
+}
+
+/* Writes that somebody else completes for the worker are dear (a thread of the kernel does, Linux 6.18), except those that
+ * would keep the file to themselves. */
+static bool is_for_worker(FileState *f, const BlockIo *io)
+{
+    return io->op == BLOCK_WRITE && engine_kind(f) == BLOCK_AIO_DEPUTED &&
+           (!__atomic_load_n(&f->to_holes, __ATOMIC_RELAXED) || !__atomic_load_n(&f->several, __ATOMIC_RELAXED) ||
+            __atomic_fetch_add(&f->looks, 1, __ATOMIC_RELAXED) % FILE_LOOK_EVERY == 0);
+}
+
+/* False: it was put among those that wait. */
+static bool track(FileState *f, BlockIo *io)
+{
+    bool start;
+
+    pthread_mutex_lock(&f->lock);
+    start = !f->waiting && !must_wait(f, io);
+    if (start) {
+        if (f->writes.length && file_can_share_sync(f, io)) {
+            file_share_sync(io);
+        }
+        io->link.data = io;
+        g_queue_push_tail_link(&f->writes, &io->link);
+        f->serialising += io->serialising;
+        __atomic_store_n(&f->several, f->writes.length > 1, __ATOMIC_RELAXED);
+    } else {
+        io->next = NULL;
+        *f->waiting_tail = io;
+        f->waiting_tail = &io->next;
+    }
+    pthread_mutex_unlock(&f->lock);
+    return start;
+}
+
+/* What has waited. */
+static BlockIo *untrack(FileState *f, BlockIo *io)
+{
+    BlockIo *list;
+
+    pthread_mutex_lock(&f->lock);
+    g_queue_unlink(&f->writes, &io->link);
+    f->serialising -= io->serialising;
+    list = f->waiting;
+    f->waiting = NULL;
+    f->waiting_tail = &f->waiting;
+    pthread_mutex_unlock(&f->lock);
+    return list;
 }
 
 static void file_start(BlockNode *node, BlockIo *io)
 {
     FileState *f = node->state;
 
-    if (is_tracked(f, io)) {
-        if (f->waiting || must_wait(f, io)) {
-            io->next = NULL;
-            *f->waiting_tail = io;
-            f->waiting_tail = &io->next;
-            return;
-        }
-        io->link.data = io;
-        g_queue_push_tail_link(&f->writes, &io->link);
-    }
-    if (suits_engine(f, io) && f->engine->ops->submit(f->engine, io)) {
+    if (is_tracked(f, io) && !track(f, io)) {
         return;
     }
-    block_io_run_in_thread(node->vm, io);
+    if (io->op == BLOCK_READ && block_io_loop(node, io)->lone) { /* else several loops may come by */
+        f->reads++;
+    }
+    if (file_try_now(f, io)) {
+        block_io_finish_done_later(node, io, 0);
+        return;
+    }
+    if (file_should_reserve(f, io)) {
+        __atomic_store_n(&f->reserving, true, __ATOMIC_RELAXED);
+        io->run = file_run_reserving;
+        block_io_run_in_thread(node, io);
+        return;
+    }
+    io->engine = io->loop ? block_engine(io->loop, engine_kind(f), NULL) : f->engine;
+    if (!io->progress && suits_engine(f, io) && !is_for_worker(f, io) && io->engine->ops->submit(io->engine, io)) {
+        return;
+    }
+    block_io_run_in_thread(node, io);
 }
 
-static void start_waiting(BlockNode *node)
+static void start_mailed(BlockMail *mail)
 {
-    FileState *f = node->state;
-    BlockIo *list = f->waiting;
+    BlockIo *io = container_of(mail, BlockIo, mail);
 
-    f->waiting = NULL;
-    f->waiting_tail = &f->waiting;
+    file_start(io->node, io);
+}
+
+/* Each in its own loop; here is the one of this thread. */
+static void start_waiting(BlockNode *node, BlockIo *list, const BlockLoop *here)
+{
     while (list) {
         BlockIo *io = list;
+        BlockLoop *loop = block_io_loop(node, io);
 
         list = io->next;
-        file_start(node, io);
+        if (loop == here) {
+            file_start(node, io);
+        } else {
+            io->mail.fn = start_mailed;
+            block_loop_send(loop, &io->mail);
+        }
+    }
+}
+
+static void reached(BlockNode *node, uint64_t end)
+{
+    uint64_t highest = __atomic_load_n(&node->wr_highest, __ATOMIC_RELAXED);
+
+    while (end > highest && !__atomic_compare_exchange_n(&node->wr_highest, &highest, end, true, __ATOMIC_RELAXED,
+                                                         __ATOMIC_RELAXED)) {
     }
 }
 
@@ -361,11 +467,29 @@ static void file_finish(BlockIo *io, int result)
 
     trace(block_file_done, "node %s op %d offset %" PRIu64 " len %" PRIu64 " result %d", node->name,
           io->op, io->offset, io->len, result);
+    if (io->op == BLOCK_READ && block_io_loop(node, io)->lone) {
+        f->reads--;
+    }
+    io->brief = false;
     if (is_tracked(f, io)) {
-        g_queue_unlink(&f->writes, &io->link);
-        start_waiting(node);
+        start_waiting(node, untrack(f, io), block_io_loop(node, io));
+    }
+    if (io->op == BLOCK_WRITE || io->op == BLOCK_ZERO) {
+        reached(node, io->offset + io->len);
+    }
+    /* What was written is part of the file now, even where it was not meant to grow. In the owner: gates see to that. */
+    if (result == 0 && (io->op == BLOCK_WRITE || io->op == BLOCK_ZERO) &&
+        io->offset + io->len > node->size && !f->is_device) {
+        block_node_set_size(node, io->offset + io->len);
     }
     io->done(io, result);
+}
+
+static bool *write_lane(BlockNode *node, const BlockIo *io)
+{
+    const unsigned index = block_io_loop(node, io)->index;
+
+    return index < FILE_LANES ? &((FileState *)node->state)->write_lanes[index] : NULL;
 }
 
 static void file_submit(BlockNode *node, BlockIo *io)
@@ -380,12 +504,12 @@ static void file_submit(BlockNode *node, BlockIo *io)
     io->finish = file_finish;
     io->progress = 0;
     io->link = (GList){0};
-    io->serialising = f->align > BLOCK_SECTOR && ((io->offset | io->len) & (f->align - 1)) &&
-                      io->op != BLOCK_READ;
+    io->brief = (io->op == BLOCK_READ || io->op == BLOCK_WRITE) && io->len <= FILE_BRIEF_MAX;
+    io->lane = f->align == 1 && !f->is_device && io->op == BLOCK_WRITE && !io->fua ? write_lane(node, io) : NULL;
+    io->serialising = ((io->offset | io->len) & (f->align - 1)) && io->op != BLOCK_READ;
     if ((io->op == BLOCK_FLUSH && node->no_flush) ||
         (io->op == BLOCK_DISCARD && !node->discard_unmap)) {
-        io->op = BLOCK_FLUSH; /* not tracked */
-        block_io_finish_later(node->vm, io, 0);
+        block_io_finish_later(node, io, 0);
         return;
     }
     if (io->op == BLOCK_ZERO && !node->discard_unmap) {
@@ -397,31 +521,152 @@ static void file_submit(BlockNode *node, BlockIo *io)
     file_start(node, io);
 }
 
+/* ---- reopening ------------------------------------------------------------------------------ */
+
+typedef struct FileReopen {
+    int fd; /* -1: the old one stays */
+    BlockAio aio;
+    uint32_t align, mem_align;
+} FileReopen;
+
+/* The same file through a new description. */
+static bool reopen_fd(BlockReopen *r, FileReopen *fr, GError **err)
+{
+    BlockNode *node = r->node, shape = *node;
+    FileState *f = node->state, probe = *f;
+    struct stat before, after;
+
+    shape.direct = r->direct;
+    shape.state = &probe;
+    probe.fd = fr->fd = open_path(&shape, r->read_only);
+    if (fr->fd < 0 && !r->read_only && r->auto_read_only) {
+        r->read_only = true;
+        probe.fd = fr->fd = open_path(&shape, true);
+    }
+    if (fr->fd < 0) {
+        return error_set(err, "Could not reopen file '%s': %s%s", node->filename, g_strerror(errno),
+                         open_advice(errno, r->read_only, r->direct));
+    }
+    if (fstat(f->fd, &before) != 0 || fstat(fr->fd, &after) != 0 ||
+        before.st_dev != after.st_dev || before.st_ino != after.st_ino) {
+        return error_set(err, "Could not reopen file: '%s' is another file now", node->filename);
+    }
+    if (!find_alignment(&shape, err)) {
+        return false;
+    }
+    fr->align = probe.align;
+    fr->mem_align = probe.mem_align;
+    return true;
+}
+
+static bool file_reopen_prepare(BlockReopen *r, GError **err)
+{
+    static const char *const aio_names[] = {"threads", "native", "io_uring", NULL};
+    BlockNode *node = r->node;
+    FileState *f = node->state;
+    g_autofree char *filename = block_opts_take(r->opts, "filename");
+    g_autofree char *locking = block_opts_take(r->opts, "locking");
+    FileReopen *fr = g_new0(FileReopen, 1);
+    int aio = BLOCK_AIO_THREADS;
+    bool ok;
+
+    *fr = (FileReopen){.fd = -1, .align = f->align, .mem_align = f->mem_align};
+    r->state = fr;
+    ok = block_opts_take_enum(r->opts, "aio", aio_names, &aio, err);
+    if (ok && g_strcmp0(filename, node->filename)) {
+        ok = error_set(err, "Cannot change the option 'filename'");
+    } else if (ok && locking && strcmp(locking, "auto") && !strcmp(locking, "on") != f->locking) {
+        ok = error_set(err, "Cannot change the option 'locking'");
+    } else if (ok && aio == BLOCK_AIO_NATIVE && !r->direct) {
+        ok = error_set(err, "aio=native was specified, but it requires cache.direct=on, which was "
+                            "not specified.");
+    }
+    fr->aio = (BlockAio)aio;
+    r->read_only |= f->is_cdrom;
+    if (ok && (r->read_only != node->read_only || r->direct != node->direct)) {
+        ok = reopen_fd(r, fr, err);
+    }
+    if (!ok) {
+        if (fr->fd >= 0) {
+            close(fr->fd);
+        }
+        g_free(fr);
+    }
+    return ok;
+}
+
+static void use_engine(void *opaque)
+{
+    BlockNode *node = opaque;
+    FileState *f = node->state;
+
+    f->engine = block_engine(node->loop, engine_kind(f), NULL); /* threads, which are there, at worst */
+}
+
+static void file_reopen_commit(BlockReopen *r)
+{
+    FileState *f = r->node->state;
+    FileReopen *fr = r->state;
+
+    if (fr->fd >= 0) {
+        g_autoptr(GError) err = NULL;
+
+        if (f->locking && !block_lock_copy(fr->fd, r->node->filename, f->held_used,
+                                           f->held_unshared, &err)) {
+            report_warning("%s", err->message);
+        }
+        file_give_back(r->node);
+        close(f->fd); /* and the locks of this description */
+        f->fd = fr->fd;
+        f->align = fr->align;
+        f->mem_align = fr->mem_align;
+    }
+    f->aio = fr->aio;
+    block_loop_call(r->node->loop, use_engine, r->node);
+    g_free(fr);
+}
+
+static void file_reopen_abort(BlockReopen *r)
+{
+    FileReopen *fr = r->state;
+
+    if (fr->fd >= 0) {
+        close(fr->fd);
+    }
+    g_free(fr);
+}
+
+static bool file_any_loop(const BlockNode *node)
+{
+    (void)node;
+    return true;
+}
+
+static void file_attach_loop(BlockNode *node)
+{
+    use_engine(node);
+}
+
+static void file_refresh_limits(BlockNode *node)
+{
+    const FileState *f = node->state;
+
+    node->limits = (BlockLimits){.request_align = f->align, .mem_align = f->mem_align};
+}
+
 /* ---- drivers -------------------------------------------------------------------------------- */
 
-const BlockDriver block_driver_file = {
-    .name = "file",
-    .state_size = sizeof(FileState),
-    .open = file_open,
-    .close = file_close,
-    .submit = file_submit,
-    .set_perm = file_set_perm,
-};
+#define FILE_DRIVER(NAME, OPEN, ...)                                                               \
+    {                                                                                              \
+        .name = NAME, .state_size = sizeof(FileState), .open = OPEN, .close = file_close,          \
+        .submit = file_submit, .set_perm = file_set_perm, .attach_loop = file_attach_loop,         \
+        .any_loop = file_any_loop,                                                                 \
+        .reopen_prepare = file_reopen_prepare, .reopen_commit = file_reopen_commit,                \
+        .reopen_abort = file_reopen_abort, .refresh_limits = file_refresh_limits, .truncate = file_truncate,                          \
+        .allocated_size = file_allocated_size, ##__VA_ARGS__                                       \
+    }
 
-const BlockDriver block_driver_host_device = {
-    .name = "host_device",
-    .state_size = sizeof(FileState),
-    .open = device_open,
-    .close = file_close,
-    .submit = file_submit,
-    .set_perm = file_set_perm,
-};
-
-const BlockDriver block_driver_host_cdrom = {
-    .name = "host_cdrom",
-    .state_size = sizeof(FileState),
-    .open = cdrom_open,
-    .close = file_close,
-    .submit = file_submit,
-    .set_perm = file_set_perm,
-};
+const BlockDriver block_driver_file =
+    FILE_DRIVER("file", file_open, .create_opts = block_file_create_opts, .create = file_create);
+const BlockDriver block_driver_host_device = FILE_DRIVER("host_device", device_open);
+const BlockDriver block_driver_host_cdrom = FILE_DRIVER("host_cdrom", cdrom_open);

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -67,15 +68,21 @@ static ssize_t write_part(int fd, const struct iovec *iov, unsigned n, uint64_t 
     return ret;
 }
 
-/* A read ended early: the end of the file reads as zeros, anything else is an error. */
-static int read_ended(int fd, uint64_t at)
+#define READ_AGAIN_MAX 100
+
+/* A read ended early: the end of the file reads as zeros. Another request may have made the file
+ * longer since: then it is worth reading again (-EAGAIN). Anything else is an error. */
+static int read_ended(int fd, uint64_t at, unsigned *tries)
 {
     struct stat st;
 
     if (fstat(fd, &st) != 0) {
         return -errno;
     }
-    return S_ISREG(st.st_mode) && at >= (uint64_t)st.st_size ? 0 : -EIO;
+    if (!S_ISREG(st.st_mode)) {
+        return -EIO;
+    }
+    return at >= (uint64_t)st.st_size ? 0 : ++*tries < READ_AGAIN_MAX ? -EAGAIN : -EIO;
 }
 
 static int transfer(BlockIo *io)
@@ -83,6 +90,7 @@ static int transfer(BlockIo *io)
     const FileState *f = io->node->state;
     struct iovec part[IOV_BATCH];
     uint64_t pos = io->progress;
+    unsigned tries = 0;
 
     while (pos < io->len) {
         unsigned n = iov_part(io, pos, part);
@@ -97,8 +105,12 @@ static int transfer(BlockIo *io)
             return -errno;
         }
         if (ret <= 0) {
-            int ended = io->op == BLOCK_WRITE ? -ENOSPC : read_ended(io->fd, io->offset + pos);
+            int ended = io->op == BLOCK_WRITE ? -ENOSPC
+                                              : read_ended(io->fd, io->offset + pos, &tries);
 
+            if (ended == -EAGAIN) {
+                continue;
+            }
             if (ended == 0) {
                 iov_fill(io->iov, io->iov_count, pos, 0, io->len - pos);
             }
@@ -109,12 +121,95 @@ static int transfer(BlockIo *io)
     return 0;
 }
 
+/* ---- without waiting ------------------------------------------------------------------------ */
+
+/* What is longer is better copied by another thread; a write may have to find memory first. A thread that
+ * has nothing else to serve copies more, while the data is in its cache. */
+#define NOW_READ_MAX (64 * KIB)
+#define NOW_WRITE_MAX (16 * KIB)
+#define NOW_LONE_MAX (1 * MIB)
+#define NOW_SEVERAL_MAX (64 * KIB) /* writes that have others beside them: longer ones get a worker */
+#define NOW_SHARED_LEN (32 * KIB)  /* reads so long that another thread can help, when */
+#define NOW_SHARED_READS 4         /* so many are in flight */
+#define NOW_IOV 16
+#define NOW_SKIP_MAX 64
+
+/* A file that is not in the page cache: not each read pays for trying. */
+static void count_miss(FileState *f, int error)
+{
+    const unsigned before = __atomic_load_n(&f->now_misses, __ATOMIC_RELAXED), misses = MIN(before + 1, NOW_SKIP_MAX);
+
+    if (error != EAGAIN && error != EINTR) {
+        __atomic_store_n(&f->no_now, true, __ATOMIC_RELAXED);
+    }
+    __atomic_store_n(&f->now_misses, misses, __ATOMIC_RELAXED);
+    __atomic_store_n(&f->now_skip, misses - 1, __ATOMIC_RELAXED);
+}
+
+/* Long reads, many at once: the pool's workers and this thread share them. */
+static bool is_shared_work(const FileState *f, const BlockIo *io)
+{
+    return f->aio == BLOCK_AIO_THREADS && io->len >= NOW_SHARED_LEN && f->reads > NOW_SHARED_READS;
+}
+
+static uint64_t now_max(const FileState *f, const BlockIo *io)
+{
+    const BlockLoop *loop = block_io_loop(io->node, io);
+    bool lone = loop->lone;
+    /* Who writes several at once gets a worker for them, and prepares the next ones meanwhile. */
+    bool several = loop->later ||
+                   (loop->index < FILE_LANES && __atomic_load_n(&f->write_lanes[loop->index], __ATOMIC_RELAXED));
+
+    if (io->op == BLOCK_READ) {
+        return lone && !is_shared_work(f, io) ? NOW_LONE_MAX : lone ? NOW_SHARED_LEN - 1 : NOW_READ_MAX;
+    }
+    return lone ? several ? NOW_SEVERAL_MAX : NOW_LONE_MAX : f->in_memory ? NOW_WRITE_MAX : 0;
+}
+
+static bool suits_now(const FileState *f, const BlockIo *io)
+{
+    /* In memory O_DIRECT and syncing are words only. */
+    bool plain = f->in_memory ? file_is_aligned(f, io) : f->align == 1 && !io->fua;
+
+    return plain && !__atomic_load_n(&f->no_now, __ATOMIC_RELAXED) && io->len && io->iov_count <= NOW_IOV &&
+           (io->op == BLOCK_READ || io->op == BLOCK_WRITE) && io->len <= now_max(f, io);
+}
+
+bool file_try_now(FileState *f, BlockIo *io)
+{
+    bool reads = io->op == BLOCK_READ;
+    ssize_t ret;
+
+    if (!suits_now(f, io)) {
+        return false;
+    }
+    const unsigned skip = __atomic_load_n(&f->now_skip, __ATOMIC_RELAXED);
+
+    if (reads && skip) {
+        __atomic_store_n(&f->now_skip, skip - 1, __ATOMIC_RELAXED);
+        return false;
+    }
+    if (reads) {
+        ret = preadv2(io->fd, io->iov, (int)io->iov_count, (off_t)io->offset, f->in_memory ? 0 : RWF_NOWAIT);
+    } else {
+        ret = pwritev(io->fd, io->iov, (int)io->iov_count, (off_t)io->offset);
+    }
+    if (ret < 0) {
+        count_miss(f, errno);
+        return false; /* a worker finds out whether that is an error */
+    }
+    __atomic_store_n(&f->now_misses, 0, __ATOMIC_RELAXED);
+    io->progress = (uint64_t)ret;
+    return io->progress == io->len;
+}
+
 /* ---- O_DIRECT with unfit requests ----------------------------------------------------------- */
 
 /* Reads [offset, offset + len), both aligned, zeros after the end of the file. */
 static int bounce_read(const FileState *f, int fd, uint8_t *buf, uint64_t offset, uint64_t len)
 {
     uint64_t pos = 0;
+    unsigned tries = 0;
 
     while (pos < len) {
         ssize_t ret = pread(fd, buf + pos, len - pos, (off_t)(offset + pos));
@@ -126,8 +221,11 @@ static int bounce_read(const FileState *f, int fd, uint8_t *buf, uint64_t offset
             return -errno;
         }
         if (ret <= 0) {
-            int ended = read_ended(fd, offset + pos);
+            int ended = read_ended(fd, offset + pos, &tries);
 
+            if (ended == -EAGAIN) {
+                continue;
+            }
             memset(buf + pos, 0, len - pos);
             return ended;
         }
@@ -296,7 +394,7 @@ static int run_zero(BlockIo *io)
         ret = ioctl(io->fd, BLKZEROOUT, range) == 0 ? 0 : -errno;
     }
     if (ret < 0 && (is_unsupported(-ret) || ret == -EINVAL)) {
-        ret = write_zero_bytes(io);
+        ret = io->no_fallback ? -ENOTSUP : write_zero_bytes(io);
     }
     return ret == 0 && io->fua ? sync_data(io->fd) : ret;
 }
@@ -320,8 +418,80 @@ static int run_flush(BlockIo *io)
     return ret;
 }
 
+/* The run of data or of hole at io->offset, as the file system tells it. */
+static int run_status(BlockIo *io)
+{
+    const FileState *f = io->node->state;
+    BlockStatus *st = io->status;
+    off_t at = (off_t)io->offset, data, hole;
+
+    *st = (BlockStatus){.bytes = io->len,
+                        .allocated = true,
+                        .data = true,
+                        .has_offset = true,
+                        .host_offset = io->offset,
+                        .file = io->node};
+    if (f->is_device || !io->precise) {
+        return 0;
+    }
+    data = lseek(io->fd, at, SEEK_DATA);
+    if (data < 0 && errno != ENXIO) {
+        return 0; /* the file system cannot tell */
+    }
+    if (data < 0 || data > at) { /* a hole up to data, or to the end of the file */
+        st->data = false;
+        st->zero = true;
+        st->bytes = data < 0 ? io->len : MIN(io->len, (uint64_t)(data - at));
+        return 0;
+    }
+    hole = lseek(io->fd, at, SEEK_HOLE);
+    if (hole > at) {
+        st->bytes = MIN(io->len, (uint64_t)(hole - at));
+    }
+    return 0;
+}
+
+int64_t file_copy_range(const BlockNode *from, uint64_t from_offset, const BlockNode *to, uint64_t to_offset,
+                        uint64_t len)
+{
+    const FileState *source = from->state, *target = to->state;
+    off_t in = (off_t)from_offset, out = (off_t)to_offset;
+    ssize_t ret;
+
+    do {
+        ret = copy_file_range(source->fd, &in, target->fd, &out, len, 0);
+    } while (ret < 0 && errno == EINTR);
+    return ret < 0 ? -errno : ret;
+}
+
+/* Does the file have blocks for the start of it? (Where the file system cannot tell it has.) */
+static bool is_in_hole(const BlockIo *io)
+{
+    struct {
+        struct fiemap map;
+        struct fiemap_extent extent;
+    } f = {.map = {.fm_start = io->offset, .fm_length = io->len, .fm_extent_count = 1}};
+
+    return ioctl(io->fd, FS_IOC_FIEMAP, &f) == 0 && (!f.map.fm_mapped_extents || f.extent.fe_logical > io->offset);
+}
+
+/* Where writes go changes seldom, so one tells about those that come next. */
+static void look_for_holes(const BlockIo *io)
+{
+    FileState *f = io->node->state;
+    bool before = __atomic_load_n(&f->to_holes, __ATOMIC_RELAXED);
+
+    if (f->align > 1 && !f->is_device &&
+        (before || __atomic_fetch_add(&f->looks, 1, __ATOMIC_RELAXED) % FILE_LOOK_EVERY == 0)) {
+        __atomic_store_n(&f->to_holes, is_in_hole(io), __ATOMIC_RELAXED);
+    }
+}
+
 int file_run(BlockIo *io)
 {
+    if (io->op == BLOCK_WRITE) {
+        look_for_holes(io);
+    }
     switch (io->op) {
     case BLOCK_READ:
     case BLOCK_WRITE:
@@ -332,6 +502,10 @@ int file_run(BlockIo *io)
         return run_discard(io);
     case BLOCK_ZERO:
         return run_zero(io);
+    case BLOCK_STATUS:
+        return run_status(io);
+    case BLOCK_SG:
+        return file_run_sg(io);
     }
     return -EINVAL;
 }

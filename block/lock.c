@@ -200,3 +200,8 @@ bool block_lock(int fd, const char *filename, uint32_t held_used, uint32_t held_
     drop_locks(fd, held_used & ~used, held_unshared & ~unshared);
     return true;
 }
+
+bool block_lock_copy(int fd, const char *filename, uint32_t used, uint32_t unshared, GError **err)
+{
+    return take_locks(fd, filename, used, unshared, err);
+}

@@ -1,19 +1,32 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Block nodes: opening from options, the list of them, references, permissions; and the engines of
- * a VM. Nodes are touched under the VM lock only.
+ * Block nodes: the drivers, the list of nodes, references, opening from options; and the VM's block
+ * layer as a whole.
  */
 #include "block/block_int.h"
-#include "util/log.h"
+#include "block/dirty_bitmap.h"
+#include "core/event.h"
+#include "qapi/qapi-block.h"
 
 static const BlockDriver *const drivers[] = {
     &block_driver_file, &block_driver_host_device, &block_driver_host_cdrom,
-    &block_driver_raw,  &block_driver_null,
+    &block_driver_raw,  &block_driver_null_co,   &block_driver_null_aio,
+    &block_driver_blkdebug, &block_driver_blklogwrites, &block_driver_copy_on_read, &block_driver_nbd,
+    &block_driver_luks, &block_driver_preallocate, &block_driver_qcow2, &block_driver_throttle,
+    &block_driver_vdi, &block_driver_vhdx, &block_driver_vmdk, &block_driver_vpc,
+    NULL,
 };
+
+const char *const block_prealloc_names[] = {"off", "metadata", "falloc", "full", NULL};
+
+const BlockDriver *const *block_drivers(void)
+{
+    return drivers;
+}
 
 const BlockDriver *block_driver_find(const char *name)
 {
-    for (unsigned i = 0; i < G_N_ELEMENTS(drivers); i++) {
+    for (unsigned i = 0; drivers[i]; i++) {
         if (!strcmp(drivers[i]->name, name)) {
             return drivers[i];
         }
@@ -44,6 +57,7 @@ static void on_exit_vm(void *opaque)
 BlockState *block_state(Vm *vm)
 {
     BlockState *s = vm->block;
+    g_autoptr(GError) err = NULL;
 
     if (!s) {
         s = g_new0(BlockState, 1);
@@ -52,7 +66,13 @@ BlockState *block_state(Vm *vm)
         s->backends = g_ptr_array_new();
         s->drives = g_ptr_array_new();
         s->blockdevs = g_ptr_array_new();
+        s->loops = g_ptr_array_new();
+        s->throttle_groups = g_ptr_array_new();
+        pthread_mutex_init(&s->loops_lock, NULL);
         vm->block = s;
+        if (!block_loop_get(vm, vm->loop, &err)) {
+            g_error("%s", err->message); /* no eventfd at the start of the process */
+        }
         vm_on_run_state(vm, on_run_state, s);
         vm_on_exit(vm, on_exit_vm, vm);
     }
@@ -62,6 +82,7 @@ BlockState *block_state(Vm *vm)
 static void drive_info_free(DriveInfo *info)
 {
     g_free(info->id);
+    g_free(info->asked);
     g_free(info);
 }
 
@@ -71,6 +92,9 @@ void blk_cleanup(Vm *vm)
 
     if (!s) {
         return;
+    }
+    if (s->close_exports) {
+        s->close_exports(vm);
     }
     blk_drain_all(vm);
     blk_flush_all(vm);
@@ -85,63 +109,19 @@ void blk_cleanup(Vm *vm)
         block_node_unref(g_ptr_array_index(s->blockdevs, i));
     }
     g_ptr_array_set_size(s->blockdevs, 0);
-    for (unsigned i = BLOCK_AIO_KINDS; i-- > 0;) {
-        if (s->engines[i]) {
-            s->engines[i]->ops->free(s->engines[i]);
-            s->engines[i] = NULL;
-        }
+    while (s->loops->len) {
+        block_loop_release(g_ptr_array_index(s->loops, s->loops->len - 1));
     }
     vm_off_run_state(vm, on_run_state, s);
     g_ptr_array_free(s->nodes, TRUE);
     g_ptr_array_free(s->backends, TRUE);
     g_ptr_array_free(s->drives, TRUE);
     g_ptr_array_free(s->blockdevs, TRUE);
+    g_ptr_array_free(s->loops, TRUE);
+    g_ptr_array_free(s->throttle_groups, TRUE);
+    pthread_mutex_destroy(&s->loops_lock);
     g_free(s);
     vm->block = NULL;
-}
-
-/* ---- engines -------------------------------------------------------------------------------- */
-
-BlockEngine *block_engine(Vm *vm, BlockAio kind, GError **err)
-{
-    static BlockEngine *(*const make[BLOCK_AIO_KINDS])(BlockState *, GError **) = {
-        [BLOCK_AIO_THREADS] = block_engine_threads_new,
-        [BLOCK_AIO_NATIVE] = block_engine_aio_new,
-        [BLOCK_AIO_IO_URING] = block_engine_uring_new,
-    };
-    static const char *const names[] = {"threads", "native", "io_uring"};
-    BlockState *s = block_state(vm);
-    g_autoptr(GError) why = NULL;
-
-    if (!s->engines[kind] && !s->engine_warned[kind]) {
-        s->engines[kind] = make[kind](s, &why);
-    }
-    if (s->engines[kind]) {
-        return s->engines[kind];
-    }
-    if (kind == BLOCK_AIO_THREADS) {
-        g_propagate_error(err, g_steal_pointer(&why));
-        return NULL;
-    }
-    if (!s->engine_warned[kind]) {
-        s->engine_warned[kind] = true;
-        report_warning("aio=%s is not available here, using the thread pool: %s", names[kind],
-                       why->message);
-    }
-    return block_engine(vm, BLOCK_AIO_THREADS, err);
-}
-
-bool block_wait_one(Vm *vm)
-{
-    BlockState *s = vm->block;
-
-    for (unsigned i = 0; s && i < BLOCK_AIO_KINDS; i++) {
-        if (s->engines[i] && s->engines[i]->in_flight) {
-            s->engines[i]->ops->wait(s->engines[i]);
-            return true;
-        }
-    }
-    return false;
 }
 
 /* ---- nodes ---------------------------------------------------------------------------------- */
@@ -166,10 +146,18 @@ BlockNode *block_node_ref(BlockNode *node)
 
 static void node_free(BlockNode *node)
 {
+    while (node->children->len) {
+        block_detach_child(g_ptr_array_index(node->children, node->children->len - 1));
+    }
+    block_dirty_bitmaps_free_all(node);
     g_ptr_array_remove(node->vm->block->nodes, node);
+    g_ptr_array_free(node->children, TRUE);
+    g_ptr_array_free(node->parents, TRUE);
     g_free(node->state);
     g_free(node->name);
     g_free(node->filename);
+    g_free(node->backing_filename);
+    g_free(node->backing_format);
     g_free(node);
 }
 
@@ -178,17 +166,88 @@ void block_node_unref(BlockNode *node)
     if (!node || --node->refs) {
         return;
     }
+    node->refs = 1; /* what closes it may take and give back references */
+    block_drain_begin(node);
+    block_drain_end(node);
+    block_node_set_loop(node, block_loop_main(node->vm));
     if (node->drv->close) {
         node->drv->close(node);
     }
-    block_node_unref(node->child);
     node_free(node);
 }
 
-bool block_node_set_perm(BlockNode *node, uint32_t used, uint32_t unshared, GError **err)
+void block_node_set_size(BlockNode *node, uint64_t size)
 {
-    return node->drv->set_perm ? node->drv->set_perm(node, used, unshared, err) : true;
+    uint64_t old = node->size;
+
+    __atomic_store_n(&node->size, size, __ATOMIC_RELAXED);
+    if (size != old) {
+        block_dirty_bitmaps_resize(node, size);
+    }
+    for (unsigned i = 0; size != old && i < node->parents->len; i++) {
+        BlockChild *child = g_ptr_array_index(node->parents, i);
+
+        if (child->blk) {
+            blk_root_resized(child->blk, old);
+        } else if (child->parent->drv->child_resized) {
+            child->parent->drv->child_resized(child->parent, child);
+        }
+    }
 }
+
+/* ---- what is done to writes on their way ---------------------------------------------------- */
+
+static bool buffer_is_zero(const uint8_t *p, size_t len)
+{
+    return !len || (!p[0] && !memcmp(p, p + 1, len - 1));
+}
+
+bool block_iov_is_zero(const struct iovec *iov, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (!buffer_is_zero(iov[i].iov_base, iov[i].iov_len)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void block_write_threshold_exceeded(BlockNode *node, uint64_t bytes)
+{
+    BlockWriteThresholdEvent event = {.node_name = node->name,
+                                      .amount_exceeded = bytes,
+                                      .write_threshold = node->write_threshold};
+
+    node->write_threshold = 0;
+    vm_post_event(node->vm, &qapi_event_BLOCK_WRITE_THRESHOLD, &event);
+}
+
+static bool changes_content(const BlockNode *node, const BlockIo *io)
+{
+    return (io->op == BLOCK_WRITE && !io->unchanged) || io->op == BLOCK_ZERO ||
+           (io->op == BLOCK_DISCARD && node->discard_unmap);
+}
+
+void block_node_submit_hooked(BlockNode *node, BlockIo *io)
+{
+    if (node->recording && changes_content(node, io)) {
+        block_dirty_bitmaps_record(node, io->offset, io->len);
+    }
+    if (io->op != BLOCK_WRITE) {
+        node->drv->submit(node, io);
+        return;
+    }
+    if (node->write_threshold && io->offset + io->len > node->write_threshold) {
+        block_write_threshold_exceeded(node, io->offset + io->len - node->write_threshold);
+    }
+    if (node->detect_zeroes && !io->compressed && block_iov_is_zero(io->iov, io->iov_count)) {
+        io->op = BLOCK_ZERO;
+        io->may_unmap = node->detect_zeroes == BLOCK_DETECT_ZEROES_UNMAP;
+    }
+    node->drv->submit(node, io);
+}
+
+/* ---- opening -------------------------------------------------------------------------------- */
 
 static bool name_is_well_formed(const char *name)
 {
@@ -221,7 +280,7 @@ static bool node_set_name(BlockNode *node, BlockOpts *opts, GError **err)
                          name);
     }
     if (block_node_find(node->vm, name) || blk_find(node->vm, name)) {
-        return error_set(err, "Duplicate nodes with node-name='%s'", name);
+        return error_set(err, "Duplicate nodes with node-name='%s'; choose another name", name);
     }
     node->name = g_steal_pointer(&name);
     node->user_named = true;
@@ -234,54 +293,27 @@ static bool node_common_options(BlockNode *node, BlockOpts *opts, GError **err)
 {
     static const char *const discard[] = {"ignore", "unmap", "off", "on", NULL};
     static const char *const zeroes[] = {"off", "on", "unmap", NULL};
-    bool force_share = false;
     int unmap = node->discard_unmap, detect = 0;
 
     if (!block_opts_take_bool(opts, "read-only", &node->read_only, err) ||
         !block_opts_take_bool(opts, "auto-read-only", &node->auto_read_only, err) ||
         !block_opts_take_bool(opts, "cache.direct", &node->direct, err) ||
         !block_opts_take_bool(opts, "cache.no-flush", &node->no_flush, err) ||
-        !block_opts_take_bool(opts, "force-share", &force_share, err) ||
+        !block_opts_take_bool(opts, "force-share", &node->force_share, err) ||
         !block_opts_take_enum(opts, "discard", discard, &unmap, err) ||
         !block_opts_take_enum(opts, "detect-zeroes", zeroes, &detect, err)) {
         return false;
     }
     node->discard_unmap = unmap & 1;
-    if (detect) {
-        return error_set(err, "detect-zeroes is not supported yet; use detect-zeroes=off");
+    node->detect_zeroes = (BlockDetectZeroes)detect;
+    if (detect == BLOCK_DETECT_ZEROES_UNMAP && !node->discard_unmap) {
+        return error_set(err, "setting detect-zeroes to unmap is not allowed without setting "
+                              "discard operation to unmap");
     }
-    if (force_share) {
-        return error_set(err, "force-share is not supported yet; use locking=off on the file node");
+    if (node->force_share && !node->read_only) {
+        return error_set(err, "force-share=on can only be used with read-only images");
     }
     return true;
-}
-
-/* "file" of a format: a node's name, or options of a nested node. */
-static bool node_open_child(BlockNode *node, BlockOpts *opts, GError **err)
-{
-    g_autofree char *ref = block_opts_take(opts, "file");
-    BlockOpts *sub;
-
-    if (ref) {
-        BlockNode *child = block_node_find(node->vm, ref);
-
-        if (!child) {
-            return error_set(err, "Cannot find device='' nor node-name='%s'", ref);
-        }
-        if (block_opts_has_prefix(opts, "file")) {
-            return error_set(err, "Cannot reference an existing block device with additional "
-                                  "options or a new filename");
-        }
-        node->child = block_node_ref(child);
-        return true;
-    }
-    if (!block_opts_has_prefix(opts, "file")) {
-        return error_set(err, "A block device must be specified for \"file\"");
-    }
-    sub = block_opts_take_prefix(opts, "file");
-    node->child = block_node_open(node->vm, sub, node, err);
-    block_opts_free(sub);
-    return node->child != NULL;
 }
 
 static const BlockDriver *take_driver(BlockOpts *opts, GError **err)
@@ -299,8 +331,13 @@ static const BlockDriver *take_driver(BlockOpts *opts, GError **err)
                   "format '%s' is not supported yet; convert the image: qemu-img convert -O raw",
                   name);
     } else if (!drv) {
-        error_set(err, "Unknown driver '%s' (known: raw, file, host_device, host_cdrom, null-co)",
-                  name);
+        const char *names[G_N_ELEMENTS(drivers)];
+
+        for (unsigned i = 0; i < G_N_ELEMENTS(drivers); i++) {
+            names[i] = drivers[i] ? drivers[i]->name : NULL;
+        }
+        g_autofree char *hint = suggest_names(name, names), *known = g_strjoinv(", ", (char **)names);
+        error_set(err, "Unknown driver '%s'%s (known: %s)", name, hint, known);
     }
     return drv;
 }
@@ -310,17 +347,21 @@ static bool node_open(BlockNode *node, BlockOpts *opts, GError **err)
     const char *left;
 
     if (!node_set_name(node, opts, err) || !node_common_options(node, opts, err) ||
-        (node->drv->is_format && !node_open_child(node, opts, err)) ||
         !node->drv->open(node, opts, err)) {
         return false;
+    }
+    if (node->drv->refresh_limits) {
+        node->drv->refresh_limits(node);
     }
     left = block_opts_left(opts);
     if (left) {
         if (node->drv->close) {
             node->drv->close(node);
         }
-        return error_set(err, "Block %s '%s' does not support the option '%s'",
-                         node->drv->is_format ? "format" : "protocol", node->drv->name, left);
+        g_autofree char *hint = block_opts_hint(opts, left);
+
+        return error_set(err, "Block %s '%s' does not support the option '%s'%s",
+                         node->drv->is_format ? "format" : "protocol", node->drv->name, left, hint);
     }
     return true;
 }
@@ -338,18 +379,38 @@ BlockNode *block_node_open(Vm *vm, BlockOpts *opts, const BlockNode *parent, GEr
     node->vm = vm;
     node->drv = drv;
     node->refs = 1;
+    node->loop = block_loop_main(vm);
     node->state = g_malloc0(MAX(drv->state_size, 1));
+    node->children = g_ptr_array_new();
+    node->parents = g_ptr_array_new();
+    node->limits = (BlockLimits){.request_align = 1, .mem_align = 1};
     if (parent) {
         node->read_only = parent->read_only;
         node->auto_read_only = parent->auto_read_only;
         node->direct = parent->direct;
         node->no_flush = parent->no_flush;
         node->discard_unmap = parent->discard_unmap;
+        node->force_share = parent->force_share;
     }
+    node->opened_for = parent;
     if (!node_open(node, opts, err)) {
-        block_node_unref(node->child);
         node_free(node);
         return NULL;
     }
+    node->opened_for = NULL;
+    return node;
+}
+
+BlockNode *block_open_path(Vm *vm, const char *path, const char *format, const BlockNode *inherit,
+                           GError **err)
+{
+    BlockOpts *opts = block_opts_new();
+    BlockNode *node;
+
+    block_opts_set(opts, "driver", format ? format : block_probe_path(path));
+    block_opts_set(opts, "file.driver", block_path_driver(path));
+    block_opts_set(opts, "file.filename", path);
+    node = block_node_open(vm, opts, inherit, err);
+    block_opts_free(opts);
     return node;
 }

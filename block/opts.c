@@ -7,10 +7,12 @@
 #include <json-c/json.h>
 
 #include "block/block_int.h"
+#include "qapi/qapi-block.h"
 #include "util/keyval.h"
 
 struct BlockOpts {
     GHashTable *table; /* char * to char * */
+    GPtrArray *asked;  /* char *: keys that somebody knows, given or not */
 };
 
 BlockOpts *block_opts_new(void)
@@ -18,6 +20,7 @@ BlockOpts *block_opts_new(void)
     BlockOpts *opts = g_new0(BlockOpts, 1);
 
     opts->table = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    opts->asked = g_ptr_array_new_with_free_func(g_free);
     return opts;
 }
 
@@ -25,6 +28,7 @@ void block_opts_free(BlockOpts *opts)
 {
     if (opts) {
         g_hash_table_destroy(opts->table);
+        g_ptr_array_free(opts->asked, true);
         g_free(opts);
     }
 }
@@ -32,6 +36,17 @@ void block_opts_free(BlockOpts *opts)
 void block_opts_set(BlockOpts *opts, const char *key, const char *value)
 {
     g_hash_table_replace(opts->table, g_strdup(key), g_strdup(value));
+}
+
+void block_opts_merge(BlockOpts *to, const BlockOpts *from)
+{
+    GHashTableIter iter;
+    gpointer key, value;
+
+    g_hash_table_iter_init(&iter, from->table);
+    while (g_hash_table_iter_next(&iter, &key, &value)) {
+        block_opts_set(to, key, value);
+    }
 }
 
 const char *block_opts_peek(const BlockOpts *opts, const char *key)
@@ -43,6 +58,12 @@ char *block_opts_take(BlockOpts *opts, const char *key)
 {
     gpointer stored_key = NULL, value = NULL;
 
+    if (!g_hash_table_size(opts->table)) {
+        return NULL; /* nothing will be left over that these keys could be suggested for */
+    }
+    if (!g_ptr_array_find_with_equal_func(opts->asked, key, g_str_equal, NULL)) {
+        g_ptr_array_add(opts->asked, g_strdup(key));
+    }
     if (!g_hash_table_steal_extended(opts->table, key, &stored_key, &value)) {
         return NULL;
     }
@@ -100,6 +121,20 @@ const char *block_opts_left(const BlockOpts *opts)
         }
     }
     return first;
+}
+
+char *block_opts_hint(BlockOpts *opts, const char *key)
+{
+    g_ptr_array_add(opts->asked, NULL);
+    char *hint = suggest_names(key, (const char *const *)opts->asked->pdata);
+    if (!*hint) {
+        g_autofree char *all = g_strjoinv(", ", (char **)opts->asked->pdata);
+
+        g_free(hint);
+        hint = g_strconcat("; there are: ", all, NULL);
+    }
+    g_ptr_array_set_size(opts->asked, (int)opts->asked->len - 1);
+    return hint;
 }
 
 /* ---- values --------------------------------------------------------------------------------- */
@@ -222,17 +257,34 @@ static bool flatten(BlockOpts *opts, const char *prefix, json_object *value, uns
             }
         }
         return true;
+    case json_type_array:
+        for (size_t i = 0; i < json_object_array_length(value); i++) {
+            g_autofree char *full = g_strdup_printf("%s.%zu", prefix, i);
+
+            if (!flatten(opts, full, json_object_array_get_idx(value, i), depth + 1, err)) {
+                return false;
+            }
+        }
+        return true;
     case json_type_boolean:
         block_opts_set(opts, prefix, json_object_get_boolean(value) ? "on" : "off");
+        return true;
+    case json_type_null: /* "backing": null */
+        block_opts_set(opts, prefix, "");
         return true;
     case json_type_string:
     case json_type_int:
         block_opts_set(opts, prefix, json_object_get_string(value));
         return true;
     default:
-        return error_set(err, "Parameter '%s' expects a string, a number, a boolean or an object",
+        return error_set(err, "Parameter '%s' expects a string, a number, a boolean, an array or an object",
                          prefix);
     }
+}
+
+bool block_opts_add_json(BlockOpts *opts, const char *prefix, json_object *value, GError **err)
+{
+    return flatten(opts, prefix, value, 0, err);
 }
 
 BlockOpts *block_opts_parse_json(const char *text, GError **err)
@@ -252,5 +304,15 @@ BlockOpts *block_opts_parse_json(const char *text, GError **err)
         }
     }
     json_object_put(root);
+    return opts;
+}
+
+BlockOpts *block_opts_from_schema(const BlockdevOptions *options)
+{
+    json_object *json = qapi_write(&qapi_type_BlockdevOptions, options);
+    BlockOpts *opts = block_opts_new();
+
+    flatten(opts, "", json, 0, NULL); /* the schema has no other kinds */
+    json_object_put(json);
     return opts;
 }

@@ -20,8 +20,16 @@ typedef struct RawState {
 static bool raw_open(BlockNode *node, BlockOpts *opts, GError **err)
 {
     RawState *r = node->state;
-    uint64_t file_size = node->child->size;
+    uint64_t file_size;
+    bool window = block_opts_peek(opts, "offset") || block_opts_peek(opts, "size");
 
+    /* A window has to keep its place: nobody may resize the file below it. */
+    if (!block_open_child(node, opts, "file",
+                          BLOCK_ROLE_PRIMARY | (window ? BLOCK_ROLE_DATA : BLOCK_ROLE_FILTERED),
+                          false, err)) {
+        return false;
+    }
+    file_size = node->file->node->size;
     if (!block_opts_take_size(opts, "offset", &r->offset, NULL, err) ||
         !block_opts_take_size(opts, "size", &r->size, &r->has_size, err)) {
         return false;
@@ -37,16 +45,35 @@ static bool raw_open(BlockNode *node, BlockOpts *opts, GError **err)
         return error_set(err, "Specified size is not multiple of %u", BLOCK_SECTOR);
     }
     node->size = r->has_size ? r->size : file_size - r->offset;
-    node->filename = g_strdup(node->child->filename);
-    if (node->child->read_only && !node->read_only) {
-        if (!node->auto_read_only && !node->child->auto_read_only) {
-            return error_set(
-                err, "Block node is read-only: '%s' was opened so; use read-only=on here too",
-                node->child->name);
-        }
-        node->read_only = true;
+    node->filename = g_strdup(node->file->node->filename);
+    return true;
+}
+
+/* The window stays. */
+static bool raw_reopen_prepare(BlockReopen *reopen, GError **err)
+{
+    const RawState *r = reopen->node->state;
+    uint64_t offset = 0, size = 0;
+    bool has_size = false;
+
+    if (!block_opts_take_size(reopen->opts, "offset", &offset, NULL, err) ||
+        !block_opts_take_size(reopen->opts, "size", &size, &has_size, err)) {
+        return false;
+    }
+    if (offset != r->offset || has_size != r->has_size || size != r->size) {
+        return error_set(err, "Cannot change the option '%s'",
+                         offset != r->offset ? "offset" : "size");
     }
     return true;
+}
+
+static void raw_child_resized(BlockNode *node, BlockChild *child)
+{
+    const RawState *r = node->state;
+
+    if (!r->has_size) {
+        block_node_set_size(node, child->node->size - MIN(child->node->size, r->offset));
+    }
 }
 
 /* ---- writes to sector 0 of a guessed image -------------------------------------------------- */
@@ -68,11 +95,6 @@ static void guarded_done(BlockIo *io, int result)
     outer->done(outer, result);
 }
 
-static void outer_finish(BlockIo *io, int result)
-{
-    io->done(io, result);
-}
-
 /* Looks at a private copy of the sector, which is also what gets written: the guest may change its
  * own buffer meanwhile. */
 static void guarded_write(BlockNode *node, BlockIo *io)
@@ -82,8 +104,7 @@ static void guarded_write(BlockNode *node, BlockIo *io)
     const char *format;
 
     if (io->len < BLOCK_SECTOR) {
-        io->finish = outer_finish;
-        block_io_finish_later(node->vm, io, -EINVAL);
+        block_io_finish_later(node, io, -EINVAL);
         return;
     }
     g = g_malloc0(sizeof *g + (io->iov_count + 1) * sizeof(struct iovec));
@@ -95,8 +116,7 @@ static void guarded_write(BlockNode *node, BlockIo *io)
                        "refused (format=raw lifts this)",
                        format, node->filename);
         g_free(g);
-        io->finish = outer_finish;
-        block_io_finish_later(node->vm, io, -EPERM);
+        block_io_finish_later(node, io, -EPERM);
         return;
     }
     g->outer = io;
@@ -117,28 +137,97 @@ static void guarded_write(BlockNode *node, BlockIo *io)
                       .len = io->len,
                       .iov = g->iov,
                       .iov_count = g->count,
+                      .loop = io->loop,
                       .done = guarded_done};
-    block_node_submit(node->child, &g->io);
+    block_node_submit(node->file->node, &g->io);
+}
+
+bool raw_shows_all(const BlockNode *node)
+{
+    const RawState *r = node->state;
+
+    return !r->offset && !r->has_size;
 }
 
 /* ---- requests ------------------------------------------------------------------------------- */
+
+/* What blkdebug below may wait for. */
+static void tell_debug(BlockNode *file, BlockOp op)
+{
+    if (op == BLOCK_FLUSH) {
+        block_debug_event(file, "flush_to_os");
+        block_debug_event(file, "flush_to_disk");
+    } else if (op == BLOCK_READ || op == BLOCK_WRITE) {
+        block_debug_event(file, op == BLOCK_READ ? "read_aio" : "write_aio");
+    }
+}
 
 static void raw_submit(BlockNode *node, BlockIo *io)
 {
     const RawState *r = node->state;
     bool guarded = node->probed && io->op == BLOCK_WRITE && io->offset < BLOCK_SECTOR && io->len;
 
+    if (r->has_size && io->op != BLOCK_FLUSH && !range_fits(io->offset, io->len, r->size)) {
+        block_io_finish_later(node, io, -EIO);
+        return;
+    }
     io->offset += io->op == BLOCK_FLUSH ? 0 : r->offset;
+    if (node->file->node->drv == &block_driver_blkdebug) {
+        tell_debug(node->file->node, io->op);
+    }
     if (guarded) {
         guarded_write(node, io);
     } else {
-        block_node_submit(node->child, io);
+        block_node_submit(node->file->node, io);
     }
 }
 
-static bool raw_set_perm(BlockNode *node, uint32_t used, uint32_t unshared, GError **err)
+static bool raw_any_loop(const BlockNode *node)
 {
-    return block_node_set_perm(node->child, used, unshared, err);
+    (void)node;
+    return true;
+}
+
+static void raw_refresh_limits(BlockNode *node)
+{
+    const RawState *r = node->state;
+
+    node->limits = node->file->node->limits;
+    if (r->offset & (node->limits.request_align - 1)) {
+        node->limits.request_align = 1;
+    }
+}
+
+static bool raw_truncate(BlockNode *node, uint64_t size, bool exact, BlockPrealloc prealloc,
+                         GError **err)
+{
+    const RawState *r = node->state;
+
+    if (r->has_size) {
+        return error_set(err, "Cannot resize fixed-size raw disks");
+    }
+    if (size > INT64_MAX - r->offset) {
+        return error_set(err, "Disk size too large for the chosen offset");
+    }
+    return block_ptruncate(node->file->node, size + r->offset, exact, prealloc, err);
+}
+
+static bool raw_create(Vm *vm, const char *filename, BlockOpts *opts, GError **err)
+{
+    return block_driver_file.create(vm, filename, opts, err);
+}
+
+static bool raw_measure(Vm *vm, BlockOpts *opts, BlockNode *in, BlockMeasure *result, GError **err)
+{
+    uint64_t size = 0;
+
+    (void)vm;
+    if (!block_opts_take_size(opts, "size", &size, NULL, err)) {
+        return false;
+    }
+    size = align_up(in ? block_node_size(in) : size, BLOCK_SECTOR);
+    *result = (BlockMeasure){.required = size, .fully_allocated = size};
+    return true;
 }
 
 const BlockDriver block_driver_raw = {
@@ -146,6 +235,13 @@ const BlockDriver block_driver_raw = {
     .is_format = true,
     .state_size = sizeof(RawState),
     .open = raw_open,
+    .reopen_prepare = raw_reopen_prepare,
     .submit = raw_submit,
-    .set_perm = raw_set_perm,
+    .any_loop = raw_any_loop,
+    .child_resized = raw_child_resized,
+    .refresh_limits = raw_refresh_limits,
+    .truncate = raw_truncate,
+    .create_opts = block_file_create_opts,
+    .create = raw_create,
+    .measure = raw_measure,
 };

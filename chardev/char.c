@@ -3,9 +3,10 @@
  * Character devices: the users' ports, the output queue, events, the list of all.
  *
  * Output of a burst (a guest printing a line, a monitor reply) is collected and leaves in one
- * write. A burst that the main loop's own thread makes ends when that thread goes back to its loop.
- * A vCPU makes its bytes one exit at a time while the main thread sleeps, so there the queue waits
- * BURST_TIME for more, or until it is half full. An idle device arms nothing.
+ * write. A burst that the main loop's own thread makes ends when that thread goes back to its loop;
+ * what a vCPU writes waits for more as burst.c says, or until the queue is half full. An idle device
+ * arms nothing. When the VM stops, what waits is written first: nobody looks at a paused VM's output
+ * and misses the end of it, and a VM that goes elsewhere leaves none behind.
  */
 #include "chardev/backend.h"
 
@@ -15,15 +16,24 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "qapi/qapi.h"
 #include "util/log.h"
 #include "util/trace.h"
 
-#define BURST_TIME (1 * NSEC_PER_MSEC)
 #define DRAIN_TIME                                                                                 \
     (200 * NSEC_PER_MSEC) /* how long the end of the process waits for a slow reader */
 #define KEEP_CAPACITY (64 * KIB)         /* an empty queue that grew beyond gives its memory back */
 
 /* ---- the list of all --------------------------------------------------------------- */
+
+static void run_state_changed(void *opaque, bool running, RunState state)
+{
+    const CharState *all = opaque;
+
+    for (unsigned i = 0; !running && i < all->chardevs->len; i++) {
+        chardev_flush(g_ptr_array_index(all->chardevs, i));
+    }
+}
 
 CharState *char_state(Vm *vm)
 {
@@ -33,8 +43,10 @@ CharState *char_state(Vm *vm)
 
         state->aliases = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
         state->chardevs = g_ptr_array_new();
+        state->makings = g_ptr_array_new();
         state->escape = 1;
         vm->chardevs = (struct CharState *)state;
+        vm_on_run_state(vm, run_state_changed, state); /* the first: told of a stop after all devices */
         /* A reader of our pipe that goes away is an error of that write, not our end. */
         if (sigaction(SIGPIPE, NULL, &old) == 0 && old.sa_handler == SIG_DFL) {
             signal(SIGPIPE, SIG_IGN);
@@ -81,7 +93,7 @@ void chardev_foreach(Vm *vm,
         bool in_use = false;
 
         for (unsigned p = 0; p < G_N_ELEMENTS(chr->ports); p++) {
-            in_use |= chr->ports[p] && chr->ports[p]->ops;
+            in_use |= chr->ports[p] && chr->ports[p]->ops && !chr->ports[p]->shut;
         }
         fn(chardev_id(chr), filename ? filename : chr->obj.type->name + strlen("chardev-"), in_use,
            opaque);
@@ -198,15 +210,25 @@ void chardev_flush(Chardev *chr)
     if (!chr->ops->unqueued) {
         set_want_write(chr, !flush_queue(chr));
     }
-    if (queue_pending(chr) <= CHAR_QUEUE_SIZE / 2) {
+    if ((chr->ops->pending ? chr->ops->pending(chr) : queue_pending(chr)) <= CHAR_QUEUE_SIZE / 2) {
         notify_writable(chr);
     }
     object_unref(&chr->obj);
 }
 
+/* For the other side and for the log file. */
+static size_t output_waiting(const Chardev *chr) { return queue_pending(chr) + chr->log->len; }
+
 static void flush_timer_fired(void *opaque)
 {
-    chardev_flush(opaque);
+    Chardev *chr = opaque;
+    int64_t next = char_burst_look(&chr->burst, clock_monotonic_ns(), output_waiting(chr));
+
+    if (next) {
+        loop_timer_arm(chr->flush_timer, next);
+    } else {
+        chardev_flush(chr);
+    }
 }
 
 /* Plans the flush of what was just queued; urgent: at the next turn of the loop. */
@@ -215,10 +237,12 @@ static void schedule_flush(Chardev *chr, bool urgent)
     if (chr->want_write && !chr->log->len) {
         return; /* the back end calls */
     }
-    if (urgent || queue_pending(chr) >= CHAR_QUEUE_SIZE / 2 || loop_is_current(chr->obj.vm->loop)) {
+    if (urgent || output_waiting(chr) >= CHAR_QUEUE_SIZE / 2 || loop_is_current(chr->obj.vm->loop)) {
+        char_burst_end(&chr->burst);
         loop_timer_arm(chr->flush_timer, 0);
     } else if (!loop_timer_pending(chr->flush_timer)) {
-        loop_timer_arm(chr->flush_timer, clock_monotonic_ns() + BURST_TIME);
+        loop_timer_arm(chr->flush_timer,
+                       char_burst_begin(&chr->burst, clock_monotonic_ns(), output_waiting(chr)));
     }
 }
 
@@ -271,12 +295,14 @@ void charport_write_all(CharPort *port, const void *data, size_t len)
     if (!chr || chr->closed || len == 0) {
         return;
     }
-    if (chr->ops->unqueued) {
+    if (chr->ops->unqueued && !chr->ops->write_all) {
         charport_write(port, data, len);
         return;
     }
     log_output(chr, data, len);
-    if (chr->connected) {
+    if (chr->ops->write_all) {
+        chr->ops->write_all(chr, data, len);
+    } else if (chr->connected) {
         if (len > CHAR_QUEUE_LIMIT - MIN(queue_pending(chr), CHAR_QUEUE_LIMIT)) {
             cut_off(chr);
             return;
@@ -314,6 +340,16 @@ void charport_flush(CharPort *port)
     if (port) {
         chardev_flush(port->chr);
     }
+}
+
+size_t charport_pending(const CharPort *port)
+{
+    const Chardev *chr = port ? port->chr : NULL;
+
+    if (!chr || chr->closed) {
+        return 0;
+    }
+    return chr->ops->pending ? chr->ops->pending(chr) : queue_pending(chr);
 }
 
 /* ---- input and events -------------------------------------------------------------- */
@@ -455,6 +491,13 @@ void charport_set_ops(CharPort *port, const CharPortOps *ops, void *opaque)
     charport_accept_input(port);
 }
 
+void charport_set_open(CharPort *port, bool open)
+{
+    if (port) {
+        port->shut = !open;
+    }
+}
+
 void charport_accept_input(CharPort *port)
 {
     if (port && !port->chr->closed && port->chr->ops->update_read) {
@@ -464,8 +507,11 @@ void charport_accept_input(CharPort *port)
 
 void charport_set_line(CharPort *port, const CharLine *line)
 {
-    if (port && !port->chr->closed && port->chr->ops->set_line) {
-        port->chr->ops->set_line(port->chr, line);
+    if (port && !port->chr->closed) {
+        char_burst_set_line(&port->chr->burst, line);
+        if (port->chr->ops->set_line) {
+            port->chr->ops->set_line(port->chr, line);
+        }
     }
 }
 
@@ -474,6 +520,30 @@ void charport_send_break(CharPort *port, bool on)
     if (port && !port->chr->closed && port->chr->ops->send_break) {
         port->chr->ops->send_break(port->chr, on);
     }
+}
+
+bool chardev_send_break_id(Vm *vm, const char *id)
+{
+    Chardev *chr = chardev_find(vm, id);
+
+    if (chr) {
+        chardev_event(chr, CHAR_EVENT_BREAK);
+    }
+    return chr != NULL;
+}
+
+bool chardev_can_yank(Vm *vm, const char *id)
+{
+    const Chardev *chr = chardev_find(vm, id);
+
+    return chr && chr->ops->yank;
+}
+
+void chardev_yank(Vm *vm, const char *id)
+{
+    Chardev *chr = chardev_find(vm, id);
+
+    chr->ops->yank(chr);
 }
 
 bool charport_get_modem(CharPort *port, int *lines)
@@ -552,21 +622,29 @@ const PropKind prop_kind_chardev = {
 
 /* ---- life -------------------------------------------------------------------------- */
 
+/* What all back ends have stands first in each branch. */
+static const ChardevCommon *common_of(const ChardevBackend *options)
+{
+    return (const ChardevCommon *)(const void *)options->u.null.data;
+}
+
 static bool open_log(Chardev *chr, GError **err)
 {
-    if (!chr->logfile) {
+    const ChardevCommon *common = common_of(chr->options);
+
+    if (!common->logfile) {
         return true;
     }
     chr->log_fd = open(
-        chr->logfile,
-        O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | (chr->logappend ? O_APPEND : O_TRUNC), 0666);
+        common->logfile,
+        O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | (common->logappend ? O_APPEND : O_TRUNC), 0666);
     if (chr->log_fd < 0) {
-        return error_set_errno(err, errno, "logfile=%s cannot be opened", chr->logfile);
+        return error_set_errno(err, errno, "logfile=%s cannot be opened", common->logfile);
     }
     return true;
 }
 
-static void chardev_close(Chardev *chr)
+void chardev_close(Chardev *chr)
 {
     if (chr->closed) {
         return;
@@ -585,72 +663,64 @@ static void chardev_close(Chardev *chr)
         close(chr->log_fd);
         chr->log_fd = -1;
     }
-}
-
-static void collect_key(const Type *owner, const Property *prop, void *opaque)
-{
-    g_ptr_array_add(opaque, (void *)prop->name);
-}
-
-static char *suggest_key(const Type *type, const char *key)
-{
-    g_autoptr(GPtrArray) names = g_ptr_array_new();
-
-    type_foreach_property(type, collect_key, names);
-    g_ptr_array_add(names, NULL);
-    return suggest_names(key, (const char *const *)names->pdata);
-}
-
-static bool set_keys(Chardev *chr, const char *backend, const GPtrArray *keys_values, GError **err)
-{
-    for (unsigned i = 0; keys_values && i + 1 < keys_values->len; i += 2) {
-        const char *key = g_ptr_array_index(keys_values, i);
-        const char *value = g_ptr_array_index(keys_values, i + 1);
-
-        if (!type_property(chr->obj.type, key)) {
-            g_autofree char *hint = suggest_key(chr->obj.type, key);
-
-            return error_set(err, "chardev %s has no option '%s'%s", backend, key, hint);
-        }
-        if (!object_set(&chr->obj, key, value, err)) {
-            g_prefix_error(err, "chardev %s: %s=%s: ", backend, key, value);
-            return false;
-        }
+    if (chr->ready_fd >= 0) {
+        close(chr->ready_fd);
+        chr->ready_fd = -1;
     }
-    return true;
 }
 
-Chardev *chardev_new(Vm *vm, const char *id, const char *backend, const GPtrArray *keys_values,
-                     GError **err)
+static const char *kind_name(const ChardevBackend *options)
 {
-    CharState *state = char_state(vm);
-    g_autofree char *type_name = g_strconcat("chardev-", backend, NULL);
-    const Type *type = type_find(type_name);
+    return qapi_enum_name(&qapi_type_ChardevBackendKind, (int)options->type);
+}
+
+static const Type *type_of(const ChardevBackend *options)
+{
+    bool old_name = options->type == CHARDEV_BACKEND_KIND_MEMORY;
+    g_autofree char *name = g_strconcat("chardev-", old_name ? "ringbuf" : kind_name(options), NULL);
+
+    return type_find(name);
+}
+
+Chardev *chardev_new(Vm *vm, const char *id, const ChardevBackend *options, int *ready_fd, GError **err)
+{
     Object *obj;
     Chardev *chr;
 
     if (chardev_find(vm, id)) {
-        error_set(err, "id '%s' is taken by another character device", id);
+        error_set(err, "id '%s' is taken by another character device; choose another", id);
         return NULL;
     }
-    obj = object_new(vm, type, err);
+    obj = object_new(vm, type_of(options), err);
     if (!obj) {
         return NULL;
     }
     chr = container_of(obj, Chardev, obj);
-    object_add_child(object_container(vm->root, "chardevs"), id, obj);
-    if (set_keys(chr, backend, keys_values, err)) {
-        chr->opened = true;
-        if (open_log(chr, err) && (!chr->ops->open || chr->ops->open(chr, err))) {
-            g_ptr_array_add(state->chardevs, chr);
-            return chr;
-        }
-        g_prefix_error(err, "chardev %s: ", backend);
+    chr->options = qapi_clone(&qapi_type_ChardevBackend, options);
+    chr->at_start = !ready_fd;
+    if (ready_fd) {
+        chr->ready_fd = *ready_fd;
+        *ready_fd = -1;
     }
+    object_add_child(object_container(vm->root, "chardevs"), id, obj);
+    chr->opened = true;
+    if (open_log(chr, err) && (!chr->ops->open || chr->ops->open(chr, err))) {
+        g_ptr_array_add(char_state(vm)->chardevs, chr);
+        return chr;
+    }
+    g_prefix_error(err, "chardev %s: ", obj->type->name + strlen("chardev-"));
     chardev_close(chr);
     object_unparent(obj);
     object_unref(obj);
     return NULL;
+}
+
+void chardev_drop(Vm *vm, Chardev *chr)
+{
+    g_ptr_array_remove(char_state(vm)->chardevs, chr);
+    chardev_close(chr);
+    object_unparent(&chr->obj);
+    object_unref(&chr->obj);
 }
 
 static void drain(Chardev *chr)
@@ -670,6 +740,8 @@ static void drain(Chardev *chr)
     }
 }
 
+void chardev_keep_listening(Vm *vm) { char_state(vm)->keep_listening = true; }
+
 void chardev_cleanup(Vm *vm)
 {
     CharState *state = (CharState *)vm->chardevs;
@@ -677,6 +749,8 @@ void chardev_cleanup(Vm *vm)
     if (!state) {
         return;
     }
+    vm_off_run_state(vm, run_state_changed, state);
+    chardev_makings_end(vm);
     /* The last made first: a mux before what it stands on. */
     for (unsigned i = state->chardevs->len; i-- > 0;) {
         Chardev *chr = g_ptr_array_index(state->chardevs, i);
@@ -691,6 +765,7 @@ void chardev_cleanup(Vm *vm)
         object_unref(&chr->obj);
     }
     g_ptr_array_free(state->chardevs, TRUE);
+    g_ptr_array_free(state->makings, TRUE);
     g_hash_table_unref(state->aliases);
     g_free(state);
     vm->chardevs = NULL;
@@ -704,6 +779,7 @@ static void chardev_init(Object *obj)
     chr->queue = g_byte_array_new();
     chr->log = g_byte_array_new();
     chr->log_fd = -1;
+    chr->ready_fd = -1;
     chr->flush_timer = loop_timer_new(obj->vm->loop, flush_timer_fired, chr);
 }
 
@@ -714,14 +790,8 @@ static void chardev_finalize(Object *obj)
     chardev_close(chr);
     g_byte_array_unref(chr->queue);
     g_byte_array_unref(chr->log);
+    qapi_free(&qapi_type_ChardevBackend, chr->options);
 }
-
-static const Property chardev_props[] = {
-    PROP_STRING("logfile", Chardev, logfile, .help = "file that gets a copy of all output"),
-    PROP_BOOL("logappend", Chardev, logappend, .help = "append to logfile instead of emptying it"),
-    PROP_BOOL("mux", Chardev, mux, .help = "several users share it; C-a c switches between them"),
-    {}
-};
 
 KILN_TYPE(chardev) = {
     .name = "chardev",
@@ -730,24 +800,6 @@ KILN_TYPE(chardev) = {
     .size = sizeof(Chardev),
     .abstract = true,
     .not_user = "character devices are made with -chardev",
-    .props = chardev_props,
     .init = chardev_init,
     .finalize = chardev_finalize,
-};
-
-/* ---- null -------------------------------------------------------------------------- */
-
-static bool null_open(Chardev *chr, GError **err)
-{
-    chardev_event(chr, CHAR_EVENT_OPENED);
-    return true;
-}
-
-static const ChardevOps null_ops = {.open = null_open, .unqueued = true};
-
-KILN_TYPE(chardev_null) = {
-    .name = "chardev-null",
-    .parent = "chardev",
-    .desc = "output is dropped, there is no input",
-    .ops = &null_ops,
 };

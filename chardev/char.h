@@ -8,6 +8,7 @@
 
 #include "core/object.h"
 #include "core/vm.h"
+#include "qapi/qapi-char-backends.h"
 
 typedef struct Chardev Chardev;
 typedef struct CharPort CharPort;
@@ -33,6 +34,8 @@ CharPort *charport_open(Vm *vm, const char *id, GError **err);
 void charport_close(CharPort *port);
 /* ops NULL: nothing is read. An OPENED event follows at once if the other side is there. */
 void charport_set_ops(CharPort *port, const CharPortOps *ops, void *opaque);
+/* Does the guest listen there? Only for those who know (query-chardev's frontend-open); others count as open. */
+void charport_set_open(CharPort *port, bool open);
 /* can_receive would say more than before. */
 void charport_accept_input(CharPort *port);
 
@@ -48,6 +51,8 @@ void charport_on_writable(CharPort *port, void (*fn)(void *opaque), void *opaque
  * 16 MiB). */
 void charport_write_all(CharPort *port, const void *data, size_t len);
 void charport_flush(CharPort *port);
+/* Bytes of output that wait for the other side to read. */
+size_t charport_pending(const CharPort *port);
 
 /* Serial line settings and modem lines, for ports that have them (host serial); others ignore. */
 typedef struct CharLine {
@@ -73,11 +78,33 @@ extern const PropKind prop_kind_chardev;
 
 /* ---- making them (command line) ---------------------------------------------------- */
 
-/* -chardev backend,id=...,k=v; the backend opens at once (files, listening sockets). Opening may
+/* -chardev backend,id=...,k=v, or chardev-add's arguments in JSON; the backend opens at once (files, listening sockets). Opening may
  * wait: a server with wait=on for its client, a client for its server. */
 bool chardev_add_option(Vm *vm, const char *text, GError **err);
+/* Each option of a kind of back end, or of all (NULL), where a name then comes more than once; doc says what it is. */
+typedef void ChardevOptionFn(const char *name, const QapiType *type, const char *doc, void *opaque);
+void chardev_foreach_option(const char *kind, ChardevOptionFn *fn, void *opaque);
 /* Prints help and returns true when text asks for it: "help", "socket,help". */
 bool chardev_option_help(const char *text);
+/*
+ * In a running machine, which does not stop for it: what would wait for a client is refused, and a client connects in
+ * the background. made runs once, before these return or later in the main loop (at the VM's end too). err NULL: it is
+ * there; then pty is a new pseudo terminal's path, NULL if it is none, and id names it (behind a mux: ID-base). pty and err
+ * are the callee's.
+ */
+typedef void ChardevMadeFn(void *opaque, const char *id, char *pty, GError *err);
+/* As -chardev, from the schema's description. An address of type fd holds a descriptor's number, which is the device's
+ * from then on, unless this fails; made then runs before this returns. */
+void chardev_add(Vm *vm, const char *id, const ChardevBackend *backend, ChardevMadeFn *made, void *opaque);
+/* Another device in the place of this one; its user, if any, stays and sees the other side go and come. When this fails
+ * the old one is as before. */
+void chardev_change(Vm *vm, const char *id, const ChardevBackend *backend, ChardevMadeFn *made, void *opaque);
+/* The same with the text of -chardev. The option names no id when another device takes the place of the one with this
+ * id. */
+void chardev_add_text(Vm *vm, const char *text, ChardevMadeFn *made, void *opaque);
+void chardev_change_text(Vm *vm, const char *id, const char *text, ChardevMadeFn *made, void *opaque);
+/* Only what nobody uses. */
+bool chardev_remove(Vm *vm, const char *id, GError **err);
 /* Legacy forms of -serial, -parallel, -monitor, -qtest: "stdio", "mon:stdio",
  * "unix:PATH,server=on,wait=off", "tcp:...", "file:P", "pipe:P", "pty", "null", "none", "vc",
  * "chardev:ID", "COM", "fd:N". Makes a chardev named id. *none (may be NULL) is set for "none"
@@ -95,11 +122,23 @@ void chardev_refuse_stdio(Vm *vm, const char *reason);
 void chardev_foreach(Vm *vm,
                      void (*fn)(const char *id, const char *filename, bool in_use, void *opaque),
                      void *opaque);
+/* The users of the chardev with this id are told of a break, as if one had come in. False: there is no such
+ * chardev. */
+bool chardev_send_break_id(Vm *vm, const char *id);
+/* Can the connection of this chardev be shut down? False: there is none with this id, or it has no connections. */
+bool chardev_can_yank(Vm *vm, const char *id);
+/* Shuts its present connection down, if there is one. It must be able to. */
+void chardev_yank(Vm *vm, const char *id);
 /* Takes up to len bytes out of a ringbuf / puts them in. -1 with *err when id is no ringbuf. */
 ssize_t chardev_ringbuf_read(Vm *vm, const char *id, void *data, size_t len, GError **err);
 ssize_t chardev_ringbuf_write(Vm *vm, const char *id, const void *data, size_t len, GError **err);
 /* stdin's own settings back (exit, crash paths). Any thread, idempotent. */
 void chardev_restore_tty(void);
+/*
+ * Closing leaves listening sockets to the end of the process from now on (their paths go as usual). For a start that
+ * failed: a manager that connects meanwhile is queued and sees the end, instead of being refused before it is there.
+ */
+void chardev_keep_listening(Vm *vm);
 /* Closes all: queues flushed as far as possible, unix socket paths unlinked. */
 void chardev_cleanup(Vm *vm);
 

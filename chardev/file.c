@@ -14,32 +14,26 @@
 #include <unistd.h>
 
 #include "chardev/backend.h"
+#include "core/fdset.h"
 
 typedef struct CharFile {
     CharFd fd;
-    char *path;
-    bool append;             /* file: keep what is there */
+    const char *path;        /* chr.options' */
     struct termios saved;    /* serial: settings before us */
     bool have_saved;
 } CharFile;
 
 static CharFile *char_file(Chardev *chr) { return container_of(chr, CharFile, fd.chr); }
 
-static bool need_path(const CharFile *file, GError **err)
+static bool take_path(CharFile *file, const char *path, GError **err)
 {
-    if (!file->path || !*file->path) {
-        return error_set(err, "path is missing; say path=NAME");
-    }
-    if (g_str_has_prefix(file->path, "/dev/fdset/")) {
-        return error_set(err, "path=%s: descriptor sets (-add-fd) are not supported yet",
-                         file->path);
-    }
-    return true;
+    file->path = path;
+    return *path || error_set(err, "path is missing; say path=NAME");
 }
 
-static int open_path(const char *path, int flags, GError **err)
+static int open_path(Vm *vm, const char *path, int flags, GError **err)
 {
-    int fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666);
+    int fd = vm_open(vm, path, flags | O_NOCTTY | O_NONBLOCK, 0666);
 
     if (fd < 0 && errno == ENXIO) {
         error_set(
@@ -57,12 +51,13 @@ static int open_path(const char *path, int flags, GError **err)
 static bool file_open(Chardev *chr, GError **err)
 {
     CharFile *file = char_file(chr);
+    const ChardevFile *options = chr->options->u.file.data;
     int fd;
 
-    if (!need_path(file, err)) {
+    if (!take_path(file, options->out, err)) {
         return false;
     }
-    fd = open_path(file->path, O_WRONLY | O_CREAT | (file->append ? O_APPEND : O_TRUNC), err);
+    fd = open_path(chr->obj.vm, file->path, O_WRONLY | O_CREAT | (options->append ? O_APPEND : O_TRUNC), err);
     if (fd < 0) {
         return false;
     }
@@ -78,13 +73,13 @@ static bool pipe_open(Chardev *chr, GError **err)
     g_autofree char *in_path = NULL, *out_path = NULL;
     int in, out;
 
-    if (!need_path(file, err)) {
+    if (!take_path(file, chr->options->u.pipe.data->device, err)) {
         return false;
     }
     in_path = g_strconcat(file->path, ".in", NULL);
     out_path = g_strconcat(file->path, ".out", NULL);
-    in = open_path(in_path, O_RDWR, NULL);
-    out = open_path(out_path, O_RDWR, NULL);
+    in = open_path(chr->obj.vm, in_path, O_RDWR, NULL);
+    out = open_path(chr->obj.vm, out_path, O_RDWR, NULL);
     if (in < 0 || out < 0) {
         if (in >= 0) {
             close(in);
@@ -92,7 +87,7 @@ static bool pipe_open(Chardev *chr, GError **err)
         if (out >= 0) {
             close(out);
         }
-        in = open_path(file->path, O_RDWR, err);
+        in = open_path(chr->obj.vm, file->path, O_RDWR, err);
         if (in < 0) {
             g_prefix_error(err, "neither %s and %s nor one FIFO for both directions: ", in_path,
                            out_path);
@@ -175,10 +170,10 @@ static bool host_serial_open(Chardev *chr, GError **err)
     CharFile *file = char_file(chr);
     int in, out;
 
-    if (!need_path(file, err)) {
+    if (!take_path(file, chr->options->u.serial.data->device, err)) {
         return false;
     }
-    in = open_path(file->path, O_RDWR, err);
+    in = open_path(chr->obj.vm, file->path, O_RDWR, err);
     if (in < 0) {
         return false;
     }
@@ -211,17 +206,6 @@ static void host_serial_close(Chardev *chr)
 }
 
 /* ---- tables ------------------------------------------------------------------------ */
-
-static const Property path_props[] = {
-    PROP_STRING("path", CharFile, path, .help = "name of the file, FIFO or device"),
-    {}
-};
-
-static const Property file_props[] = {
-    PROP_STRING("path", CharFile, path, .help = "file that is written"),
-    PROP_BOOL("append", CharFile, append, .help = "write at the end of what is there"),
-    {}
-};
 
 static const ChardevOps file_ops = {
     .open = file_open,
@@ -258,7 +242,6 @@ KILN_TYPE(chardev_file) = {
     .parent = "chardev-fd",
     .desc = "output goes to a file",
     .size = sizeof(CharFile),
-    .props = file_props,
     .ops = &file_ops,
 };
 
@@ -267,7 +250,6 @@ KILN_TYPE(chardev_pipe) = {
     .parent = "chardev-fd",
     .desc = "the FIFOs PATH.in and PATH.out, or PATH for both directions",
     .size = sizeof(CharFile),
-    .props = path_props,
     .ops = &pipe_ops,
 };
 
@@ -276,6 +258,5 @@ KILN_TYPE(chardev_serial) = {
     .parent = "chardev-fd",
     .desc = "a serial device of the host",
     .size = sizeof(CharFile),
-    .props = path_props,
     .ops = &host_serial_ops,
 };

@@ -60,6 +60,29 @@ static ssize_t mux_write(Chardev *chr, const uint8_t *data, size_t len)
     return (ssize_t)len;
 }
 
+static void mux_write_all(Chardev *chr, const uint8_t *data, size_t len)
+{
+    Mux *mux = mux_of(chr);
+
+    while (len) {
+        const uint8_t *end = mux->timestamps ? memchr(data, '\n', len) : NULL;
+        size_t n = end ? (size_t)(end - data) + 1 : len;
+
+        if (mux->timestamps && mux->at_line_start) {
+            write_timestamp(mux);
+        }
+        charport_write_all(mux->base, data, n);
+        mux->at_line_start = data[n - 1] == '\n';
+        data += n;
+        len -= n;
+    }
+}
+
+static size_t mux_pending(const Chardev *chr)
+{
+    return charport_pending(container_of(chr, const Mux, chr)->base);
+}
+
 static void base_writable(void *opaque)
 {
     Mux *mux = opaque;
@@ -260,9 +283,8 @@ static const CharPortOps base_ops = {
 static bool mux_open(Chardev *chr, GError **err)
 {
     Mux *mux = mux_of(chr);
-    g_autofree char *base = g_strconcat(chardev_id(chr), "-base", NULL);
 
-    mux->base = charport_open(chr->obj.vm, base, err);
+    mux->base = charport_open(chr->obj.vm, chr->options->u.mux.data->chardev, err);
     if (!mux->base) {
         return false;
     }
@@ -278,12 +300,13 @@ static void mux_close(Chardev *chr)
     mux->base = NULL;
 }
 
-/* The first user has the focus; it goes on when the user who has it leaves. */
+/* Who begins to listen last has the focus, as with QEMU: a monitor is there before the devices are, so that is the
+ * serial port. It goes on when the user who has it leaves. */
 static void mux_port_opened(Chardev *chr, CharPort *port, bool opened)
 {
     Mux *mux = mux_of(chr);
 
-    if (opened && !chr->ports[mux->focus]) {
+    if (opened && (port->ops || !chr->ports[mux->focus])) {
         mux->focus = port->index;
     }
     if (!opened) {
@@ -322,6 +345,8 @@ static const ChardevOps mux_ops = {
     .open = mux_open,
     .close = mux_close,
     .write = mux_write,
+    .write_all = mux_write_all,
+    .pending = mux_pending,
     .want_write = mux_want_write,
     .update_read = mux_update_read,
     .set_line = mux_set_line,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * pty: a new pseudo terminal, whose name is printed for people and shown by query-chardev.
+ * pty: a new pseudo terminal, whose name is shown by query-chardev. One of the command line prints it; later standard output
+ * may be a monitor's, and whoever asked is told.
  *
  * Linux tells nothing when a slave side is opened: while nobody has it open, the master reports a
  * hang-up, so it is looked at once a second, and only while somebody uses this character device.
@@ -103,8 +104,10 @@ static bool pty_open(Chardev *chr, GError **err)
     pty->name = g_strdup(name);
     pty->fd.hangup = pty_hangup;
     pty->poll_timer = loop_timer_new(chr->obj.vm->loop, pty_poll, pty);
-    printf("char device redirected to %s (label %s)\n", name, chardev_id(chr));
-    fflush(stdout);
+    if (chr->at_start) {
+        printf("char device redirected to %s (label %s)\n", name, chardev_id(chr));
+        fflush(stdout);
+    }
     return true;
 }
 

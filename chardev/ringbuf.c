@@ -18,11 +18,13 @@ typedef struct RingBuf {
 static bool ringbuf_open(Chardev *chr, GError **err)
 {
     RingBuf *ring = container_of(chr, RingBuf, chr);
+    const ChardevRingbuf *options = chr->options->u.ringbuf.data;
+    int64_t size = options->has_size ? options->size : RINGBUF_DEFAULT;
 
-    if (!is_power_of_two(ring->size) || ring->size > RINGBUF_MAX) {
-        return error_set(err, "size=%" G_GUINT64_FORMAT " must be a power of two, at most 1G",
-                         ring->size);
+    if (size <= 0 || !is_power_of_two((uint64_t)size) || size > (int64_t)RINGBUF_MAX) {
+        return error_set(err, "size=%" G_GINT64_FORMAT " must be a power of two, at most 1G", size);
     }
+    ring->size = (uint64_t)size;
     ring->data = g_malloc(ring->size);
     chardev_event(chr, CHAR_EVENT_OPENED);
     return true;
@@ -83,11 +85,6 @@ ssize_t chardev_ringbuf_write(Vm *vm, const char *id, const void *data, size_t l
     return ring ? ringbuf_put(&ring->chr, data, len) : -1;
 }
 
-static const Property ringbuf_props[] = {
-    PROP_SIZE("size", RingBuf, size, .def = RINGBUF_DEFAULT, .help = "bytes kept, a power of two"),
-    {}
-};
-
 static const ChardevOps ringbuf_ops = {
     .open = ringbuf_open,
     .close = ringbuf_close,
@@ -100,6 +97,5 @@ KILN_TYPE(chardev_ringbuf) = {
     .parent = "chardev",
     .desc = "keeps the last bytes of output in memory",
     .size = sizeof(RingBuf),
-    .props = ringbuf_props,
     .ops = &ringbuf_ops,
 };

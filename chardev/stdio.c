@@ -20,11 +20,6 @@
 
 #include "chardev/backend.h"
 
-typedef struct CharStdio {
-    CharFd fd;
-    bool allow_signals;      /* C-c and C-z act on Kiln, not on the guest */
-} CharStdio;
-
 /* ---- the terminal's settings, also for signal handlers ----------------------------- */
 
 static struct termios tty_saved, tty_raw;
@@ -88,6 +83,7 @@ static void catch_signals(void)
     sigaction(SIGCONT, &action, NULL);
 }
 
+/* allow_signals: C-c and C-z act on Kiln, not on the guest. */
 static void make_raw(bool allow_signals)
 {
     if (tcgetattr(0, &tty_saved) < 0) {
@@ -142,7 +138,7 @@ static int own_descriptor(int fd, int mode)
 
 static bool stdio_open(Chardev *chr, GError **err)
 {
-    CharStdio *stdio = container_of(chr, CharStdio, fd.chr);
+    const ChardevStdio *options = chr->options->u.stdio.data;
     CharState *state = char_state(chr->obj.vm);
 
     if (state->no_stdio) {
@@ -156,8 +152,8 @@ static bool stdio_open(Chardev *chr, GError **err)
             chardev_id(state->stdio));
     }
     state->stdio = chr;
-    make_raw(stdio->allow_signals);
-    char_fd_start(&stdio->fd, own_descriptor(0, O_RDONLY), own_descriptor(1, O_WRONLY));
+    make_raw(!options->has_signal || options->signal);
+    char_fd_start(container_of(chr, CharFd, chr), own_descriptor(0, O_RDONLY), own_descriptor(1, O_WRONLY));
     return true;
 }
 
@@ -180,14 +176,8 @@ static void stdio_close(Chardev *chr)
 
 static void stdio_init(Object *obj)
 {
-    container_of(obj, CharStdio, fd.chr.obj)->fd.hangup = stdio_hangup;
+    container_of(obj, CharFd, chr.obj)->hangup = stdio_hangup;
 }
-
-static const Property stdio_props[] = {
-    PROP_BOOL("signal", CharStdio, allow_signals, .def = 1,
-              .help = "C-c and C-z act on Kiln instead of being sent to the guest"),
-    {}
-};
 
 static const ChardevOps stdio_ops = {
     .open = stdio_open,
@@ -202,8 +192,7 @@ KILN_TYPE(chardev_stdio) = {
     .name = "chardev-stdio",
     .parent = "chardev-fd",
     .desc = "standard input and output; a terminal is switched to raw mode",
-    .size = sizeof(CharStdio),
-    .props = stdio_props,
+    .size = sizeof(CharFd),
     .init = stdio_init,
     .ops = &stdio_ops,
 };

@@ -8,14 +8,13 @@
 #include <unistd.h>
 
 #include "chardev/backend.h"
-#include "chardev/sockaddr.h"
+#include "qapi/qapi-sockets.h"
+#include "util/sockaddr.h"
 
 #define UDP_MAX_PAYLOAD 4096
 
 typedef struct CharUdp {
     Chardev chr;
-    char *host, *port, *localaddr, *localport;
-    int ipv4, ipv6;          /* OnOffAuto */
     int fd;
     LoopFd *source;
     uint8_t data[UDP_MAX_PAYLOAD]; /* the datagram being given to the user: [pos, len) */
@@ -87,25 +86,41 @@ static void udp_update_read(Chardev *chr)
     update_events(char_udp(chr));
 }
 
+static bool check_address(const SocketAddressLegacy *addr, GError **err)
+{
+    if (addr->type != SOCKET_ADDRESS_TYPE_INET) {
+        return error_set(err, "udp needs addresses of type inet");
+    }
+    const InetSocketAddress *inet = addr->u.inet.data;
+    return !(inet->numeric || inet->keep_alive || inet->to) ||
+           error_set(err, "numeric, keep-alive and to are not for udp; leave them out");
+}
+
 static bool udp_open(Chardev *chr, GError **err)
 {
     CharUdp *udp = char_udp(chr);
-    int family = udp->ipv4 == ON_OFF_AUTO_ON   ? AF_INET
-                 : udp->ipv6 == ON_OFF_AUTO_ON ? AF_INET6
-                                               : AF_UNSPEC;
+    const ChardevUdp *options = chr->options->u.udp.data;
     g_autoptr(GArray) peers = NULL, locals = NULL;
     SockAddr *peer, *local;
 
-    if (!udp->port) {
-        return error_set(err, "port is missing; say port=NUMBER (where output is sent to)");
+    if (!check_address(options->remote, err) || (options->local && !check_address(options->local, err))) {
+        return false;
     }
-    peers = sockaddr_resolve(udp->host && *udp->host ? udp->host : "localhost", udp->port, family,
+    const InetSocketAddress *to = options->remote->u.inet.data;
+    const InetSocketAddress *from = options->local ? options->local->u.inet.data : NULL;
+    if (from && (from->has_ipv4 || from->has_ipv6)) {
+        return error_set(err, "ipv4 and ipv6 belong to the remote address");
+    }
+    peers = sockaddr_resolve(*to->host ? to->host : "localhost", to->port,
+                             to->ipv4   ? AF_INET
+                             : to->ipv6 ? AF_INET6
+                                        : AF_UNSPEC,
                              SOCK_DGRAM, false, err);
     if (!peers) {
         return false;
     }
     peer = &g_array_index(peers, SockAddr, 0);
-    locals = sockaddr_resolve(udp->localaddr, udp->localport ? udp->localport : "0",
+    locals = sockaddr_resolve(from ? from->host : "", from && *from->port ? from->port : "0",
                               peer->addr.ss_family, SOCK_DGRAM, true, err);
     if (!locals) {
         return false;
@@ -114,9 +129,7 @@ static bool udp_open(Chardev *chr, GError **err)
     udp->fd = socket(peer->addr.ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (udp->fd < 0 || bind(udp->fd, (struct sockaddr *)&local->addr, local->len) < 0 ||
         connect(udp->fd, (struct sockaddr *)&peer->addr, peer->len) < 0) {
-        return error_set_errno(err, errno, "host=%s,port=%s,localport=%s",
-                               udp->host ? udp->host : "", udp->port,
-                               udp->localport ? udp->localport : "0");
+        return error_set_errno(err, errno, "host=%s,port=%s,localport=%s", to->host, to->port, from ? from->port : "0");
     }
     udp->source = loop_fd_add(chr->obj.vm->loop, udp->fd, EPOLLET, udp_ready, udp);
     chardev_event(chr, CHAR_EVENT_OPENED);
@@ -140,18 +153,6 @@ static void udp_init(Object *obj)
     container_of(obj, CharUdp, chr.obj)->fd = -1;
 }
 
-static const Property udp_props[] = {
-    PROP_STRING("host", CharUdp, host, .help = "where output is sent to (default localhost)"),
-    PROP_STRING("port", CharUdp, port, .help = "port where output is sent to"),
-    PROP_STRING("localaddr", CharUdp, localaddr,
-                .help = "address that input comes to (default any)"),
-    PROP_STRING("localport", CharUdp, localport,
-                .help = "port that input comes to (default a free one)"),
-    PROP_ON_OFF_AUTO("ipv4", CharUdp, ipv4, .help = "use IPv4"),
-    PROP_ON_OFF_AUTO("ipv6", CharUdp, ipv6, .help = "use IPv6"),
-    {}
-};
-
 static const ChardevOps udp_ops = {
     .open = udp_open,
     .close = udp_close,
@@ -165,7 +166,6 @@ KILN_TYPE(chardev_udp) = {
     .parent = "chardev",
     .desc = "datagrams to and from another host",
     .size = sizeof(CharUdp),
-    .props = udp_props,
     .init = udp_init,
     .ops = &udp_ops,
 };

@@ -4,8 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/device_names.h"
+#include "core/event.h"
 #include "core/vm.h"
+#include "qapi/qapi-qom.h"
 #include "util/log.h"
+#include "util/module.h"
 
 /* ---- making --------------------------------------------------------------------------- */
 
@@ -31,13 +35,13 @@ static void device_finalize(Object *obj)
 
 Device *device_new(Vm *vm, const char *type_name)
 {
-    const Type *type = type_find(type_name);
     g_autoptr(GError) err = NULL;
+    const Type *type = type_load(type_name, &err);
 
-    if (!type) {
+    if (!type && !err) {
         g_error("type '%s' is not built in", type_name);
     }
-    Object *obj = object_new(vm, type, &err);
+    Object *obj = type ? object_new(vm, type, &err) : NULL;
     if (!obj) {
         report_error("%s", err->message);
         exit(1);
@@ -52,18 +56,36 @@ static void collect_user_type(const Type *type, void *opaque)
     }
 }
 
+/* Types of QEMU's whose absence needs more than "no such type". */
+static const char *why_absent(const char *type_name)
+{
+    return strcmp(type_name, "nvdimm") ? NULL : "persistent memory is not supported; pc-dimm is memory that can be plugged in";
+}
+
 Device *device_new_user(Vm *vm, const char *type_name, GError **err)
 {
-    const Type *type = type_find(type_name);
+    GError *why = NULL;
+    const Type *type = type_load(device_full_name(type_name), &why);
 
+    if (why) {
+        g_propagate_error(err, why);
+        return NULL;
+    }
+    if (why_absent(type_name)) {
+        error_set(err, "'%s' cannot be made with -device: %s", type_name, why_absent(type_name));
+        return NULL;
+    }
+    if (!type && device_error_qemu_only(type_name, err)) {
+        return NULL;
+    }
     if (!type || !type_is_a(type, "device")) {
         g_autoptr(GPtrArray) names = g_ptr_array_new();
 
+        module_load_all();
         type_foreach("device", collect_user_type, names);
         g_ptr_array_add(names, NULL);
         g_autofree char *hint = suggest_names(type_name, (const char *const *)names->pdata);
-        error_set_class(err, KILN_ERROR_DEVICE_NOT_FOUND,
-                        "'%s' is not a valid device model name%s; -device help lists them", type_name, hint);
+        error_set(err, "'%s' is not a valid device model name%s; -device help lists them", type_name, hint);
         return NULL;
     }
     if (type->abstract || type_not_user(type)) {
@@ -186,10 +208,23 @@ bool device_realize_board(Device *dev, const char *name, Bus *bus, GError **err)
     return true;
 }
 
+static void tell_deleted(const Device *dev)
+{
+    g_autofree char *path = object_path(dev);
+    DeviceDeletedEvent event = {.device = dev->id, .path = path};
+
+    vm_emit_event(dev->vm, &qapi_event_DEVICE_DELETED, &event);
+}
+
 void device_unrealize(Device *dev)
 {
     if (!dev->realized) {
         return;
+    }
+    for (const Type *t = dev->obj.type; t; t = type_parent(t)) {
+        if (t->leave) {
+            t->leave(dev);
+        }
     }
     for (unsigned b = 0; dev->buses && b < dev->buses->len; b++) {
         Bus *bus = g_ptr_array_index(dev->buses, b);
@@ -209,6 +244,7 @@ void device_unrealize(Device *dev)
     unplug(dev);
     g_ptr_array_remove(dev->vm->devices, dev);
     dev->realized = false;
+    tell_deleted(dev);
     object_unparent(&dev->obj);
 }
 
@@ -404,8 +440,35 @@ Bus *bus_find_by_type(Vm *vm, const char *type_name)
 
 /* ---- types ------------------------------------------------------------------------------------------ */
 
+static json_object *get_parent_bus(Object *obj, const Property *prop, const void *field)
+{
+    const Device *dev = (Device *)(void *)obj;
+    g_autofree char *path = dev->bus ? object_path(dev->bus) : NULL;
+
+    return json_object_new_string(path ? path : "");
+}
+static const PropKind prop_kind_parent_bus = {.type = "link<bus>", .json = json_type_string, .get = get_parent_bus};
+
+static json_object *get_hotpluggable(Object *obj, const Property *prop, const void *field)
+{
+    Device *dev = (Device *)(void *)obj;
+    const HotplugOps *board = dev->vm ? dev->vm->board_hotplug : NULL;
+
+    return json_object_new_boolean(dev->bus ? dev->bus->hotplug != NULL
+                                            : board && board->may_plug(dev->vm->board_hotplug_opaque, dev, NULL));
+}
+static const PropKind prop_kind_hotpluggable = {.type = "bool", .json = json_type_boolean, .get = get_hotpluggable};
+
+static const Property device_props[] = {
+    PROP_ANY("parent_bus", &prop_kind_parent_bus, Device, bus, .read_only = true, .help = "where it is plugged in"),
+    PROP_BOOL("realized", Device, realized, .read_only = true, .help = "it is complete"),
+    PROP_BOOL("hotplugged", Device, hotplugged, .read_only = true, .help = "it came while the VM lived"),
+    PROP_ANY("hotpluggable", &prop_kind_hotpluggable, Device, bus, .read_only = true, .help = "it may go while the VM lives"),
+    {}};
+
 KILN_TYPE(device) = {
     .name = "device",
+    .props = device_props,
     .parent = "object",
     .size = sizeof(Device),
     .abstract = true,

@@ -78,8 +78,28 @@ typedef struct BusOps {
     unsigned max_devices; /* 0: no limit */
 } BusOps;
 
+/*
+ * Lets devices come and go on a bus while the VM lives: a chipset's or bridge's part. Devices that plug into no bus
+ * (CPUs) are the board's (Vm.board_hotplug), from -device on; dev->hotplugged tells the two apart.
+ */
+typedef struct HotplugOps {
+    /* May a device of dev's type come and go? NULL: always. Changes nothing. */
+    bool (*may_plug)(void *opaque, Device *dev, GError **err);
+    /* dev was just made: sets what others of its kind have in common, before its own properties. NULL: nothing. */
+    bool (*set_defaults)(void *opaque, Device *dev, GError **err);
+    /* Its properties are set, it is about to be realized: they are checked and completed. NULL: nothing to do. */
+    bool (*pre_plug)(void *opaque, Device *dev, GError **err);
+    /* dev is realized: the guest is told, if it runs. */
+    void (*plugged)(void *opaque, Device *dev);
+    /* Asks the guest to let dev go, who may do so later by device_unrealize, or never. False with *err when it cannot be
+     * asked. */
+    bool (*request_unplug)(void *opaque, Device *dev, GError **err);
+} HotplugOps;
+
 struct Bus {
     Object obj;          /* its type has parent "bus" and ops = BusOps */
+    const HotplugOps *hotplug; /* NULL: what is there at the start stays */
+    void *hotplug_opaque;
     Device *owner;       /* the device that provides it; NULL for the board's root */
     GPtrArray *devices;  /* Device *, in order of plugging; NULL while empty */
 };

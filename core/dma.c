@@ -13,7 +13,8 @@
 /* The piece of [addr, addr + len) that is RAM in one range. Inside an RCU section. NULL: none. */
 static uint8_t *dma_piece(Device *dev, uint64_t addr, uint64_t len, bool to_guest, uint64_t *n, RamBlock **block)
 {
-    const FlatRange *range = dev->dma_off ? NULL : flat_view_find(address_space_view(dev->dma_as), addr);
+    const bool off = __atomic_load_n(&dev->dma_off, __ATOMIC_RELAXED);
+    const FlatRange *range = off ? NULL : flat_view_find(address_space_view(dev->dma_as), addr);
 
     if (!range || range->region->kind != REGION_RAM || range->region->ram_device || (to_guest && range->readonly)) {
         trace(dma_refused, "%s addr 0x%" PRIx64 " len %" PRIu64 " write %d", dev->obj.type->name, addr, len, to_guest);
@@ -160,4 +161,36 @@ void dma_unmap(Device *dev, IoVec *vec, bool to_guest, uint64_t written)
         g_ptr_array_free(vec->pins, true);
     }
     iov_vec_clear(vec);
+}
+
+/* ---- windows ------------------------------------------------------------------------------ */
+
+void dma_enter(DmaWindow *w, Device *dev)
+{
+    rcu_read_lock();
+    *w = (DmaWindow){.dev = dev, .view = address_space_view(dev->dma_as)};
+}
+
+void dma_leave(DmaWindow *w) { rcu_read_unlock(); }
+
+uint8_t *dma_window_get(DmaWindow *w, uint64_t addr, uint64_t len, bool to_guest, uint64_t *n, RamBlock **block)
+{
+    const FlatRange *range = w->last;
+
+    if (!range || addr < range->start || addr >= range->end) {
+        range = flat_view_find(w->view, addr);
+        if (!range || range->region->kind != REGION_RAM || range->region->ram_device ||
+            __atomic_load_n(&w->dev->dma_off, __ATOMIC_RELAXED)) {
+            trace(dma_refused, "%s addr 0x%" PRIx64 " len %" PRIu64 " write %d", w->dev->obj.type->name, addr, len,
+                  to_guest);
+            return NULL;
+        }
+        w->last = range;
+    }
+    if (to_guest && range->readonly) {
+        return NULL;
+    }
+    *n = MIN(len, range->end - addr);
+    *block = range->region->ram;
+    return range->region->ram->host + range->offset + (addr - range->start);
 }

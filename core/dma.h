@@ -38,4 +38,21 @@ bool dma_map(Device *dev, uint64_t addr, uint64_t len, bool to_guest, IoVec *vec
 /* written: bytes from the start of vec that the device wrote (to_guest), 0 otherwise. Clears vec. */
 void dma_unmap(Device *dev, IoVec *vec, bool to_guest, uint64_t written);
 
+/*
+ * Many short accesses in one go: between dma_enter and dma_leave the map does not change under the reader, and the last
+ * range is remembered. Nothing between them may wait. Any thread.
+ */
+typedef struct RamBlock RamBlock;
+typedef struct DmaWindow {
+    Device *dev;
+    const struct FlatView *view;
+    const struct FlatRange *last;   /* NULL: none yet */
+} DmaWindow;
+void dma_enter(DmaWindow *w, Device *dev);
+void dma_leave(DmaWindow *w);
+/* Host address of guest RAM at addr, *n (1 to len) bytes of which lie together, in *block. NULL: not RAM, or read-only
+ * and to_guest. The memory is there until dma_leave, or as long as the caller holds a reference to *block; what is
+ * written is to be marked with ram_block_set_dirty. len is not 0. */
+uint8_t *dma_window_get(DmaWindow *w, uint64_t addr, uint64_t len, bool to_guest, uint64_t *n, RamBlock **block);
+
 #endif

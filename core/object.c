@@ -139,16 +139,29 @@ bool object_is_a(const void *obj, const char *type_name)
 
 /* ---- the tree --------------------------------------------------------------------------- */
 
+/* STEM[N] with the lowest N that no child has. */
 static char *free_name(const Object *parent, const char *stem)
 {
-    for (unsigned n = 0;; n++) {
-        char *name = g_strdup_printf("%s[%u]", stem, n);
+    unsigned count = parent->children ? parent->children->len : 0, n = 0;
+    g_autofree bool *taken = g_new0(bool, count + 1);
+    size_t len = strlen(stem);
 
-        if (!object_child(parent, name)) {
-            return name;
+    for (unsigned i = 0; i < count; i++) {
+        const char *name = ((Object *)g_ptr_array_index(parent->children, i))->name;
+
+        if (!strncmp(name, stem, len) && name[len] == '[') {
+            unsigned number = 0;
+
+            for (const char *digit = name + len + 1; g_ascii_isdigit(*digit) && number < count; digit++) {
+                number = number * 10 + (unsigned)(*digit - '0');
+            }
+            taken[MIN(number, count)] = true;
         }
-        g_free(name);
     }
+    while (taken[n]) {
+        n++;
+    }
+    return g_strdup_printf("%s[%u]", stem, n);
 }
 
 void object_add_child(Object *parent, const char *name, Object *child)
@@ -262,49 +275,100 @@ static void collect_name(const Type *owner, const Property *prop, void *opaque)
     g_ptr_array_add(opaque, (void *)prop->name);
 }
 
+/* names ends with NULL. The caller frees. */
+static char *list_names(const GPtrArray *names)
+{
+    g_autofree char *all = g_strjoinv(", ", (char **)names->pdata);
+
+    return g_strconcat("; there are: ", all, NULL);
+}
+
 static bool unknown_property(Object *obj, const char *name, GError **err)
 {
     g_autoptr(GPtrArray) names = g_ptr_array_new();
 
     type_foreach_property(obj->type, collect_name, names);
     g_ptr_array_add(names, NULL);
-    g_autofree char *hint = suggest_names(name, (const char *const *)names->pdata);
-    return error_set(err, "Property '%s.%s' not found%s", obj->type->name, name, hint);
+    const char *type = obj->type->name;
+    g_autofree char *near = suggest_names(name, (const char *const *)names->pdata);
+    g_autofree char *way_out =
+        *near ? g_strdup(near)
+        : type_is_a(obj->type, "device") ? g_strdup_printf("; -device %s,help lists what it has", type)
+        : type_is_user_object(obj->type) ? g_strdup_printf("; -object %s,help lists what it has", type)
+                                         : list_names(names);
+    return error_set(err, "Property '%s.%s' not found%s", type, name, way_out);
 }
 
-static const Property *settable(Object *obj, const char *name, GError **err)
+/* The object that has the property: *obj, or its deputy, which *obj then becomes. NULL: nobody has it. */
+static const Property *find_property(Object **obj, const char *name)
 {
-    const Property *prop = type_property(obj->type, name);
+    const Type *type = (*obj)->type;
+    const Property *prop = type_own_property(type, name);
+    Object *deputy = prop || !type->deputy ? NULL : type->deputy(*obj);
+
+    if (deputy) {
+        *obj = deputy;
+        return type_own_property(deputy->type, name);
+    }
+    return prop;
+}
+
+static const Property *settable(Object **owner, const char *name, GError **err)
+{
+    Object *obj = *owner;
+    const Property *prop = find_property(owner, name);
 
     if (!prop) {
         unknown_property(obj, name, err);
         return NULL;
     }
-    if (prop->read_only || !prop->kind->set) {
-        error_set(err, "Property '%s.%s' is read-only", obj->type->name, name);
+    obj = *owner;
+    if (prop->read_only || (!prop->kind->set && !prop->kind->set_json)) {
+        error_set(err, "Property '%s.%s' is not writable", obj->type->name, name);
         return NULL;
     }
     if (!prop->anytime && type_is_a(obj->type, "device") && ((Device *)(void *)obj)->realized) {
         error_set(err, "Property '%s.%s' cannot be changed after the device is realized", obj->type->name, name);
         return NULL;
     }
+    if (!prop->anytime && obj->completed) {
+        error_set(err, "Property '%s.%s' cannot be changed once the object is made", obj->type->name, name);
+        return NULL;
+    }
     return prop;
+}
+
+/* Tells a complete object of its new value. */
+static bool tell_changed(Object *obj, const Property *prop, GError **err)
+{
+    for (const Type *t = obj->type; obj->completed && t; t = type_parent(t)) {
+        if (t->changed) {
+            return t->changed(obj, prop, err);
+        }
+    }
+    return true;
 }
 
 bool object_set(Object *obj, const char *name, const char *text, GError **err)
 {
-    const Property *prop = settable(obj, name, err);
+    const Property *prop = settable(&obj, name, err);
 
-    return prop && prop->kind->set(obj, prop, (char *)obj + prop->offset, text, err);
+    if (prop && !prop->kind->set) {
+        return error_set(err, "Property '%s.%s' takes a list or an object: it is set as JSON", obj->type->name, name);
+    }
+    return prop && prop->kind->set(obj, prop, (char *)obj + prop->offset, text, err) && tell_changed(obj, prop, err);
 }
 
 bool object_set_json(Object *obj, const char *name, json_object *value, GError **err)
 {
-    const Property *prop = settable(obj, name, err);
+    const Property *prop = settable(&obj, name, err);
     enum json_type type = json_object_get_type(value);
 
     if (!prop) {
         return false;
+    }
+    if (prop->kind->set_json) {
+        return prop->kind->set_json(obj, prop, (char *)obj + prop->offset, value, err) && tell_changed(obj, prop, err);
     }
     if (type == json_type_boolean) {
         if (prop->kind->json == json_type_boolean) {
@@ -322,7 +386,7 @@ bool object_set_json(Object *obj, const char *name, json_object *value, GError *
 
 json_object *object_get(Object *obj, const char *name, GError **err)
 {
-    const Property *prop = type_property(obj->type, name);
+    const Property *prop = find_property(&obj, name);
 
     if (!prop) {
         unknown_property(obj, name, err);
@@ -353,5 +417,13 @@ void object_set_bool(void *obj, const char *name, bool value)
     object_set_str(obj, name, value ? "on" : "off");
 }
 
-KILN_TYPE(object) = {.name = "object", .size = sizeof(Object), .abstract = true};
+static json_object *get_type(Object *obj, const Property *prop, const void *field)
+{
+    return json_object_new_string(obj->type->name);
+}
+static const PropKind prop_kind_type_name = {.type = "string", .json = json_type_string, .get = get_type};
+
+static const Property object_props[] = {PROP_ANY("type", &prop_kind_type_name, Object, type, .read_only = true), {}};
+
+KILN_TYPE(object) = {.name = "object", .size = sizeof(Object), .abstract = true, .props = object_props};
 KILN_TYPE(container) = {.name = "container", .parent = "object", .size = sizeof(Object)};

@@ -26,6 +26,7 @@
 typedef struct Object Object;
 typedef struct Property Property;
 typedef struct PropKind PropKind;
+typedef struct QapiType QapiType;
 typedef struct Type Type;
 typedef struct Device Device;
 typedef struct Bus Bus;
@@ -38,8 +39,11 @@ struct Type {
     const char *name;         /* as users know it: "isa-serial" */
     const char *parent;       /* name of the parent type; NULL only for "object" */
     const char *desc;         /* one line for -device help */
-    size_t size;              /* of the instance struct; 0 means the parent's */
-    bool abstract;            /* cannot be instantiated */
+    uint32_t size;            /* of the instance struct; 0 means the parent's */
+    bool abstract : 1;        /* cannot be instantiated */
+    /* ---- what -object and object-add make (core/user_object.h) ---- */
+    bool user_object : 1;     /* they may make it; inherited */
+    bool late : 1;            /* names chardevs, network or block devices: made after those; inherited */
     const char *not_user;     /* why -device/-object refuses it (NULL: allowed), inherited */
     const char *bus;          /* devices: type name of the bus it plugs into, inherited */
     const char *category;     /* -device help: "storage", "network", "input", "misc"..., inherited */
@@ -47,11 +51,20 @@ struct Type {
     const StateDesc *state;   /* guest-visible state in QEMU 7.2's layout; children override */
     const void *ops;          /* what the type's family asks of it: PciInfo, BusOps, MachineOps, ... */
     void (*init)(Object *obj);                      /* after the properties got their defaults */
+    /* Properties of this type are also this one's: they are set on, and read from, the object that deputy
+     * returns. It is made by init and lives as long as obj, or deputy returns NULL. Not inherited. */
+    const char *deputy_type;
+    Object *(*deputy)(Object *obj);
     void (*finalize)(Object *obj);                  /* before the memory is freed */
     bool (*realize)(Device *dev, GError **err);     /* devices: resources, wiring; undo on failure */
     void (*unrealize)(Device *dev);
+    /* First of all, before the devices on its buses go: the guest no longer finds the device. Leaf to root. */
+    void (*leave)(Device *dev);
     void (*reset)(Device *dev);                     /* to power-on state; may run at any time */
-    bool (*complete)(Object *obj, GError **err);    /* -object: all properties are set */
+    bool (*complete)(Object *obj, GError **err);    /* user objects: all properties are set; root first */
+    /* An anytime property of a complete object has a new value. False: it cannot be had (the value stays
+     * what it was set to, so hooks check before they act). NULL: nothing to do. Inherited. */
+    bool (*changed)(Object *obj, const Property *prop, GError **err);
 };
 
 /* KILN_TYPE(x) = {...}; at the end of a file, or DEVICE_TYPE for a device: the same thing. */
@@ -62,8 +75,11 @@ struct Type {
     static const Type ident##_type
 #define DEVICE_TYPE(ident) KILN_TYPE(ident)
 
-/* NULL when there is none. O(number of types), which is some hundreds at most. */
+/* NULL when there is none. The first call is made before there are other threads. */
 const Type *type_find(const char *name);
+/* Like type_find, and loads the module that brings the type. NULL when there is no such type, or, with
+ * *err, when its module cannot be loaded: the message names the type, the module and where it should be. */
+const Type *type_load(const char *name, GError **err);
 const Type *type_parent(const Type *type);
 bool type_is_a(const Type *type, const char *ancestor);
 /* The first non-NULL value along the parent chain. */
@@ -72,9 +88,12 @@ const char *type_category(const Type *type);
 const char *type_not_user(const Type *type);
 const void *type_ops(const Type *type);
 const StateDesc *type_state(const Type *type);
-/* Calls fn with each type that is_a ancestor (NULL: all), abstract ones included, sorted by name. */
+bool type_is_user_object(const Type *type);
+bool type_is_late(const Type *type);
+/* Calls fn with each type that is_a ancestor (NULL: all), abstract ones included, sorted by name. Types
+ * of modules count when they are loaded: a list for people calls module_load_all() first. */
 void type_foreach(const char *ancestor, void (*fn)(const Type *type, void *opaque), void *opaque);
-/* Registers the types of a loaded module: its section's bounds. */
+/* For core/module_entry.c. Registers the types of a loaded module: its section's bounds. */
 void type_register_module(const Type *const *begin, const Type *const *end);
 
 /* ---- properties ------------------------------------------------------------------- */
@@ -92,27 +111,32 @@ struct PropKind {
     json_object *(*get)(Object *obj, const Property *prop, const void *field);
     void (*set_default)(const Property *prop, void *field); /* NULL: memory stays zero */
     void (*release)(Object *obj, const Property *prop, void *field); /* NULL: nothing to free */
+    /* Lists and structs: takes any JSON value instead of set. NULL: there is only set. */
+    bool (*set_json)(Object *obj, const Property *prop, void *field, json_object *value, GError **err);
+    const QapiType *schema; /* lists and structs: the shape of their JSON. NULL: a plain value */
 };
 
 struct Property {
     const char *name;
     const PropKind *kind;
-    size_t offset;
+    uint32_t offset;
+    uint8_t bit;                 /* PROP_BIT: bit number in the field */
+    bool read_only : 1;          /* users cannot set it */
+    bool anytime : 1;            /* may be set after realize, or after complete */
+    bool required : 1;           /* -object must give it */
     uint64_t def;                /* default of numbers, bool, enum */
     const char *def_str;         /* default of strings */
     uint64_t min, max;           /* numbers (signed kinds cast); max 0 stands for the kind's maximum */
-    uint8_t bit;                 /* PROP_BIT: bit number in the field */
     const char *const *values;   /* PROP_ENUM: names by value, ends with NULL */
     const char *link_type;       /* PROP_LINK: type the object must be */
     const char *help;
-    bool read_only;              /* users cannot set it */
-    bool anytime;                /* may be set after realize */
+    const char *type;            /* as qom-list says it; NULL: the kind's */
 };
 
 extern const PropKind prop_kind_bool, prop_kind_u8, prop_kind_u16, prop_kind_u32, prop_kind_u64,
     prop_kind_i32, prop_kind_i64, prop_kind_size, prop_kind_size32, prop_kind_string, prop_kind_enum,
     prop_kind_bit32, prop_kind_bit64, prop_kind_on_off_auto, prop_kind_link, prop_kind_mac,
-    prop_kind_uuid;
+    prop_kind_uuid, prop_kind_object_id;
 
 #define PROP_ANY(pname, k, st, field, ...)                                                         \
     {.name = (pname), .kind = (k), .offset = offsetof(st, field), ##__VA_ARGS__}
@@ -135,12 +159,16 @@ extern const PropKind prop_kind_bool, prop_kind_u8, prop_kind_u16, prop_kind_u32
 #define PROP_BIT64(n, st, f, ...) PROP_ANY(n, &prop_kind_bit64, st, f, ##__VA_ARGS__)
 /* int field holding an OnOffAuto. */
 #define PROP_ON_OFF_AUTO(n, st, f, ...) PROP_ANY(n, &prop_kind_on_off_auto, st, f, ##__VA_ARGS__)
+/* char * field: the id of another -object, which is made first. No reference is held. */
+#define PROP_OBJECT_ID(n, st, f, ...) PROP_ANY(n, &prop_kind_object_id, st, f, ##__VA_ARGS__)
 /* Object * field; text is a path or an id; a reference is held. */
 #define PROP_LINK(n, st, f, ...) PROP_ANY(n, &prop_kind_link, st, f, ##__VA_ARGS__)
 
 typedef enum OnOffAuto { ON_OFF_AUTO_AUTO, ON_OFF_AUTO_ON, ON_OFF_AUTO_OFF } OnOffAuto;
 
-/* The property of the type or an ancestor, NULL when there is none. */
+/* The property of the type or an ancestor, deputies left out. NULL when there is none. */
+const Property *type_own_property(const Type *type, const char *name);
+/* The property of the type, an ancestor or a deputy, NULL when there is none. */
 const Property *type_property(const Type *type, const char *name);
 /* Each property once, the leaf's first. */
 void type_foreach_property(const Type *type, void (*fn)(const Type *owner, const Property *prop, void *opaque),
@@ -155,6 +183,7 @@ struct Object {
     char *name;       /* last part of its path */
     GPtrArray *children; /* of Object *, in order of adding; NULL while there is none */
     unsigned refs;
+    bool completed;   /* complete has run: only anytime properties may change */
 };
 
 /* A new instance with defaults and the VM's -global values applied, one reference, in no tree. The

@@ -215,6 +215,8 @@ static void def_string(const Property *p, void *field) { *(char **)field = g_str
 static void release_string(Object *o, const Property *p, void *field) { g_clear_pointer((char **)field, g_free); }
 const PropKind prop_kind_string = {"str", json_type_string, set_string, get_string, def_string, release_string};
 
+const PropKind prop_kind_object_id = {"string", json_type_string, set_string, get_string, def_string, release_string};
+
 static bool set_mac(Object *o, const Property *p, void *field, const char *text, GError **err)
 {
     uint8_t mac[6];

@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include <urcu-bp.h>
 
+#include "core/ram_fault.h"
 #include "core/vm.h"
 #include "util/trace.h"
 
@@ -37,6 +38,9 @@ RamBlock *ram_block_ref(RamBlock *block)
 void ram_block_unref(RamBlock *block)
 {
     if (block && __atomic_sub_fetch(&block->refs, 1, __ATOMIC_ACQ_REL) == 0) {
+        if (block->watched) {
+            ram_fault_unwatch(block);
+        }
         if (block->owned) {
             munmap(block->host, block->size);
         }
@@ -257,10 +261,12 @@ static bool continues(const FlatRange *a, const FlatRange *b)
            a->readonly == b->readonly && a->romd == b->romd && a->dirty_log == b->dirty_log;
 }
 
+/* What each address space has before there is anything in it. Not freed, since the first call_rcu() makes a thread. */
+static FlatView nothing;
+
 static FlatView *flatten(const Region *root)
 {
     Painter p = {.ranges = g_array_sized_new(false, false, sizeof(FlatRange), 32)};
-    FlatView *view = g_new0(FlatView, 1);
     unsigned n = 0;
 
     paint(&p, root, 0, 0, UINT64_MAX, false, 0);
@@ -273,8 +279,18 @@ static FlatView *flatten(const Region *root)
             g_array_index(p.ranges, FlatRange, n++) = *range;
         }
     }
+    if (!n) {
+        g_array_free(p.ranges, true);
+        return &nothing;
+    }
+    FlatView *view = g_new0(FlatView, 1);
     view->count = n;
-    view->ranges = (FlatRange *)(void *)g_array_free(p.ranges, false);
+    view->ranges = g_aligned_alloc(n, sizeof(FlatRange), 64);
+    memcpy(view->ranges, p.ranges->data, n * sizeof(FlatRange));
+    g_array_free(p.ranges, true);
+    for (unsigned i = 0; i < n; i++) {
+        flat_range_prepare(&view->ranges[i]);
+    }
     return view;
 }
 
@@ -287,7 +303,9 @@ static bool same_view(const FlatView *a, const FlatView *b)
         const FlatRange *x = &a->ranges[i], *y = &b->ranges[i];
 
         if (x->start != y->start || x->end != y->end || x->region != y->region || x->offset != y->offset ||
-            x->readonly != y->readonly || x->romd != y->romd || x->dirty_log != y->dirty_log) {
+            x->readonly != y->readonly || x->romd != y->romd || x->dirty_log != y->dirty_log ||
+            x->read != y->read || x->write != y->write || x->opaque != y->opaque ||
+            x->lockless != y->lockless || memcmp(x->direct, y->direct, sizeof x->direct)) {
             return false;
         }
     }
@@ -296,8 +314,10 @@ static bool same_view(const FlatView *a, const FlatView *b)
 
 static void view_free(FlatView *view)
 {
-    g_free(view->ranges);
-    g_free(view);
+    if (view != &nothing) {
+        g_aligned_free(view->ranges);
+        g_free(view);
+    }
 }
 
 typedef struct DeadView {
@@ -339,9 +359,11 @@ static void address_space_update(AddressSpace *as)
                 listener->changed(listener->opaque, old, view);
             }
         }
-        DeadView *dead = g_new0(DeadView, 1);
-        dead->view = old;
-        call_rcu(&dead->rcu, view_free_rcu);
+        if (old != &nothing) {
+            DeadView *dead = g_new0(DeadView, 1);
+            dead->view = old;
+            call_rcu(&dead->rcu, view_free_rcu);
+        }
     } else {
         view_free(view);
     }
@@ -522,4 +544,15 @@ void address_space_listen(AddressSpace *as, MemoryListener *listener)
 void address_space_unlisten(AddressSpace *as, MemoryListener *listener)
 {
     as->listeners = g_slist_remove(as->listeners, listener);
+}
+
+void address_space_dirty_sync(AddressSpace *as)
+{
+    for (GSList *l = as->listeners; l; l = l->next) {
+        MemoryListener *listener = l->data;
+
+        if (listener->dirty_sync) {
+            listener->dirty_sync(listener->opaque);
+        }
+    }
 }

@@ -59,7 +59,9 @@ typedef struct RamBlock {
     uint64_t size;       /* bytes mapped, page aligned */
     int fd;              /* memfd or file behind it; -1: anonymous */
     uint64_t fd_offset;
+    uint64_t page;       /* size of the pages of its file; 0: 4 KiB */
     bool shared;
+    bool watched;        /* core/ram_fault.h */
     bool owned;          /* unmapped when the last reference goes */
     unsigned long *dirty; /* one bit a page, set by DMA and KVM's log; NULL while nobody tracks */
     unsigned refs;
@@ -152,11 +154,18 @@ typedef struct FlatRange {
     bool readonly;
     bool romd;
     uint8_t dirty_log;
+    /* What an access to a device needs, so that it touches one line of the cache: of its RegionOps. */
+    bool lockless;
+    uint8_t direct[2];       /* sizes (1, 2, 4, 8 are bits) in which [0] aligned loads, [1] stores go to ops as they are */
+    uint64_t (*read)(void *opaque, uint64_t offset, unsigned size);
+    void (*write)(void *opaque, uint64_t offset, uint64_t value, unsigned size);
+    void *opaque;
 } FlatRange;
+G_STATIC_ASSERT(sizeof(FlatRange) == 64);
 
 struct FlatView {
     unsigned count;
-    FlatRange *ranges;       /* sorted, not overlapping */
+    FlatRange *ranges;       /* sorted, not overlapping; aligned to 64 bytes */
 };
 
 /* Told of each new view, under the VM lock, after it was published. */
@@ -164,6 +173,8 @@ typedef struct MemoryListener {
     void (*changed)(void *opaque, const FlatView *old, const FlatView *new);
     /* ioeventfds: complete list of what the address space has now. */
     void (*eventfds)(void *opaque);
+    /* Pages that somebody outside (the kernel's vhost) wrote since the last time go into RamBlock.dirty. NULL: nobody. */
+    void (*dirty_sync)(void *opaque);
     void *opaque;
 } MemoryListener;
 
@@ -182,10 +193,19 @@ void address_space_destroy(AddressSpace *as);
 /* The listener is called at once with the present view (old: NULL). */
 void address_space_listen(AddressSpace *as, MemoryListener *listener);
 void address_space_unlisten(AddressSpace *as, MemoryListener *listener);
+/* Who reads RamBlock.dirty calls this first, beside the accelerator's dirty_sync. VM lock. */
+void address_space_dirty_sync(AddressSpace *as);
 /* The present view. VM lock, or inside an RCU read section. */
 const FlatView *address_space_view(AddressSpace *as);
+#define REGION_PRINT_OWNERS 1u    /* behind each region: which device's it is */
+#define REGION_PRINT_DISABLED 2u  /* those that are switched off, too */
 /* Appends a line for each range: "START-END (prio N, KIND): NAME @OFFSET". VM lock. */
-void address_space_print(AddressSpace *as, GString *out);
+void address_space_print(AddressSpace *as, unsigned flags, GString *out);
+/* The tree below root, two blanks a level, by address. Regions that are switched off are left out, unless flags ask for
+ * them. Targets of aliases are added to targets (const Region *, each once), for the caller to print too. */
+void region_print_tree(const Region *root, unsigned flags, GPtrArray *targets, GString *out);
+/* Fills in what accesses need of range->region. */
+void flat_range_prepare(FlatRange *range);
 /* The range that holds addr, or NULL. VM lock or RCU read section. */
 const FlatRange *flat_view_find(const FlatView *view, uint64_t addr);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Accesses through an address space: the hot path of every exit. A lookup is the range that this
- * thread hit last, then a binary search. Devices run under the VM lock unless their region is
+ * thread hit last at an address with the same low bits, so that the index and the data register of
+ * a pair do not displace each other; then a binary search. Devices run under the VM lock unless their region is
  * lockless; a thread that had to wait for the lock looks the address up again, because the map may
  * have changed meanwhile.
  */
@@ -23,11 +24,12 @@ static inline bool holds(const FlatRange *range, uint64_t addr)
 
 const FlatRange *flat_view_find(const FlatView *view, uint64_t addr)
 {
-    static __thread unsigned last;
+    static __thread unsigned recent[8];
+    unsigned *last = &recent[addr % G_N_ELEMENTS(recent)];
     unsigned lo = 0, hi = view->count;
 
-    if (last < view->count && holds(&view->ranges[last], addr)) {
-        return &view->ranges[last];
+    if (*last < view->count && holds(&view->ranges[*last], addr)) {
+        return &view->ranges[*last];
     }
     while (lo < hi) {
         unsigned mid = lo + (hi - lo) / 2;
@@ -39,7 +41,7 @@ const FlatRange *flat_view_find(const FlatView *view, uint64_t addr)
         }
     }
     if (lo < view->count && holds(&view->ranges[lo], addr)) {
-        last = lo;
+        *last = lo;
         return &view->ranges[lo];
     }
     return NULL;
@@ -57,15 +59,58 @@ static inline uint8_t *host_of(const FlatRange *range, uint64_t addr)
     return range->region->ram->host + range->offset + (addr - range->start);
 }
 
+/* ---- accesses that a device takes as they are --------------------------------------------------- */
+
+static inline unsigned max_or_4(unsigned max) { return max ? max : 4; }
+static inline unsigned min_or_1(unsigned min) { return min ? min : 1; }
+
+void flat_range_prepare(FlatRange *range)
+{
+    const RegionOps *ops = range->region->ops;
+    uint8_t sizes = 0;
+
+    if (range->region->ram || !ops) {
+        return;
+    }
+    for (unsigned size = 1; size <= 8; size *= 2) {
+        if (size >= MAX(min_or_1(ops->valid.min_size), min_or_1(ops->impl.min_size)) &&
+            size <= MIN(max_or_4(ops->valid.max_size), max_or_4(ops->impl.max_size))) {
+            sizes |= (uint8_t)size;
+        }
+    }
+    if (ops->valid.accepts || ops->big_endian) {
+        sizes = 0;
+    }
+    range->lockless = ops->lockless;
+    range->direct[false] = ops->read ? sizes : 0;
+    range->direct[true] = ops->write ? sizes : 0;
+    range->read = ops->read;
+    range->write = ops->write;
+    range->opaque = range->region->opaque;
+}
+
+static inline bool is_direct(const FlatRange *range, uint64_t addr, unsigned size, bool is_write)
+{
+    return (range->direct[is_write] & size) && !(addr & (size - 1)) && addr + size <= range->end;
+}
+
+static inline void access_direct(const FlatRange *range, uint64_t addr, unsigned size, uint64_t *value, bool is_write)
+{
+    const uint64_t offset = range->offset + (addr - range->start);
+
+    if (is_write) {
+        range->write(range->opaque, offset, *value & all_ones(size), size);
+    } else {
+        *value = range->read(range->opaque, offset, size) & all_ones(size);
+    }
+}
+
 /* ---- one access to a device ------------------------------------------------------------------ */
 
 static inline uint64_t swap(const RegionOps *ops, uint64_t value, unsigned size)
 {
     return ops->big_endian ? GUINT64_SWAP_LE_BE(value) >> (64 - 8 * size) : value;
 }
-
-static inline unsigned max_or_4(unsigned max) { return max ? max : 4; }
-static inline unsigned min_or_1(unsigned min) { return min ? min : 1; }
 
 static inline bool accepts(const Region *region, uint64_t offset, unsigned size, bool is_write)
 {
@@ -191,6 +236,22 @@ static inline AccessResult access_piece(AddressSpace *as, const FlatRange *range
 
 static bool access_slow(AddressSpace *as, uint64_t addr, unsigned size, uint64_t *value, bool is_write);
 
+/* range was found in the view of this generation; while that is the map, and the VM lock keeps it so, it is there. */
+static inline bool access_locked(AddressSpace *as, const FlatRange *range, uint64_t generation, uint64_t addr,
+                                 unsigned size, uint64_t *value, bool is_write)
+{
+    bool ok = true;
+
+    vm_lock(as->vm);
+    if (__builtin_expect(as->generation == generation, 1)) {
+        access_direct(range, addr, size, value, is_write);
+    } else {
+        ok = access_slow(as, addr, size, value, is_write); /* the map changed while the lock was waited for */
+    }
+    vm_unlock(as->vm);
+    return ok;
+}
+
 /* One access of up to 8 bytes. Reads what is not there as the bus does. */
 static inline bool access_once(AddressSpace *as, uint64_t addr, unsigned size, uint64_t *value, bool is_write)
 {
@@ -201,6 +262,15 @@ static inline bool access_once(AddressSpace *as, uint64_t addr, unsigned size, u
     rcu_read_lock();
     const uint64_t generation = __atomic_load_n(&as->generation, __ATOMIC_ACQUIRE);
     const FlatRange *range = flat_view_find(rcu_dereference(as->view), addr);
+    if (__builtin_expect(range && is_direct(range, addr, size, is_write), 1)) {
+        if (!range->lockless && !vm_locked(as->vm)) {
+            rcu_read_unlock();
+            return access_locked(as, range, generation, addr, size, value, is_write);
+        }
+        access_direct(range, addr, size, value, is_write);
+        rcu_read_unlock();
+        return true;
+    }
     if (range && piece_size(range, addr, size) == size) {
         result = access_piece(as, range, addr, size, value, is_write);
         region = range->region;

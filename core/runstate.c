@@ -6,7 +6,9 @@
 #include "core/runstate.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 
+#include "core/event.h"
 #include "core/vm.h"
 #include "core/vm_internal.h"
 #include "util/log.h"
@@ -26,6 +28,8 @@ struct VmRun {
     RunState state;
     bool exited;                    /* exit hooks have run */
     bool needs_reset;               /* cont is refused until a reset (internal-error, shutdown) */
+    bool ended;                     /* the main loop is to end, with end_status */
+    int end_status;
     GArray *hooks[HOOK_KINDS];      /* Hook */
     CpuControl cpus;
     VmActions actions;
@@ -33,42 +37,11 @@ struct VmRun {
     _Atomic int exit_status;        /* -1: none */
     _Atomic int shutdown, reset;    /* ShutdownCause */
     _Atomic int stop;               /* RunState or NO_STOP_REQUEST */
-    atomic_bool powerdown, suspend, wakeup, panic;
+    atomic_bool powerdown, suspend, wakeup, panic, crash_loaded, watchdog;
 };
 
-static const char *const state_names[] = {
-    [RUN_STATE_DEBUG] = "debug",
-    [RUN_STATE_INMIGRATE] = "inmigrate",
-    [RUN_STATE_INTERNAL_ERROR] = "internal-error",
-    [RUN_STATE_IO_ERROR] = "io-error",
-    [RUN_STATE_PAUSED] = "paused",
-    [RUN_STATE_POSTMIGRATE] = "postmigrate",
-    [RUN_STATE_PRELAUNCH] = "prelaunch",
-    [RUN_STATE_FINISH_MIGRATE] = "finish-migrate",
-    [RUN_STATE_RESTORE_VM] = "restore-vm",
-    [RUN_STATE_RUNNING] = "running",
-    [RUN_STATE_SAVE_VM] = "save-vm",
-    [RUN_STATE_SHUTDOWN] = "shutdown",
-    [RUN_STATE_SUSPENDED] = "suspended",
-    [RUN_STATE_WATCHDOG] = "watchdog",
-    [RUN_STATE_GUEST_PANICKED] = "guest-panicked",
-    [RUN_STATE_COLO] = "colo",
-};
-const char *run_state_name(RunState state) { return state_names[state]; }
-
-static const char *const cause_names[] = {
-    [SHUTDOWN_CAUSE_NONE] = "none",
-    [SHUTDOWN_CAUSE_HOST_ERROR] = "host-error",
-    [SHUTDOWN_CAUSE_HOST_QMP_QUIT] = "host-qmp-quit",
-    [SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET] = "host-qmp-system-reset",
-    [SHUTDOWN_CAUSE_HOST_SIGNAL] = "host-signal",
-    [SHUTDOWN_CAUSE_HOST_UI] = "host-ui",
-    [SHUTDOWN_CAUSE_GUEST_SHUTDOWN] = "guest-shutdown",
-    [SHUTDOWN_CAUSE_GUEST_RESET] = "guest-reset",
-    [SHUTDOWN_CAUSE_GUEST_PANIC] = "guest-panic",
-    [SHUTDOWN_CAUSE_SUBSYSTEM_RESET] = "subsystem-reset",
-};
-const char *shutdown_cause_name(ShutdownCause cause) { return cause_names[cause]; }
+const char *run_state_name(RunState state) { return qapi_enum_name(&qapi_type_RunState, (int)state); }
+const char *shutdown_cause_name(ShutdownCause cause) { return qapi_enum_name(&qapi_type_ShutdownCause, (int)cause); }
 
 RunState vm_run_state(const Vm *vm) { return vm->run->state; }
 VmActions *vm_actions(Vm *vm) { return &vm->run->actions; }
@@ -136,7 +109,8 @@ static void set_state(Vm *vm, RunState state)
     vm->run->state = state;
 }
 
-void vm_stop(Vm *vm, RunState state)
+/* False: nothing ran before. */
+static bool stop_cpus(Vm *vm, RunState state)
 {
     VmRun *run = vm->run;
 
@@ -145,7 +119,7 @@ void vm_stop(Vm *vm, RunState state)
     }
     if (!run_state_is_running(run->state)) {
         set_state(vm, state);
-        return;
+        return false;
     }
     if (run->cpus.stop) {
         run->cpus.stop(run->cpus.opaque);
@@ -153,6 +127,26 @@ void vm_stop(Vm *vm, RunState state)
     clock_virtual_enable(vm, false);
     set_state(vm, state);
     tell_state(vm, false, state);
+    return true;
+}
+
+void vm_stop(Vm *vm, RunState state)
+{
+    if (stop_cpus(vm, state)) {
+        vm_emit_event(vm, &qapi_event_STOP, NULL);
+    }
+}
+
+static void start_cpus(Vm *vm)
+{
+    VmRun *run = vm->run;
+
+    set_state(vm, RUN_STATE_RUNNING);
+    clock_virtual_enable(vm, true);
+    tell_state(vm, true, RUN_STATE_RUNNING);
+    if (run->cpus.start) {
+        run->cpus.start(run->cpus.opaque);
+    }
 }
 
 bool vm_start(Vm *vm, GError **err)
@@ -165,13 +159,22 @@ bool vm_start(Vm *vm, GError **err)
     if (run->needs_reset) {
         return error_set(err, "Resetting the Virtual Machine is required");
     }
-    set_state(vm, RUN_STATE_RUNNING);
-    clock_virtual_enable(vm, true);
-    tell_state(vm, true, RUN_STATE_RUNNING);
-    if (run->cpus.start) {
-        run->cpus.start(run->cpus.opaque);
-    }
+    vm_emit_event(vm, &qapi_event_RESUME, NULL);
+    start_cpus(vm);
     return true;
+}
+
+/* As shutdown and reset events say it. */
+static bool asked_by_guest(ShutdownCause cause) { return cause >= SHUTDOWN_CAUSE_GUEST_SHUTDOWN; }
+
+static void emit_reset(Vm *vm, ShutdownCause cause)
+{
+    ResetEvent data = {.guest = asked_by_guest(cause), .reason = cause};
+
+    if (cause != SHUTDOWN_CAUSE_NONE && cause != SHUTDOWN_CAUSE_SUBSYSTEM_RESET &&
+        cause != SHUTDOWN_CAUSE_SNAPSHOT_LOAD) {
+        vm_emit_event(vm, &qapi_event_RESET, &data);
+    }
 }
 
 void vm_reset(Vm *vm, ShutdownCause cause)
@@ -195,11 +198,11 @@ void vm_reset(Vm *vm, ShutdownCause cause)
         run->cpus.reset(run->cpus.opaque);
     }
     run->needs_reset = false;
+    emit_reset(vm, cause);
     if (was_running && run->cpus.start) {
         run->cpus.start(run->cpus.opaque);
-    } else if (run->state == RUN_STATE_INTERNAL_ERROR || run->state == RUN_STATE_SHUTDOWN ||
-               run->state == RUN_STATE_GUEST_PANICKED) {
-        set_state(vm, RUN_STATE_PAUSED);
+    } else if (!was_running && run->state != RUN_STATE_INMIGRATE && run->state != RUN_STATE_FINISH_MIGRATE) {
+        set_state(vm, RUN_STATE_PRELAUNCH); /* it has not run since */
     }
 }
 
@@ -223,14 +226,16 @@ static void request_cause(Vm *vm, _Atomic int *slot, ShutdownCause cause)
 
 void vm_request_shutdown(Vm *vm, ShutdownCause cause) { request_cause(vm, &vm->run->shutdown, cause); }
 
+bool vm_can_wakeup(const Vm *vm) { return vm->run->hooks[HOOK_WAKEUP]->len > 0; }
+
 bool vm_end_requested(const Vm *vm)
 {
-    return vm->run->exit_status >= 0 || vm->run->shutdown != SHUTDOWN_CAUSE_NONE;
+    return vm->run->ended || vm->run->exit_status >= 0 || vm->run->shutdown != SHUTDOWN_CAUSE_NONE;
 }
 
 void vm_request_reset(Vm *vm, ShutdownCause cause)
 {
-    if (vm->run->actions.reboot == REBOOT_SHUTDOWN && cause != SHUTDOWN_CAUSE_SUBSYSTEM_RESET) {
+    if (vm->run->actions.reboot == REBOOT_ACTION_SHUTDOWN && cause != SHUTDOWN_CAUSE_SUBSYSTEM_RESET) {
         vm_request_shutdown(vm, cause);
     } else {
         request_cause(vm, &vm->run->reset, cause);
@@ -247,6 +252,8 @@ DEFINE_REQUEST(vm_request_powerdown, powerdown)
 DEFINE_REQUEST(vm_request_suspend, suspend)
 DEFINE_REQUEST(vm_request_wakeup, wakeup)
 DEFINE_REQUEST(vm_request_panic, panic)
+DEFINE_REQUEST(vm_request_crash_loaded, crash_loaded)
+DEFINE_REQUEST(vm_request_watchdog, watchdog)
 
 void vm_request_stop(Vm *vm, RunState state)
 {
@@ -256,19 +263,48 @@ void vm_request_stop(Vm *vm, RunState state)
 
 static void take_panic(Vm *vm)
 {
-    switch (vm->run->actions.panic) {
-    case PANIC_PAUSE:
-        vm_stop(vm, RUN_STATE_GUEST_PANICKED);
-        break;
-    case PANIC_SHUTDOWN:
-        vm_request_shutdown(vm, SHUTDOWN_CAUSE_GUEST_PANIC);
-        break;
-    case PANIC_EXIT_FAILURE:
-        vm_request_exit(vm, 1);
-        break;
-    case PANIC_NONE:
-        break;
+    const VmActions *actions = &vm->run->actions;
+    GuestPanickedEvent data = {.action = GUEST_PANIC_ACTION_POWEROFF};
+
+    if (actions->panic == PANIC_ACTION_NONE) {
+        data.action = GUEST_PANIC_ACTION_RUN;
+    } else if (actions->panic == PANIC_ACTION_PAUSE ||
+               (actions->panic == PANIC_ACTION_SHUTDOWN && actions->shutdown == SHUTDOWN_ACTION_PAUSE)) {
+        data.action = GUEST_PANIC_ACTION_PAUSE;
     }
+    vm_emit_event(vm, &qapi_event_GUEST_PANICKED, &data);
+    if (data.action == GUEST_PANIC_ACTION_RUN) {
+        return;
+    }
+    vm_stop(vm, RUN_STATE_GUEST_PANICKED);
+    if (actions->panic == PANIC_ACTION_EXIT_FAILURE) {
+        vm_request_exit(vm, 1);
+    } else if (data.action == GUEST_PANIC_ACTION_POWEROFF) {
+        vm_request_shutdown(vm, SHUTDOWN_CAUSE_GUEST_PANIC);
+    }
+}
+
+/* What is asked for here is taken by the rest of the same turn, after the event. */
+static void take_watchdog(Vm *vm)
+{
+    WatchdogAction action = vm->run->actions.watchdog;
+
+    vm_emit_event(vm, &qapi_event_WATCHDOG, &(WatchdogEvent){.action = action});
+    switch (action) {
+    case WATCHDOG_ACTION_RESET: vm_request_reset(vm, SHUTDOWN_CAUSE_GUEST_RESET); break;
+    case WATCHDOG_ACTION_SHUTDOWN: vm_request_powerdown(vm); break;
+    case WATCHDOG_ACTION_POWEROFF: vm_request_exit(vm, 0); break;
+    case WATCHDOG_ACTION_PAUSE: vm_request_stop(vm, RUN_STATE_WATCHDOG); break;
+    case WATCHDOG_ACTION_DEBUG: fprintf(stderr, "watchdog: timer fired\n"); break;
+    case WATCHDOG_ACTION_NONE: break;
+    case WATCHDOG_ACTION_INJECT_NMI: vm->run->cpus.nmi(vm->run->cpus.opaque); break;
+    }
+}
+
+/* -no-shutdown keeps the process: unless it is the process, and not the machine, that was to end. */
+static bool ends_machine(ShutdownCause cause)
+{
+    return asked_by_guest(cause) || cause == SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET;
 }
 
 /* True when the process is to end, with *status. */
@@ -286,8 +322,9 @@ static bool take_shutdown(Vm *vm, int *status)
         return false;
     }
     trace(vm_shutdown, "cause %s", shutdown_cause_name(cause));
-    bool from_guest = cause >= SHUTDOWN_CAUSE_GUEST_SHUTDOWN;
-    if (from_guest && run->actions.shutdown == SHUTDOWN_PAUSE) {
+    ShutdownEvent data = {.guest = asked_by_guest(cause), .reason = cause};
+    vm_emit_event(vm, &qapi_event_SHUTDOWN, &data);
+    if (ends_machine(cause) && run->actions.shutdown == SHUTDOWN_ACTION_PAUSE) {
         vm_stop(vm, RUN_STATE_SHUTDOWN);
         return false;
     }
@@ -299,15 +336,23 @@ static bool take_requests(Vm *vm, int *status)
 {
     VmRun *run = vm->run;
 
+    if (atomic_exchange(&run->crash_loaded, false)) {
+        vm_emit_event(vm, &qapi_event_GUEST_CRASHLOADED,
+                      &(GuestCrashloadedEvent){.action = GUEST_PANIC_ACTION_RUN});
+    }
     if (atomic_exchange(&run->panic, false)) {
         take_panic(vm);
+    }
+    if (atomic_exchange(&run->watchdog, false)) {
+        take_watchdog(vm);
     }
     if (take_shutdown(vm, status)) {
         return true;
     }
     if (atomic_exchange(&run->suspend, false)) {
-        vm_stop(vm, RUN_STATE_SUSPENDED);
+        stop_cpus(vm, RUN_STATE_SUSPENDED);
         run_hooks(vm, HOOK_SUSPEND);
+        vm_emit_event(vm, &qapi_event_SUSPEND, NULL);
     }
     ShutdownCause cause = (ShutdownCause)atomic_exchange(&run->reset, SHUTDOWN_CAUSE_NONE);
     if (cause != SHUTDOWN_CAUSE_NONE) {
@@ -316,9 +361,11 @@ static bool take_requests(Vm *vm, int *status)
     if (atomic_exchange(&run->wakeup, false) && run->state == RUN_STATE_SUSPENDED) {
         vm_reset(vm, SHUTDOWN_CAUSE_SUBSYSTEM_RESET);
         run_hooks(vm, HOOK_WAKEUP);
-        vm_start(vm, NULL);
+        start_cpus(vm);
+        vm_emit_event(vm, &qapi_event_WAKEUP, NULL);
     }
     if (atomic_exchange(&run->powerdown, false)) {
+        vm_emit_event(vm, &qapi_event_POWERDOWN, NULL);
         run_hooks(vm, HOOK_POWERDOWN);
     }
     int stop = atomic_exchange(&run->stop, NO_STOP_REQUEST);
@@ -336,16 +383,27 @@ void vm_run_exit(Vm *vm)
     }
 }
 
+void vm_take_requests(Vm *vm)
+{
+    VmRun *run = vm->run;
+
+    if (!run->ended && take_requests(vm, &run->end_status)) {
+        run->ended = true;
+        loop_kick(vm->loop);
+    }
+}
+
 int vm_main_loop(Vm *vm)
 {
-    int status = 0;
+    VmRun *run = vm->run;
 
-    while (!take_requests(vm, &status)) {
+    for (vm_take_requests(vm); !run->ended; vm_take_requests(vm)) {
         loop_run_once(vm->loop, -1);
     }
-    vm_stop(vm, vm->run->state == RUN_STATE_RUNNING ? RUN_STATE_SHUTDOWN : vm->run->state);
+    stop_cpus(vm, run->state == RUN_STATE_RUNNING ? RUN_STATE_SHUTDOWN : run->state);
     vm_run_exit(vm);
-    return status;
+    run->ended = false; /* tests run it again */
+    return run->end_status;
 }
 
 /* ---- life ------------------------------------------------------------------------------------- */
@@ -357,7 +415,7 @@ void vm_run_init(Vm *vm)
     run->state = RUN_STATE_PRELAUNCH;
     run->exit_status = -1;
     run->stop = NO_STOP_REQUEST;
-    run->actions.panic = PANIC_SHUTDOWN;
+    run->actions.panic = PANIC_ACTION_SHUTDOWN;
     for (int i = 0; i < HOOK_KINDS; i++) {
         run->hooks[i] = g_array_new(false, false, sizeof(Hook));
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Run state, with QEMU's names, and the requests that change it. vm_request_* may come from any
+ * Run state (qapi/schema/run-state.qapi has its names) and the requests that change it. vm_request_* may come from any
  * thread and take effect in the main loop; the first request that ends the process wins.
  */
 #ifndef CORE_RUNSTATE_H
@@ -9,39 +9,9 @@
 #include <glib.h>
 #include <stdbool.h>
 
+#include "qapi/qapi-run-state.h"
+
 typedef struct Vm Vm;
-
-typedef enum RunState {
-    RUN_STATE_DEBUG,
-    RUN_STATE_INMIGRATE,
-    RUN_STATE_INTERNAL_ERROR,
-    RUN_STATE_IO_ERROR,
-    RUN_STATE_PAUSED,
-    RUN_STATE_POSTMIGRATE,
-    RUN_STATE_PRELAUNCH,
-    RUN_STATE_FINISH_MIGRATE,
-    RUN_STATE_RESTORE_VM,
-    RUN_STATE_RUNNING,
-    RUN_STATE_SAVE_VM,
-    RUN_STATE_SHUTDOWN,
-    RUN_STATE_SUSPENDED,
-    RUN_STATE_WATCHDOG,
-    RUN_STATE_GUEST_PANICKED,
-    RUN_STATE_COLO,
-} RunState;
-
-typedef enum ShutdownCause {
-    SHUTDOWN_CAUSE_NONE,
-    SHUTDOWN_CAUSE_HOST_ERROR,
-    SHUTDOWN_CAUSE_HOST_QMP_QUIT,
-    SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET,
-    SHUTDOWN_CAUSE_HOST_SIGNAL,
-    SHUTDOWN_CAUSE_HOST_UI,
-    SHUTDOWN_CAUSE_GUEST_SHUTDOWN,
-    SHUTDOWN_CAUSE_GUEST_RESET,   /* by a port, ACPI or the keyboard controller */
-    SHUTDOWN_CAUSE_GUEST_PANIC,
-    SHUTDOWN_CAUSE_SUBSYSTEM_RESET,
-} ShutdownCause;
 
 const char *run_state_name(RunState state);      /* "running", "internal-error", ... */
 const char *shutdown_cause_name(ShutdownCause cause); /* "guest-shutdown", ... */
@@ -64,8 +34,15 @@ void vm_request_suspend(Vm *vm);
 void vm_request_wakeup(Vm *vm);
 /* The guest said that it panicked (pvpanic, crash exits): what -action panic= says happens. */
 void vm_request_panic(Vm *vm);
+/* The guest said that it crashed and that its own crash kernel takes over: GUEST_CRASHLOADED, nothing else happens. */
+void vm_request_crash_loaded(Vm *vm);
+/* A watchdog's time has run out: WATCHDOG, and what -action watchdog= says. */
+void vm_request_watchdog(Vm *vm);
 /* Stops the VM in this state at the next turn of the main loop (internal-error, io-error, ...). */
 void vm_request_stop(Vm *vm, RunState state);
+
+/* Can vm_request_wakeup wake this machine at all? */
+bool vm_can_wakeup(const Vm *vm);
 
 /* Has something asked for the end of the process? Whoever waits during start-up looks here. */
 bool vm_end_requested(const Vm *vm);
@@ -79,23 +56,26 @@ bool vm_start(Vm *vm, GError **err);
 /* Resets all devices, then the CPUs, with vCPUs paused meanwhile. */
 void vm_reset(Vm *vm, ShutdownCause cause);
 
+/* What was requested takes effect now, in the main loop's order, instead of at its next turn: for those whose answer
+ * comes after the events. An end of the process still waits for that turn. */
+void vm_take_requests(Vm *vm);
+
 /* How run state reaches the CPUs; set by the accelerator. stop waits until all have come to rest. */
 typedef struct CpuControl {
     void (*start)(void *opaque);
     void (*stop)(void *opaque);
     void (*reset)(void *opaque);
+    void (*nmi)(void *opaque);    /* to all CPUs */
     void *opaque;
 } CpuControl;
 void vm_set_cpu_control(Vm *vm, CpuControl control);
 
 /* -action: what the VM does on these events. */
-typedef enum RebootAction { REBOOT_RESET, REBOOT_SHUTDOWN } RebootAction;
-typedef enum ShutdownAction { SHUTDOWN_POWEROFF, SHUTDOWN_PAUSE } ShutdownAction;
-typedef enum PanicAction { PANIC_PAUSE, PANIC_SHUTDOWN, PANIC_EXIT_FAILURE, PANIC_NONE } PanicAction;
 typedef struct VmActions {
     RebootAction reboot;
     ShutdownAction shutdown;
     PanicAction panic;
+    WatchdogAction watchdog;
 } VmActions;
 VmActions *vm_actions(Vm *vm);
 

@@ -386,6 +386,12 @@ void state_journal_timer(StateBuf *buf, Timer *timer, int64_t deadline)
     g_array_append_val(buf->journal->timers, set);
 }
 
+/* Of the section that this thread is loading. */
+static __thread StateBuf *loading;
+
+void state_keep(void *at, size_t len) { journal(loading, at, len); }
+void state_cancel_timer(Timer *timer) { state_journal_timer(loading, timer, -1); }
+
 static bool load_desc(StateBuf *buf, const StateDesc *desc, void *obj, unsigned version, GError **err);
 
 static bool load_field(StateBuf *buf, const StateField *f, void *obj, GError **err)
@@ -483,11 +489,11 @@ static bool load_desc(StateBuf *buf, const StateDesc *desc, void *obj, unsigned 
     return true;
 }
 
-/* Sets the timers to the journal's deadlines and notes what they had. */
-static void swap_timers(StateJournal *j)
+/* Sets the timers to the journal's deadlines and notes what they had; back: in the other order. */
+static void swap_timers(StateJournal *j, bool back)
 {
     for (unsigned i = 0; i < j->timers->len; i++) {
-        TimerSet *set = &g_array_index(j->timers, TimerSet, i);
+        TimerSet *set = &g_array_index(j->timers, TimerSet, back ? j->timers->len - 1 - i : i);
         int64_t before = timer_expiry(set->timer);
 
         if (set->deadline == -1) {
@@ -533,8 +539,11 @@ static bool load(const StateDesc *desc, void *obj, unsigned version, const uint8
     StateJournal j = {g_array_new(false, false, sizeof(Undo)), g_array_new(false, false, sizeof(TimerSet)),
                       g_array_new(false, false, sizeof(Finish))};
     StateBuf buf = {.in = data, .in_len = len, .journal = &j};
-    bool ok = load_desc(&buf, desc, obj, version, err);
+    bool ok;
 
+    loading = &buf;
+    ok = load_desc(&buf, desc, obj, version, err);
+    loading = NULL;
     if (ok && !used && buf.in_pos != len) {
         ok = error_set(err, "%zu bytes are left over", len - buf.in_pos);
     }
@@ -542,10 +551,10 @@ static bool load(const StateDesc *desc, void *obj, unsigned version, const uint8
         *used = buf.in_pos;
     }
     if (ok) {
-        swap_timers(&j);
+        swap_timers(&j, false);
         ok = run_post_loads(&j, err);
         if (!ok) {
-            swap_timers(&j);
+            swap_timers(&j, true);
         }
     }
     journal_free(&j, !ok);

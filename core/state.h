@@ -19,6 +19,7 @@ typedef struct StateDesc StateDesc;
 typedef struct StateField StateField;
 typedef struct StateKind StateKind;
 typedef struct StateJournal StateJournal;
+typedef struct Timer Timer;
 
 /* Bytes being written, or read with bounds. */
 typedef struct StateBuf {
@@ -53,18 +54,18 @@ extern const StateKind state_kind_u8, state_kind_u16, state_kind_u32, state_kind
 struct StateField {
     const char *name;        /* QEMU's: "env.regs", "channels[0].irq_disabled" */
     const StateKind *kind;
-    size_t offset;           /* of the first element in the struct */
-    size_t size;             /* bytes of one element on the wire (and, for plain kinds, in memory) */
-    size_t stride;           /* bytes between elements in memory */
-    unsigned count;          /* elements; 0 and 1: one, not shown as an array unless .array */
-    bool array;              /* shown with array_len (or index) even when count is 1 */
-    size_t count_offset;     /* .var_array: offset of a uint8_t/uint16_t/uint32_t count ... */
-    unsigned count_size;     /* ... of this many bytes; count is then its upper limit */
-    unsigned since;          /* version of the table that brought the field; 0: always */
+    uint32_t offset;         /* of the first element in the struct */
+    uint32_t size;           /* bytes of one element on the wire (and, for plain kinds, in memory) */
+    uint32_t stride;         /* bytes between elements in memory */
+    uint32_t count;          /* elements; 0 and 1: one, not shown as an array unless .array */
+    uint32_t count_offset;   /* .var_array: offset of a uint8_t/uint16_t/uint32_t count ... */
+    uint8_t count_size;      /* ... of this many bytes; count is then its upper limit */
+    uint8_t since;           /* version of the table that brought the field; 0: always */
+    bool array : 1;          /* shown with array_len (or index) even when count is 1 */
+    bool pointer : 1;        /* the struct holds a pointer to the element(s) */
+    uint8_t desc_version;    /* version of desc that is written when not its current one */
     uint64_t min, max;       /* range when loading; max 0: no limit (signed kinds cast) */
-    bool pointer;            /* the struct holds a pointer to the element(s) */
     const StateDesc *desc;   /* STATE_STRUCT */
-    unsigned desc_version;   /* version of desc that is written when not its current one */
     bool (*exists)(const void *obj, unsigned version); /* NULL: always */
     const void *extra;       /* for kinds of other rooms */
 };
@@ -76,12 +77,19 @@ struct StateDesc {
     const StateDesc *const *subsections;  /* NULL, or ends with NULL */
     bool (*needed)(void *obj);            /* subsections (and sections): NULL means always */
     void (*pre_save)(void *obj);          /* computes wire-only fields */
-    /* Defaults of what an older stream, or one without a subsection, does not bring. */
+    /* Defaults of what an older stream, or one without a subsection, does not bring. What it changes
+     * it keeps first, with state_keep: a section that is refused changes nothing. */
     bool (*pre_load)(void *obj, GError **err);
     /* version: what the stream had. Validates, then acts. */
     bool (*post_load)(void *obj, unsigned version, GError **err);
     int priority;            /* higher ones are saved first; 0: order of realizing */
 };
+
+/* Of pre_load: [at, at + len) is put back when the section is refused. Plain data, no timers. */
+void state_keep(void *at, size_t len);
+#define STATE_KEEP(field) state_keep(&(field), sizeof(field))
+/* Of pre_load: off, unless the section arms it; armed again when the section is refused. */
+void state_cancel_timer(Timer *timer);
 
 #define STATE_ANY(st, f, k, n, ...)                                                                \
     {.name = #f, .kind = (k), .offset = offsetof(st, f), .size = (n), .stride = (n), .count = 1, ##__VA_ARGS__}

@@ -3,21 +3,25 @@
 
 #include <urcu-bp.h>
 
+#include "core/fdset.h"
 #include "core/vm_internal.h"
 
 /* Which VM's lock this thread holds: a thread works for one VM at a time. */
 static __thread const Vm *locked_vm;
 
-void vm_lock(Vm *vm)
+/* Longer than a VM should stand still; a build with checks on a busy machine is slow. */
+#define LOCK_LIMIT_NS (5 * NSEC_PER_SEC)
+
+void vm_lock_at(Vm *vm, const char *where)
 {
-    pthread_mutex_lock(&vm->lock);
+    lock_acquire_at(&vm->lock, where);
     locked_vm = vm;
 }
 
 void vm_unlock(Vm *vm)
 {
     locked_vm = NULL;
-    pthread_mutex_unlock(&vm->lock);
+    lock_release(&vm->lock);
 }
 
 bool vm_locked(const Vm *vm) { return locked_vm == vm; }
@@ -33,7 +37,8 @@ Vm *vm_new(GError **err)
         return NULL;
     }
     Vm *vm = g_new0(Vm, 1);
-    pthread_mutex_init(&vm->lock, NULL);
+    lock_init(&vm->lock, "VM", LOCK_RANK_VM);
+    lock_limit_hold(&vm->lock, LOCK_LIMIT_NS);
     vm->loop = loop;
     loop_set_guard(loop, (LoopGuard){guard_lock, guard_unlock, vm});
     vm_lock(vm);
@@ -43,6 +48,7 @@ Vm *vm_new(GError **err)
     vm->autostart = true;
     vm->root = object_new(vm, type_find("container"), NULL);
     vm_clocks_init(vm);
+    vm_events_init(vm);
     vm_run_init(vm);
     region_init_container(&vm->system_memory, "system", UINT64_MAX);
     region_init_container(&vm->system_io, "io", 0x10000);
@@ -78,15 +84,17 @@ void vm_free(Vm *vm)
     object_unref(vm->root);
     vm->region_changed = false;
     vm->region_depth = 0;
+    fdset_cleanup(vm);
     vm_states_free(vm);
     vm_run_free(vm);
+    vm_events_free(vm);
     vm_clocks_free(vm);
     g_array_free(vm->globals, true);
     g_ptr_array_free(vm->devices, true);
     g_ptr_array_free(vm->cpus, true);
     vm_unlock(vm);
     loop_free(vm->loop);
-    pthread_mutex_destroy(&vm->lock);
+    lock_destroy(&vm->lock);
     g_free(vm->name);
     g_free(vm);
 }

@@ -4,19 +4,18 @@
  * and the VM lock. Two of them can live in one process.
  *
  * The VM lock: configuration, QMP, the main loop's callbacks and devices run under it. vCPU threads
- * take it for accesses to regions that are not lockless. Nobody waits for another thread while
- * holding it, except vm_stop, which drops it while vCPUs come to rest.
+ * take it for accesses to regions that are not lockless. Nobody waits for another loop while holding
+ * it (debug builds check); vm_stop drops it while vCPUs come to rest. It is the outermost lock.
  */
 #ifndef CORE_VM_H
 #define CORE_VM_H
-
-#include <pthread.h>
 
 #include "core/clock.h"
 #include "core/device.h"
 #include "core/object.h"
 #include "core/region.h"
 #include "core/runstate.h"
+#include "util/lock.h"
 #include "util/loop.h"
 
 typedef struct AccelOps AccelOps;
@@ -24,6 +23,7 @@ typedef struct Accel Accel;
 typedef struct Cpu Cpu;
 typedef struct Machine Machine;
 typedef struct VmClocks VmClocks;
+typedef struct VmEvents VmEvents;
 typedef struct VmRun VmRun;
 typedef struct VmStates VmStates;
 
@@ -37,8 +37,9 @@ typedef struct GlobalProp {
 struct Vm {
     Object *root;            /* "/" */
     Loop *loop;              /* the main loop */
-    pthread_mutex_t lock;
+    Lock lock;
     VmClocks *clocks;        /* core/clock.c */
+    VmEvents *events;        /* core/event.c */
     VmRun *run;              /* core/runstate.c */
     VmStates *states;        /* core/state.c */
     unsigned region_depth;   /* core/region.c: open region_begin pairs */
@@ -55,10 +56,18 @@ struct Vm {
 
     Accel *accel;            /* accel/: set before the machine is made */
     Machine *machine;        /* hw/i386/: set by machine creation */
+    const HotplugOps *board_hotplug; /* for devices of no bus; NULL: what the machine makes is all */
+    void *board_hotplug_opaque;
     GPtrArray *cpus;         /* Cpu *, by index; accel/ */
     struct CpuConfig *cpu_config; /* accel/x86: -cpu, topology, host CPUID; NULL until asked */
     struct BlockState *block;     /* block/: NULL until the first back end */
     struct CharState *chardevs;   /* chardev/: NULL until the first */
+    struct InputState *input;     /* ui/: NULL until the first device */
+    struct NetState *net;         /* net/: NULL until the first */
+    struct MonitorState *monitors; /* monitor/: NULL until the first */
+    GPtrArray *own_iothreads;     /* backends/iothread.c: NULL until the first */
+    struct DumpState *dump;       /* dump/: NULL until the first */
+    GArray *fdsets;               /* core/fdset.c; NULL while there is none */
 
     /* Options that many look at. */
     char *name;              /* -name; NULL: none */
@@ -75,7 +84,8 @@ Vm *vm_new(GError **err);
 /* Unrealizes, frees everything. Called with the lock held. */
 void vm_free(Vm *vm);
 
-void vm_lock(Vm *vm);
+void vm_lock_at(Vm *vm, const char *where);
+#define vm_lock(vm) vm_lock_at(vm, LOCK_HERE)
 void vm_unlock(Vm *vm);
 /* Does this thread hold it? */
 bool vm_locked(const Vm *vm);

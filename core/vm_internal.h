@@ -7,6 +7,8 @@
 
 void vm_clocks_init(Vm *vm);
 void vm_clocks_free(Vm *vm);
+void vm_events_init(Vm *vm);
+void vm_events_free(Vm *vm);
 void vm_run_init(Vm *vm);
 /* The hooks of vm_on_exit, unless they have run. */
 void vm_run_exit(Vm *vm);

@@ -101,6 +101,13 @@ static bool is_current(int fd, const char *path)
            ours.st_ino == named.st_ino;
 }
 
+static bool is_regular(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 static bool lock_pidfile(int fd, const char *path, GError **err)
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
@@ -131,6 +138,10 @@ bool pidfile_create(const char *path, GError **err)
         fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
         if (fd < 0) {
             return error_set_errno(err, errno, "-pidfile %s: cannot create PID file", path);
+        }
+        if (!is_regular(fd)) { /* it would be removed at the end */
+            close(fd);
+            return error_set(err, "-pidfile %s: is no regular file; choose a name that is free", path);
         }
         if (!lock_pidfile(fd, path, err)) {
             close(fd);

@@ -6,68 +6,30 @@
 #include <string.h>
 
 #include "core/device.h"
+#include "core/device_list.h"
+#include "core/device_names.h"
+#include "core/user_object.h"
 #include "core/vm.h"
 #include "hw/i386/firmware.h"
+#include "hw/i386/machine.h"
+#include "util/module.h"
 
 /* ---- -device help -------------------------------------------------------------------------- */
 
-static const struct {
-    const char *category, *title;
-} titles[] = {
-    {"bridge", "Controller/Bridge/Hub devices"}, {"storage", "Storage devices"}, {"network", "Network devices"},
-    {"input", "Input devices"}, {"display", "Display devices"}, {"sound", "Sound devices"},
-    {"cpu", "CPU devices"}, {"watchdog", "Watchdog devices"}, {"misc", "Misc devices"}, {NULL, "Uncategorized devices"},
-};
-
-typedef struct Listing {
-    const char *category, *title;
-    bool titled;
-} Listing;
-
-static bool has_title(const char *category)
-{
-    for (size_t i = 0; category && titles[i].category; i++) {
-        if (!strcmp(titles[i].category, category)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void print_device(const Type *type, void *opaque)
-{
-    Listing *l = opaque;
-    const char *category = type_category(type);
-    const char *bus = type_bus(type);
-
-    if (type->abstract || type_not_user(type) ||
-        g_strcmp0(has_title(category) ? category : NULL, l->category)) {
-        return;
-    }
-    if (!l->titled) {
-        printf("%s%s:\n", l->category == titles[0].category ? "" : "\n", l->title);
-        l->titled = true;
-    }
-    printf("name \"%s\"", type->name);
-    if (bus) {
-        printf(", bus %s", bus);
-    }
-    if (type->desc) {
-        printf(", desc \"%s\"", type->desc);
-    }
-    printf("\n");
-}
-
 void device_help(void)
 {
-    for (size_t i = 0; i < G_N_ELEMENTS(titles); i++) {
-        Listing l = {titles[i].category, titles[i].title, false};
+    g_autoptr(GString) text = g_string_new(NULL);
 
-        type_foreach("device", print_device, &l);
-    }
+    device_list(text, false);
+    fputs(text->str, stdout);
 }
 
-static void collect_property(const Type *owner, const Property *prop, void *opaque) { g_ptr_array_add(opaque, (void *)prop); }
+static void collect_property(const Type *owner, const Property *prop, void *opaque)
+{
+    if (!prop->read_only && (prop->kind->set || prop->kind->set_json)) {
+        g_ptr_array_add(opaque, (void *)prop);
+    }
+}
 
 static int by_name(const void *a, const void *b)
 {
@@ -76,7 +38,7 @@ static int by_name(const void *a, const void *b)
 
 static void print_property(const Type *type, const Property *prop)
 {
-    g_autofree char *left = g_strdup_printf("%s=<%s>", prop->name, prop->kind->type);
+    g_autofree char *left = g_strdup_printf("%s=<%s>", prop->name, prop->type ? prop->type : prop->kind->type);
 
     printf("  %-24s", left);
     printf(" - %s", prop->help ? prop->help : "");
@@ -97,25 +59,93 @@ static void print_property(const Type *type, const Property *prop)
     printf("\n");
 }
 
+static void print_properties(const Type *type)
+{
+    g_autoptr(GPtrArray) props = g_ptr_array_new();
+
+    type_foreach_property(type, collect_property, props);
+    g_ptr_array_sort(props, by_name);
+    printf(props->len ? "%s options:\n" : "There are no options for %s.\n", type->name);
+    for (unsigned i = 0; i < props->len; i++) {
+        print_property(type, props->pdata[i]);
+    }
+}
+
 bool device_type_help(const char *name, GError **err)
 {
-    const Type *type = type_find(name);
-    g_autoptr(GPtrArray) props = g_ptr_array_new();
+    const Type *type = type_load(device_full_name(name), NULL);
 
     if (!type || !type_is_a(type, "device") || type->abstract) {
         Device *none = device_new_user(NULL, name, err); /* says what is wrong, and what is near */
         g_assert(!none);
+        g_prefix_error(err, "-device %s,help: ", name);
+        return false;
+    }
+    print_properties(type);
+    return true;
+}
+
+bool machine_type_help(const char *option, const char *text, GError **err)
+{
+    g_autofree char *name = g_strndup(text, strcspn(text, ","));
+    const Type *type = machine_type_find(g_str_has_prefix(name, "type=") ? name + strlen("type=") : name, err);
+
+    if (!type) {
+        g_prefix_error(err, "%s %s: ", option, text);
+        return false;
+    }
+    print_properties(type);
+    return true;
+}
+
+static void print_model(const Type *type, void *opaque)
+{
+    if (!type->abstract && !type_not_user(type) && !g_strcmp0(type_category(type), "network")) {
+        printf("%s\n", type->name);
+    }
+}
+
+void nic_models_help(void)
+{
+    module_load_all();
+    printf("Supported NIC models:\n");
+    type_foreach("pci-device", print_model, NULL);
+}
+
+/* ---- -object help ---------------------------------------------------------------------------- */
+
+static void print_object_type(const Type *type, void *opaque)
+{
+    if (!type->abstract && type_is_user_object(type)) {
+        printf("  %s\n", type->name);
+    }
+}
+
+void object_help(void)
+{
+    module_load_all();
+    printf("List of user creatable objects:\n");
+    type_foreach(NULL, print_object_type, NULL);
+}
+
+bool object_type_help(const char *name, GError **err)
+{
+    const Type *type = user_object_type(name, err);
+    g_autoptr(GPtrArray) props = g_ptr_array_new();
+    bool any = false;
+
+    if (!type) {
+        g_prefix_error(err, "-object %s,help: ", name);
         return false;
     }
     type_foreach_property(type, collect_property, props);
-    qsort(props->pdata, props->len, sizeof(void *), by_name);
-    printf("%s options:\n", name);
     for (unsigned i = 0; i < props->len; i++) {
-        const Property *prop = props->pdata[i];
-
-        if (!prop->read_only && prop->kind->set) {
-            print_property(type, prop);
-        }
+        any |= !((const Property *)props->pdata[i])->read_only;
+    }
+    if (any) {
+        print_properties(type);
+    } else {
+        printf("There are no options for %s.\n", name);
     }
     return true;
 }

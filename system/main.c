@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* kiln-system-x86_64: reads the command line, builds the VM, runs it. */
 #include <json-c/json.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -10,18 +11,26 @@
 #include <sys/signalfd.h>
 #include <sys/epoll.h>
 #include <unistd.h>
+#include <urcu-bp.h>
 
 #include "accel/accel.h"
 #include "block/block.h"
 #include "chardev/char.h"
+#include "monitor/monitor.h"
+#include "net/net.h"
+#include "system/config_check.h"
 #include "system/daemon.h"
 #include "system/startup.h"
 #include "util/log.h"
 
+extern const char qmp_schema_text[]; /* made from the tables when the program is built */
+
 static int fail(GError *err)
 {
+    g_autofree char *text = error_with_way_out(err);
+
     chardev_restore_tty();
-    report_error("%s", err->message);
+    report_error("%s", text);
     pidfile_remove();
     return 1;
 }
@@ -32,13 +41,15 @@ static int fail_vm(Vm *vm, GError *err)
 {
     bool ended = vm_end_requested(vm);
 
+    /* Said before the monitors close: their clients then look for the reason. */
+    int status = ended ? 0 : fail(err);
+    monitor_cleanup(vm);
+    net_cleanup(vm);
+    chardev_keep_listening(vm);
     chardev_cleanup(vm);
-    if (!ended) {
-        return fail(err);
-    }
     chardev_restore_tty();
     pidfile_remove();
-    return 0;
+    return status;
 }
 
 /* ---- signals --------------------------------------------------------------------------------- */
@@ -46,6 +57,7 @@ static int fail_vm(Vm *vm, GError *err)
 typedef struct Signals {
     Vm *vm;
     int fd;
+    LoopFd *source;
 } Signals;
 
 static void on_signal(void *opaque, uint32_t events)
@@ -80,7 +92,7 @@ static void watch_signals(Signals *s, Vm *vm, const sigset_t *set)
 {
     s->vm = vm;
     s->fd = signalfd(-1, set, SFD_CLOEXEC | SFD_NONBLOCK);
-    loop_fd_add(vm->loop, s->fd, EPOLLIN, on_signal, s);
+    s->source = loop_fd_add(vm->loop, s->fd, EPOLLIN, on_signal, s);
 }
 
 /* ---- running ------------------------------------------------------------------------------------ */
@@ -98,6 +110,8 @@ static int finish(Vm *vm, int status)
 {
     vm->accel->ops->shutdown(vm->accel);
     blk_cleanup(vm);
+    monitor_cleanup(vm);
+    net_cleanup(vm);
     chardev_cleanup(vm);
     chardev_restore_tty();
     pidfile_remove();
@@ -107,12 +121,21 @@ static int finish(Vm *vm, int status)
     return status;
 }
 
+/* CPUs and workers always have names; this thread liburcu made. */
+static void name_threads(void)
+{
+    pthread_setname_np(get_call_rcu_thread(get_default_call_rcu_data()), "call_rcu");
+}
+
 static int run(Vm *vm, Config *config)
 {
     GError *err = NULL;
 
     if (config->print_state) {
         return finish(vm, print_state(vm));
+    }
+    if (config->debug_threads) {
+        name_threads();
     }
     if ((config->run_as && !run_as(config->run_as, &err)) || (vm->autostart && !vm_start(vm, &err)) ||
         !daemonize_ready(&err)) {
@@ -129,36 +152,29 @@ static void apply_process_options(const Config *config)
     }
 }
 
-static bool check_combinations(const Config *c, GError **err)
-{
-    if (c->daemonize && c->nographic && !c->no_defaults && !c->serials->len) {
-        return error_set(err, "-daemonize: cannot be used with -nographic, whose console is the terminal; "
-                              "use -display none");
-    }
-    if (c->daemonize && c->print_state) {
-        return error_set(err, "-print-state: cannot be used with -daemonize, which gives the terminal up");
-    }
-    return !c->qtest_log || c->qtest ||
-           error_set(err, "-qtest-log %s: there is no qtest server to log; add -qtest", c->qtest_log);
-}
-
 int main(int argc, char **argv)
 {
-    Config *config = config_new();
+    /* They live as long as the process, beyond this frame. */
+    static Config *config;
+    static Signals watcher;
     GError *err = NULL;
     sigset_t signals;
-    Signals watcher;
     const char *slash = strrchr(argv[0], '/');
 
+    mallopt(M_ARENA_MAX, 1); /* one heap: the paths that are hot do not allocate, and idle arenas cost memory */
+    config = config_new();
     log_set_program(slash ? slash + 1 : argv[0]);
     if (!config_parse(config, argc, argv, &err)) {
         return fail(err);
+    }
+    if (config->mistakes) {
+        return config_check(config);
     }
     if (config->helped) {
         return 0;
     }
     apply_process_options(config);
-    if (!check_combinations(config, &err) || (config->daemonize && !daemonize_begin(&err))) {
+    if (!config_check_combinations(config, &err) || (config->daemonize && !daemonize_begin(&err))) {
         return fail(err);
     }
     block_signals(&signals);
@@ -169,6 +185,7 @@ int main(int argc, char **argv)
     if (!vm) {
         return fail(err);
     }
+    monitor_set_schema_text(vm, qmp_schema_text);
     watch_signals(&watcher, vm, &signals);
     return vm_build(vm, config, &err) ? run(vm, config) : fail_vm(vm, err);
 }

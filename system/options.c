@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "system/config.h"
+#include "system/config_file.h"
 #include "util/error.h"
 
 static const OptionDef *const tables[] = {machine_option_defs, device_option_defs, process_option_defs,
@@ -21,19 +22,28 @@ Config *config_new(void)
     c->devices = g_ptr_array_new();
     c->serials = g_ptr_array_new();
     c->parallels = g_ptr_array_new();
-    c->monitors = g_ptr_array_new();
+    c->monitors = g_array_new(false, false, sizeof(MonitorArg));
+    c->netdevs = g_ptr_array_new();
+    c->nets = g_array_new(false, false, sizeof(MonitorArg));
+    c->add_fds = g_ptr_array_new();
+    c->audiodevs = g_ptr_array_new();
     c->globals = g_ptr_array_new();
+    c->objects = g_ptr_array_new();
     c->data_dirs = g_ptr_array_new();
+    c->uses = g_array_new(false, false, sizeof(OptionUse));
+    c->owned = g_ptr_array_new();
+    c->place = "";
+    c->machine_option = "-machine";
     c->machine.ram_size = 128 * MIB;
     c->machine.smp = (SmpConfig){1, 1, 1, 1, 1, 1};
     c->machine.boot.splash_time = c->machine.boot.reboot_timeout = -1;
     c->machine.rtc.clock = CLOCK_HOST;
     c->machine.graphics = true;
-    c->actions.panic = PANIC_SHUTDOWN;
+    c->actions.panic = PANIC_ACTION_SHUTDOWN;
     return c;
 }
 
-static const OptionDef *find_option(const char *name)
+const OptionDef *option_find(const char *name)
 {
     for (size_t t = 0; t < G_N_ELEMENTS(tables); t++) {
         for (const OptionDef *def = tables[t]; def->name; def++) {
@@ -95,31 +105,125 @@ bool options_help(Config *config, const char *option, const char *arg, GError **
     return config->helped = true;
 }
 
-bool config_parse(Config *config, int argc, char **argv, GError **err)
+/* ---- reading -------------------------------------------------------------------------------- */
+
+bool config_mistake(Config *c, const char *place, GError *reason, GError **err)
+{
+    if (!c->mistakes) {
+        g_propagate_prefixed_error(err, reason, "%s", place);
+        return false;
+    }
+    g_autofree char *text = error_with_way_out(reason);
+    g_ptr_array_add(c->mistakes, g_strconcat(place, text, NULL));
+    g_error_free(reason);
+    return true;
+}
+
+/* word: how the user wrote the option; arg and place live as long as c. */
+static bool use(Config *c, const OptionDef *def, const char *word, const char *arg, const char *place, GError **err)
+{
+    OptionUse entry = {def, arg, place};
+    GError *reason = NULL;
+
+    c->place = place;
+    bool ok = def->set(c, word, arg, &reason);
+    c->place = "";
+    if (!ok) {
+        return config_mistake(c, place, reason, err);
+    }
+    if (!c->helped) {
+        g_array_append_val(c->uses, entry);
+    }
+    return true;
+}
+
+static const char *own(Config *c, const char *text)
+{
+    char *copy = g_strdup(text);
+
+    if (copy) {
+        g_ptr_array_add(c->owned, copy);
+    }
+    return copy;
+}
+
+bool config_use(Config *c, const char *name, const char *arg, const char *place, GError **err)
+{
+    const OptionDef *def = option_find(name);
+    GError *reason = NULL;
+
+    if (!def) {
+        unknown_option(name, name, &reason);
+    } else if (!strcmp(name, "config") || !strcmp(name, "readconfig")) {
+        error_set(&reason, "%s: a configuration file cannot name another one; give both on the command line", name);
+    } else if (!def->arg && arg) {
+        error_set(&reason, "%s: takes no value; write true", name);
+    } else if (def->arg && !arg) {
+        error_set(&reason, "%s: requires a value: %s", name, def->arg);
+    } else {
+        g_autofree char *word = g_strconcat("-", name, NULL);
+
+        return use(c, def, own(c, word), own(c, arg), own(c, place), err);
+    }
+    return config_mistake(c, place, reason, err);
+}
+
+static bool use_disk(Config *c, const char *path)
+{
+    DriveArg drive = {.text = path, .option = "disk image", .index = 0, .is_plain_file = true};
+    OptionUse entry = {option_find("hda"), path, ""};
+
+    g_array_append_val(c->drives, drive);
+    g_array_append_val(c->uses, entry);
+    return true;
+}
+
+static bool use_word(Config *c, char **argv, int argc, int *i, GError **err)
+{
+    const char *word = argv[*i], *name = word + (word[1] == '-' ? 2 : 1);
+    const OptionDef *def = option_find(name);
+    GError *reason = NULL;
+
+    if (!def) {
+        unknown_option(word, name, &reason);
+        return config_mistake(c, "", reason, err);
+    }
+    if (def->arg && *i + 1 >= argc) {
+        error_set(&reason, "%s: requires an argument: %s", word, def->arg);
+        return config_mistake(c, "", reason, err);
+    }
+    return use(c, def, word, def->arg ? argv[++*i] : NULL, "", err);
+}
+
+/* The order of the line does not matter: what changes how the rest is read is looked for first. */
+static bool wants_check(int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
-        const char *word = argv[i];
+        if (!strcmp(argv[i], "-check-config") || !strcmp(argv[i], "--check-config")) {
+            return true;
+        }
+    }
+    return false;
+}
 
-        if (word[0] != '-' || !word[1]) {
-            DriveArg drive = {.text = word, .option = "disk image", .index = 0, .is_plain_file = true};
+bool config_parse(Config *config, int argc, char **argv, GError **err)
+{
+    if (wants_check(argc, argv)) {
+        config->mistakes = g_ptr_array_new_with_free_func(g_free);
+    }
+    for (int i = 1; i < argc; i++) {
+        bool is_option = argv[i][0] == '-' && argv[i][1];
 
-            g_array_append_val(config->drives, drive);
-            continue;
-        }
-        const char *name = word + (word[1] == '-' ? 2 : 1);
-        const OptionDef *def = find_option(name);
-        if (!def) {
-            return unknown_option(word, name, err);
-        }
-        if (def->arg && i + 1 >= argc) {
-            return error_set(err, "%s: requires an argument: %s", word, def->arg);
-        }
-        if (!def->set(config, word, def->arg ? argv[++i] : NULL, err)) {
+        if (!(is_option ? use_word(config, argv, argc, &i, err) : use_disk(config, argv[i]))) {
             return false;
         }
         if (config->helped) {
             return true;
         }
+    }
+    if (config->print_config && !(config->mistakes && config->mistakes->len)) {
+        config_print(config);
+        config->helped = true;
     }
     return true;
 }

@@ -7,6 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "accel/accel.h"
+#include "hw/i386/numa.h"
 #include "hw/i386/smbios.h"
 #include "system/config.h"
 #include "system/help.h"
@@ -30,9 +32,14 @@ static bool set_machine(Config *c, const char *option, const char *arg, GError *
         c->helped = true;
         return true;
     }
-    KeyVals *kv = keyvals_parse("-machine", arg, "type", err);
+    KeyVals *kv = keyvals_parse(option, arg, "type", err);
     if (!kv) {
         return false;
+    }
+    const char *last = strrchr(arg, ',');
+    if (last && is_help(last + 1)) {
+        keyvals_free(kv);
+        return c->helped = machine_type_help(option, arg, err);
     }
     static const char *const irqchips[] = {"on", "split", "off", NULL};
     const char *type = keyvals_get(kv, "type"), *accel = keyvals_get(kv, "accel");
@@ -43,6 +50,7 @@ static bool set_machine(Config *c, const char *option, const char *arg, GError *
         return false;
     }
     c->machine_name = type ? type : c->machine_name;
+    c->machine_option = option;
     if (accel) {
         g_auto(GStrv) names = g_strsplit(accel, ":", -1);
 
@@ -65,7 +73,7 @@ static bool set_accel(Config *c, const char *option, const char *arg, GError **e
         c->helped = true;
         return true;
     }
-    KeyVals *kv = keyvals_parse("-accel", arg, "accel", err);
+    KeyVals *kv = keyvals_parse(option, arg, "accel", err);
     if (!kv) {
         return false;
     }
@@ -73,6 +81,10 @@ static bool set_accel(Config *c, const char *option, const char *arg, GError **e
     if (!name || !*name) {
         keyvals_free(kv);
         return error_set(err, "-accel %s: the accelerator's name is missing: -accel kvm", arg);
+    }
+    if (!accel_name_check(name, err)) {
+        keyvals_free(kv);
+        return false;
     }
     add_accel(c, name, kv);
     return true;
@@ -131,7 +143,8 @@ static bool complete_smp(SmpConfig *s, const char *arg, GError **err)
                          arg, s->sockets, s->dies, s->cores, s->threads, s->max_cpus);
     }
     if (s->cpus > s->max_cpus) {
-        return error_set(err, "-smp %s: maxcpus (%u) must not be less than cpus (%u)", arg, s->max_cpus, s->cpus);
+        return error_set(err, "-smp %s: maxcpus (%u) must not be less than cpus (%u); "
+                              "raise it or leave it out", arg, s->max_cpus, s->cpus);
     }
     return true;
 }
@@ -139,7 +152,7 @@ static bool complete_smp(SmpConfig *s, const char *arg, GError **err)
 static bool set_smp(Config *c, const char *option, const char *arg, GError **err)
 {
     static const char *const keys[] = {"cpus", "maxcpus", "sockets", "dies", "cores", "threads"};
-    g_autoptr(KeyVals) kv = keyvals_parse("-smp", arg, "cpus", err);
+    g_autoptr(KeyVals) kv = keyvals_parse(option, arg, "cpus", err);
     uint64_t v[G_N_ELEMENTS(keys)] = {0}, clusters = 1;
 
     if (!kv) {
@@ -154,7 +167,7 @@ static bool set_smp(Config *c, const char *option, const char *arg, GError **err
         return false;
     }
     if (clusters > 1) {
-        return error_set(err, "-smp %s: clusters are not supported by this machine", arg);
+        return error_set(err, "-smp %s: clusters are not supported by this machine; leave them out", arg);
     }
     c->machine.smp = (SmpConfig){(unsigned)v[0], (unsigned)v[1], (unsigned)v[2],
                                  (unsigned)v[3], (unsigned)v[4], (unsigned)v[5]};
@@ -163,14 +176,25 @@ static bool set_smp(Config *c, const char *option, const char *arg, GError **err
 
 static bool set_memory(Config *c, const char *option, const char *arg, GError **err)
 {
-    g_autoptr(KeyVals) kv = keyvals_parse("-m", arg, "size", err);
+    g_autoptr(KeyVals) kv = keyvals_parse(option, arg, "size", err);
     uint64_t size = 128 * MIB;
 
     if (!kv || !keyvals_size(kv, "size", MIB, &size, err)) {
         return false;
     }
-    if (keyvals_has(kv, "slots") || keyvals_has(kv, "maxmem")) {
-        return error_set(err, "-m %s: memory hotplug (slots=, maxmem=) is not supported yet; give only the size", arg);
+    MachineConfig *m = &c->machine;
+    uint64_t slots = 0, max = 0;
+
+    if (!keyvals_uint(kv, "slots", 0, UINT32_MAX, &slots, err) || !keyvals_size(kv, "maxmem", 1, &max, err)) {
+        return false;
+    }
+    m->has_ram_size = m->has_ram_size || keyvals_has(kv, "size");
+    m->has_slots = m->has_slots || keyvals_has(kv, "slots");
+    m->has_max_ram = m->has_max_ram || keyvals_has(kv, "maxmem");
+    m->ram_slots = keyvals_has(kv, "slots") ? (unsigned)slots : m->ram_slots;
+    m->max_ram_size = keyvals_has(kv, "maxmem") ? max : m->max_ram_size;
+    if (!keyvals_has(kv, "size")) {
+        return keyvals_finish(kv, err);
     }
     if (!keyvals_finish(kv, err)) {
         return false;
@@ -181,11 +205,21 @@ static bool set_memory(Config *c, const char *option, const char *arg, GError **
     }
     uint64_t host = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     if (size > UINT64_C(1) << 44 || size > host * 64) {
-        return error_set(err, "-m %s: cannot set up guest memory of %" G_GUINT64_FORMAT " MiB: the host has %" G_GUINT64_FORMAT " MiB",
-                         arg, size / MIB, host / MIB);
+        return error_set(err, "-m %s: cannot set up guest memory of %" G_GUINT64_FORMAT " MiB: the host has %" G_GUINT64_FORMAT
+                              " MiB; give the guest less", arg, size / MIB, host / MIB);
     }
-    c->machine.ram_size = size;
+    m->ram_size = size;
     return true;
+}
+
+static bool set_numa(Config *c, const char *option, const char *arg, GError **err)
+{
+    return numa_add_option(&c->machine.numa, arg, err);
+}
+
+static bool set_mem_prealloc(Config *c, const char *option, const char *arg, GError **err)
+{
+    return c->machine.mem_prealloc = true;
 }
 
 /* ---- -boot and -rtc ----------------------------------------------------------------------- */
@@ -195,7 +229,8 @@ static bool check_order(const char *arg, const char *order, char out[8], GError 
     uint32_t seen = 0;
 
     if (strlen(order) > 7) {
-        return error_set(err, "-boot %s: boot order '%s' is too long", arg, order);
+        return error_set(err, "-boot %s: boot order '%s' is too long; "
+                              "name each of a, c, d and n at most once", arg, order);
     }
     for (const char *d = order; *d; d++) {
         if (*d < 'a' || *d > 'p') {
@@ -203,7 +238,7 @@ static bool check_order(const char *arg, const char *order, char out[8], GError 
                              *d);
         }
         if (seen & 1u << (*d - 'a')) {
-            return error_set(err, "-boot %s: boot device '%c' was given twice", arg, *d);
+            return error_set(err, "-boot %s: boot device '%c' was given twice; name each at most once", arg, *d);
         }
         seen |= 1u << (*d - 'a');
     }
@@ -213,7 +248,7 @@ static bool check_order(const char *arg, const char *order, char out[8], GError 
 
 static bool set_boot(Config *c, const char *option, const char *arg, GError **err)
 {
-    g_autoptr(KeyVals) kv = keyvals_parse("-boot", arg, "order", err);
+    g_autoptr(KeyVals) kv = keyvals_parse(option, arg, "order", err);
     BootConfig *b = &c->machine.boot;
     uint64_t splash_time = UINT64_MAX, timeout = UINT64_MAX;
 
@@ -256,7 +291,7 @@ static bool parse_rtc_base(RtcConfig *rtc, const char *base, GError **err)
 static bool set_rtc(Config *c, const char *option, const char *arg, GError **err)
 {
     static const char *const clocks[] = {"host", "rt", "vm", NULL}, *const fixes[] = {"none", "slew", NULL};
-    g_autoptr(KeyVals) kv = keyvals_parse("-rtc", arg, NULL, err);
+    g_autoptr(KeyVals) kv = keyvals_parse(option, arg, NULL, err);
     int clock = 0, fix = 0;
 
     if (!kv) {
@@ -280,6 +315,7 @@ static bool set_rtc(Config *c, const char *option, const char *arg, GError **err
         c->place = arg;                                                                            \
         return true;                                                                               \
     }
+DEFINE_STRING_OPTION(set_mem_path, machine.mem_path)
 DEFINE_STRING_OPTION(set_bios, machine.bios)
 DEFINE_STRING_OPTION(set_kernel, machine.kernel)
 DEFINE_STRING_OPTION(set_initrd, machine.initrd)
@@ -323,24 +359,36 @@ static bool set_uuid(Config *c, const char *option, const char *arg, GError **er
 }
 
 const OptionDef machine_option_defs[] = {
-    {"machine", "[type=]name[,prop=value...]", set_machine, "the board (-machine help lists them)"},
-    {"M", "name", set_machine, "same as -machine"},
-    {"accel", "[accel=]name[,prop=value...]", set_accel, "the accelerator: kvm, or qtest for device tests"},
+    {"machine", "[type=]name[,prop=value...]", set_machine, "the board (-machine help lists them)",
+     OPTION_KEYVAL, "type"},
+    {"M", "name", set_machine, "same as -machine", OPTION_KEYVAL, "type"},
+    {"accel", "[accel=]name[,prop=value...]", set_accel, "the accelerator: kvm, or qtest for device tests",
+     OPTION_KEYVAL, "accel"},
     {"enable-kvm", NULL, set_enable_kvm, "same as -accel kvm"},
     {"cpu", "model[,feature...]", set_cpu, "the CPU model (-cpu help lists them)"},
-    {"smp", "[cpus=]n[,maxcpus=n][,sockets=n][,dies=n][,cores=n][,threads=n]", set_smp, "number and topology of CPUs"},
-    {"m", "[size=]megs", set_memory, "guest memory, in MiB without a suffix (default 128)"},
+    {"smp", "[cpus=]n[,maxcpus=n][,sockets=n][,dies=n][,cores=n][,threads=n]", set_smp, "number and topology of CPUs",
+     OPTION_KEYVAL, "cpus"},
+    {"m", "[size=]megs[,slots=n,maxmem=size]", set_memory,
+     "guest memory, in MiB without a suffix (default 128); slots for modules, and memory with all of them",
+     OPTION_KEYVAL, "size"},
+    {"numa", "node|dist|cpu|hmat-lb|hmat-cache[,key=value...]", set_numa, "NUMA nodes: their memory, CPUs, distances and speeds",
+     OPTION_KEYVAL, "type"},
+    {"mem-path", "path", set_mem_path, "guest memory is in this file, or in a file in this directory"},
+    {"mem-prealloc", NULL, set_mem_prealloc, "allocate all guest memory before the guest starts"},
     {"boot", "[order=drives][,once=drives][,menu=on|off][,strict=on|off][,splash=file][,splash-time=ms]"
              "[,reboot-timeout=ms]",
-     set_boot, "boot order: a floppy, c disk, d CD-ROM, n network"},
-    {"rtc", "[base=utc|localtime|date][,clock=host|rt|vm][,driftfix=none|slew]", set_rtc, "the real-time clock"},
+     set_boot, "boot order: a floppy, c disk, d CD-ROM, n network", OPTION_KEYVAL, "order"},
+    {"rtc", "[base=utc|localtime|date][,clock=host|rt|vm][,driftfix=none|slew]", set_rtc, "the real-time clock",
+     OPTION_KEYVAL},
     {"bios", "file", set_bios, "firmware image"},
     {"kernel", "file", set_kernel, "boot this bzImage, ELF (PVH) or Multiboot kernel"},
     {"initrd", "file", set_initrd, "initial RAM disk, or Multiboot modules"},
     {"append", "text", set_append, "kernel command line"},
     {"dtb", "file", set_dtb, "refused: PCs have no device tree"},
-    {"smbios", "file=path|type=n[,key=value...]", set_smbios, "SMBIOS tables and their fields"},
-    {"fw_cfg", "[name=]name,file=path|string=text", set_fw_cfg, "adds a firmware configuration item"},
+    {"smbios", "file=path|type=n[,key=value...]", set_smbios, "SMBIOS tables and their fields",
+     OPTION_KEYVAL},
+    {"fw_cfg", "[name=]name,file=path|string=text", set_fw_cfg, "adds a firmware configuration item",
+     OPTION_KEYVAL, "name"},
     {"uuid", "uuid", set_uuid, "the machine's UUID"},
     {"no-acpi", NULL, set_no_acpi, "no ACPI tables"},
     {"no-hpet", NULL, set_no_hpet, "no HPET"},

@@ -2,8 +2,9 @@
 /*
  * The qtest server. qtest_server.h has the protocol.
  *
- * It is an object of type "qtest", so -object qtest,id=...,chardev=...,log=... makes one too. A client
- * that writes nonsense gets FAIL and a reason. Only one device's pins can be intercepted per run.
+ * It is an object of type "qtest", so -object qtest,id=...,chardev=...,log=... makes one too. A
+ * client that writes nonsense gets FAIL and a reason. Only one device's pins can be intercepted per
+ * run.
  */
 #include "system/qtest_server.h"
 
@@ -13,9 +14,10 @@
 
 #include "chardev/char.h"
 #include "core/state.h"
+#include "system/qtest_dirty.h"
+#include "system/qtest_pins.h"
 #include "util/log.h"
 
-#define NUM_IRQS      256
 #define LINE_LIMIT    (64 * MIB)  /* of a request */
 #define READ_LIMIT    (4 * MIB)   /* of read and b64read: the reply must fit the output queue */
 #define WRITE_LIMIT   (64 * MIB)  /* of write and b64write */
@@ -23,13 +25,6 @@
 #define MEMSET_CHUNK  65536
 
 typedef struct QtestServer QtestServer;
-
-/* An output pin between the device and what it was wired to. */
-typedef struct Interposed {
-    QtestServer *server;
-    Irq *target;        /* NULL: the pin was unconnected */
-    Irq irq;
-} Interposed;
 
 struct QtestServer {
     Object obj;
@@ -41,13 +36,10 @@ struct QtestServer {
     bool skipping;              /* the rest of a line that was too long */
     GString *deferred;          /* interrupt lines from vCPU threads, for the main loop to write */
     bool deferred_posted;
-    Device *intercepted;        /* a reference is held */
-    bool intercept_out;
-    Interposed *outputs;        /* of intercepted, n_irq_out of them */
-    bool level[NUM_IRQS];
+    QtestPins *pins;            /* intercepted; NULL: none */
 };
 
-/* ---- output ---------------------------------------------------------------------------------- */
+/* ---- output ----------------------------------------------------------------------------- */
 
 static double since_open(const QtestServer *s)
 {
@@ -107,10 +99,11 @@ static G_GNUC_PRINTF(2, 3) void reply(QtestServer *s, const char *fmt, ...)
     send_line(s, text);
 }
 
-/* ---- arguments ----------------------------------------------------------------------------------- */
+/* ---- arguments -------------------------------------------------------------------------- */
 
 /* 0x.., 0.. and decimal; the whole word. On failure the reply is sent. */
-static bool parse_number(QtestServer *s, const char *what, const char *word, uint64_t max, uint64_t *value)
+static bool parse_number(QtestServer *s, const char *what, const char *word, uint64_t max,
+                         uint64_t *value)
 {
     char *end = NULL;
 
@@ -134,7 +127,7 @@ static bool parse_block(QtestServer *s, char **words, uint64_t limit, uint64_t *
            parse_number(s, "size", words[2], limit, len);
 }
 
-/* ---- ports and memory -------------------------------------------------------------------------------- */
+/* ---- ports and memory ------------------------------------------------------------------- */
 
 /* "outb", "readq": the access size is the last letter. */
 static unsigned size_of(const char *command)
@@ -157,7 +150,8 @@ static void cmd_out(QtestServer *s, char **words)
 
     if (parse_number(s, "port", words[1], 0xffff, &addr) &&
         parse_number(s, "value", words[2], UINT64_MAX, &value)) {
-        address_space_store(&s->obj.vm->io, addr, size_of(words[0]), value & all_ones(size_of(words[0])));
+        address_space_store(&s->obj.vm->io, addr, size_of(words[0]),
+                            value & all_ones(size_of(words[0])));
         reply(s, "OK");
     }
 }
@@ -278,7 +272,8 @@ static void cmd_b64write(QtestServer *s, char **words)
     }
     data = g_base64_decode(words[3], &got);
     if (got < len && s->log) {
-        fprintf(s->log, "b64write: %zu bytes of data for a size of %" PRIu64 "\n", (size_t)got, len);
+        fprintf(s->log, "b64write: %zu bytes of data for a size of %" PRIu64 "\n", (size_t)got,
+                len);
     }
     address_space_write(&s->obj.vm->memory, addr, data, MIN(got, len));
     reply(s, "OK");
@@ -307,7 +302,7 @@ static void cmd_memset(QtestServer *s, char **words)
 
 static void cmd_endianness(QtestServer *s, char **words) { reply(s, "OK little"); }
 
-/* ---- clock -------------------------------------------------------------------------------------------- */
+/* ---- clock ------------------------------------------------------------------------------ */
 
 static void advance_to(QtestServer *s, int64_t ns)
 {
@@ -339,74 +334,17 @@ static void cmd_clock_set(QtestServer *s, char **words)
     }
 }
 
-/* ---- interrupts ------------------------------------------------------------------------------------------ */
+/* ---- interrupts ------------------------------------------------------------------------- */
 
-static void observe_pin(void *opaque, unsigned n, int level)
+static void pin_changed(void *opaque, unsigned n, bool level)
 {
     QtestServer *s = opaque;
+    char text[32];
 
-    if (n < NUM_IRQS && s->level[n] != !!level) {
-        char text[32];
-
-        s->level[n] = level;
-        g_snprintf(text, sizeof text, "IRQ %s %u", level ? "raise" : "lower", n);
-        if (charport_is_connected(s->port)) {
-            send_line(s, text);
-        }
+    g_snprintf(text, sizeof text, "IRQ %s %u", level ? "raise" : "lower", n);
+    if (charport_is_connected(s->port)) {
+        send_line(s, text);
     }
-}
-
-static void interposed_set(void *opaque, unsigned n, int level)
-{
-    Interposed *pin = opaque;
-
-    irq_set(pin->target, level);
-    observe_pin(pin->server, n, level);
-}
-
-static void hook_inputs(QtestServer *s, Device *dev)
-{
-    for (unsigned i = 0; i < dev->n_irq_in; i++) {
-        Irq *irq = device_irq_in(dev, i);
-
-        irq->observer_opaque = s;
-        irq->observer = observe_pin;
-    }
-}
-
-static void hook_outputs(QtestServer *s, Device *dev)
-{
-    s->outputs = g_new0(Interposed, dev->n_irq_out);
-    for (unsigned i = 0; i < dev->n_irq_out; i++) {
-        Interposed *pin = &s->outputs[i];
-
-        pin->server = s;
-        pin->target = dev->irq_out[i];
-        irq_init(&pin->irq, interposed_set, pin, i);
-        pin->irq.level = pin->target ? pin->target->level : 0;
-        dev->irq_out[i] = &pin->irq;
-    }
-}
-
-static void unhook(QtestServer *s)
-{
-    Device *dev = s->intercepted;
-
-    if (!dev) {
-        return;
-    }
-    if (s->intercept_out) {
-        for (unsigned i = 0; i < dev->n_irq_out; i++) {
-            dev->irq_out[i] = s->outputs[i].target;
-        }
-    } else {
-        for (unsigned i = 0; i < dev->n_irq_in; i++) {
-            device_irq_in(dev, i)->observer = NULL;
-        }
-    }
-    g_clear_pointer(&s->outputs, g_free);
-    s->intercepted = NULL;
-    object_unref(dev);
 }
 
 static Device *find_device(QtestServer *s, const char *path)
@@ -428,21 +366,12 @@ static void cmd_intercept(QtestServer *s, char **words)
     if (!dev) {
         return;
     }
-    if (s->intercepted) {
-        if (s->intercepted == dev && s->intercept_out == out) {
-            reply(s, "OK");
-        } else {
-            reply(s, "FAIL IRQ intercept already enabled");
-        }
+    if (s->pins && !qtest_pins_are_of(s->pins, dev, out)) {
+        reply(s, "FAIL IRQ intercept already enabled");
         return;
     }
-    s->intercepted = dev;
-    s->intercept_out = out;
-    object_ref(&dev->obj);
-    if (out) {
-        hook_outputs(s, dev);
-    } else {
-        hook_inputs(s, dev);
+    if (!s->pins) {
+        s->pins = qtest_pins_watch(dev, out, pin_changed, s);
     }
     reply(s, "OK");
 }
@@ -468,9 +397,10 @@ static void cmd_set_irq_in(QtestServer *s, char **words)
     }
 }
 
-/* ---- the machine's state ------------------------------------------------------------------------------------- */
+/* ---- the machine's state ---------------------------------------------------------------- */
 
-/* Devices finish or set aside what is under way when the machine stops; only then is its state whole. */
+/* Devices finish or set aside what is under way when the machine stops; only then is its state
+ * whole. */
 static bool pause_vm(QtestServer *s, RunState state)
 {
     bool running = run_state_is_running(vm_run_state(s->obj.vm));
@@ -524,7 +454,7 @@ static void cmd_state_load(QtestServer *s, char **words)
     }
 }
 
-/* ---- address spaces ------------------------------------------------------------------------------------------ */
+/* ---- address spaces --------------------------------------------------------------------- */
 
 /* One line of the reply has all: ranges are separated by semicolons. */
 static void cmd_mtree(QtestServer *s, char **words)
@@ -533,18 +463,41 @@ static void cmd_mtree(QtestServer *s, char **words)
     AddressSpace *as = !strcmp(words[1], vm->memory.name) ? &vm->memory : &vm->io;
 
     if (strcmp(words[1], as->name)) {
-        reply(s, "FAIL '%.64s' is none of the address spaces %s, %s", words[1], vm->memory.name, vm->io.name);
+        reply(s, "FAIL '%.64s' is none of the address spaces %s, %s", words[1], vm->memory.name,
+              vm->io.name);
         return;
     }
     g_autoptr(GString) text = g_string_new(NULL);
-    address_space_print(as, text);
+    address_space_print(as, 0, text);
     g_strdelimit(text->str, "\n", ';');
     reply(s, "OK %s", text->str);
 }
 
-static void cmd_module_load(QtestServer *s, char **words) { reply(s, "FAIL modules cannot be loaded by a test"); }
+static void cmd_dirty_log(QtestServer *s, char **words)
+{
+    const bool on = !strcmp(words[1], "on");
 
-/* ---- dispatch ---------------------------------------------------------------------------------------------- */
+    if (!on && strcmp(words[1], "off")) {
+        reply(s, "FAIL usage: dirty_log on|off");
+        return;
+    }
+    qtest_set_dirty_log(s->obj.vm, on);
+    reply(s, "OK");
+}
+
+static void cmd_dirty_pages(QtestServer *s, char **words)
+{
+    g_autofree char *pages = qtest_take_dirty_pages(s->obj.vm);
+
+    reply(s, "OK %s", pages);
+}
+
+static void cmd_module_load(QtestServer *s, char **words)
+{
+    reply(s, "FAIL modules cannot be loaded by a test");
+}
+
+/* ---- dispatch --------------------------------------------------------------------------- */
 
 typedef struct Command {
     const char *name;
@@ -580,9 +533,11 @@ static const Command commands[] = {
     {"irq_intercept_in", 1, "PATH", cmd_intercept},
     {"irq_intercept_out", 1, "PATH", cmd_intercept},
     {"set_irq_in", 4, "PATH NAME N LEVEL", cmd_set_irq_in},
-    {"state_save", 1, "PATH", cmd_state_save, true},
-    {"state_load", 1, "PATH", cmd_state_load, true},
+    {"state_save", 1, "PATH", cmd_state_save},
+    {"state_load", 1, "PATH", cmd_state_load},
     {"mtree", 1, "memory|I/O", cmd_mtree},
+    {"dirty_log", 1, "on|off", cmd_dirty_log, true},
+    {"dirty_pages", 0, "", cmd_dirty_pages, true},
     {"module_load", 2, "PREFIX NAME", cmd_module_load},
 };
 
@@ -612,7 +567,7 @@ static void run_line(QtestServer *s, const char *line)
     }
 }
 
-/* ---- connection ----------------------------------------------------------------------------------------------- */
+/* ---- connection ------------------------------------------------------------------------- */
 
 static size_t server_can_receive(void *opaque) { return 65536; }
 
@@ -651,7 +606,7 @@ static void server_event(void *opaque, CharEvent event)
 
     if (event == CHAR_EVENT_OPENED) {
         s->opened_at = clock_monotonic_ns();
-        memset(s->level, 0, sizeof s->level);
+        qtest_pins_forget(s->pins);
         if (s->log) {
             fprintf(s->log, "[I %.6f] OPENED\n", (double)clock_realtime_ns() / NSEC_PER_SEC);
             fflush(s->log);
@@ -669,7 +624,7 @@ static const CharPortOps server_port_ops = {
     .event = server_event,
 };
 
-/* ---- lifecycle --------------------------------------------------------------------------------------------------- */
+/* ---- lifecycle -------------------------------------------------------------------------- */
 
 static bool open_log(QtestServer *s, GError **err)
 {
@@ -714,7 +669,7 @@ static void server_finalize(Object *obj)
 {
     QtestServer *s = container_of(obj, QtestServer, obj);
 
-    unhook(s);
+    g_clear_pointer(&s->pins, qtest_pins_free);
     charport_close(s->port);
     if (s->log && s->log != stderr) {
         fclose(s->log);
@@ -752,8 +707,10 @@ bool qtest_server_start(Vm *vm, const char *chardev_spec, const char *log_path, 
 }
 
 static const Property server_props[] = {
-    PROP_STRING("chardev", QtestServer, chardev, .help = "id of the character device that requests come from"),
-    PROP_STRING("log", QtestServer, log_path, .help = "file for requests and replies; 'none': no log"),
+    PROP_STRING("chardev", QtestServer, chardev,
+                .help = "id of the character device that requests come from"),
+    PROP_STRING("log", QtestServer, log_path,
+                .help = "file for requests and replies; 'none': no log"),
     {}
 };
 

@@ -13,15 +13,17 @@
  *   clock_step [NS]                  clock_set NS                endianness
  *   irq_intercept_in PATH            irq_intercept_out PATH
  *   set_irq_in PATH NAME N LEVEL     module_load PREFIX NAME
- *   state_save PATH                  state_load PATH             (ours; QEMU has no such requests)
+ *   state_save PATH                  state_load PATH             (ours; QEMU has no such requests,
+ *   dirty_log on|off                 dirty_pages                  nor these)
  *
- * state_save stops the machine for a moment and writes its state to a file, as QEMU's stream without
- * RAM; state_load takes such a file, or answers FAIL with the section, the field and the reason (the
- * machine is then good for a reset or for nothing). Like the clock's, these requests exist only under
- * the qtest accelerator.
+ * state_save stops the machine for a moment and writes its state to a file, as QEMU's stream
+ * without RAM; state_load takes such a file, or answers FAIL with the section, the field and the
+ * reason (the machine is then good for a reset or for nothing). Like the clock's, these requests
+ * exist only under the qtest accelerator. dirty_pages answers with the addresses of the pages of RAM
+ * that were written since the last one; dirty_log on comes first.
  *
- * "IRQ raise N" and "IRQ lower N" come by themselves: a pin's line precedes the reply of the request
- * that moved it.
+ * "IRQ raise N" and "IRQ lower N" come by themselves: a pin's line precedes the reply of the
+ * request that moved it.
  */
 #ifndef SYSTEM_QTEST_SERVER_H
 #define SYSTEM_QTEST_SERVER_H
@@ -29,8 +31,9 @@
 #include "core/vm.h"
 
 /*
- * chardev_spec: a legacy character device text ("unix:PATH", "stdio", ...). log_path: where requests
- * and replies are written; NULL: stderr; "none": nowhere. One per VM; it lasts as long as /objects/qtest.
+ * chardev_spec: a legacy character device text ("unix:PATH", "stdio", ...). log_path: where
+ * requests and replies are written; NULL: stderr; "none": nowhere. One per VM; it lasts as long as
+ * /objects/qtest.
  */
 bool qtest_server_start(Vm *vm, const char *chardev_spec, const char *log_path, GError **err);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "util/error.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "util/util.h"
@@ -48,6 +49,48 @@ bool error_set_errno(GError **err, int errnum, const char *fmt, ...)
         g_set_error(err, KILN_ERROR, KILN_ERROR_GENERIC, "%s: %s", text, g_strerror(errnum));
     }
     return false;
+}
+
+/* ---- the way out --------------------------------------------------------------------- */
+
+static const struct {
+    int errnum;
+    const char *way_out;
+} system_ways_out[] = {
+    {ENOENT, "is the path right, and has each of its directories been made?"},
+    {ENOTDIR, "a part of the path is a file: is it right?"},
+    {EISDIR, "name a file in it"},
+    {EACCES, "give the user who runs this the right to it, or run this as another user"},
+    {EPERM, "give the user who runs this the right to it, or run this as another user"},
+    {EROFS, "choose a place that can be written"},
+    {ENOSPC, "make room there, or choose another place"},
+    {EDQUOT, "make room there, or choose another place"},
+    {EBUSY, "end what uses it first"},
+    {ETXTBSY, "end what uses it first"},
+    {EADDRINUSE, "end what uses it first, or choose another address"},
+    {EADDRNOTAVAIL, "choose an address of this host"},
+    {ECONNREFUSED, "start the server first; is the address right?"},
+    {EHOSTUNREACH, "is the address right, and the network up?"},
+    {ENETUNREACH, "is the address right, and the network up?"},
+    {ETIMEDOUT, "is the address right, and the server alive?"},
+    {ENAMETOOLONG, "choose a shorter path"},
+    {ELOOP, "its symbolic links lead in a circle: name the file itself"},
+    {ENXIO, "nothing is behind it: name another"},
+    {ENODEV, "nothing is behind it: name another"},
+    {ENOTTY, "it is of another kind: name another"},
+    {EMFILE, "raise the limit of open files (ulimit -n)"},
+    {ENFILE, "raise the limit of open files (fs.file-max)"},
+    {ENOMEM, "give the guest less memory, or free some"},
+};
+
+char *error_with_way_out(const GError *err)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(system_ways_out); i++) {
+        if (g_str_has_suffix(err->message, g_strerror(system_ways_out[i].errnum))) {
+            return g_strconcat(err->message, "; ", system_ways_out[i].way_out, NULL);
+        }
+    }
+    return g_strdup(err->message);
 }
 
 /* ---- nearest names ----------------------------------------------------------------- */

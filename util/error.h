@@ -32,4 +32,8 @@ bool error_set_errno(GError **err, int errnum, const char *fmt, ...) G_GNUC_PRIN
  */
 char *suggest_names(const char *word, const char *const *names);
 
+/* The message as people shall see it: one that ends with a system's reason ("No such file or directory") gets what can
+ * be done about it. The caller frees. */
+char *error_with_way_out(const GError *err);
+
 #endif

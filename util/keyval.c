@@ -26,6 +26,7 @@ bool parse_size(const char *text, uint64_t unit, uint64_t *bytes)
     static const char suffixes[] = "BKMGTPE";
     char *end;
     double fraction = 0;
+    bool has_fraction;
 
     if (!g_ascii_isdigit(*text)) {
         return false;
@@ -35,7 +36,11 @@ bool parse_size(const char *text, uint64_t unit, uint64_t *bytes)
     if (errno) {
         return false;
     }
-    if (*end == '.') {
+    has_fraction = *end == '.';
+    if (has_fraction && (text[1] == 'x' || text[1] == 'X')) {
+        return false;
+    }
+    if (has_fraction) {
         fraction = strtod(end, &end);
     }
     if (*end) {
@@ -45,6 +50,9 @@ bool parse_size(const char *text, uint64_t unit, uint64_t *bytes)
             return false;
         }
         unit = UINT64_C(1) << 10 * (at - suffixes);
+    }
+    if (has_fraction && unit == 1 && fraction > 0) {
+        return false; /* of a byte */
     }
     uint64_t extra = (uint64_t)(fraction * (double)unit);
     if (v && unit > UINT64_MAX / v) {
@@ -97,7 +105,7 @@ KeyVals *keyvals_parse(const char *option, const char *text, const char *implied
             text += key_len + 1;
             add_pair(kv, key, keyval_next_part(&text));
             if (!*key) {
-                error_set(err, "%s %s: a key is missing before '='", option, whole);
+                error_set(err, "%s %s: a key is missing before '='; write key=value", option, whole);
                 keyvals_free(kv);
                 return NULL;
             }
@@ -191,7 +199,9 @@ bool keyvals_uint(KeyVals *kv, const char *key, uint64_t min, uint64_t max, uint
     errno = 0;
     uint64_t v = strtoull(text, &end, 0);
     if (errno || !g_ascii_isdigit(*text) || *end) {
-        return error_set(err, "%s %s=%s: the value is not a number", kv->option, key, text);
+        return error_set(err, "%s %s=%s: the value is not a number; "
+                              "allowed is %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT, kv->option,
+                         key, text, min, max);
     }
     if (v < min || v > max) {
         return error_set(err, "%s %s=%s: allowed is %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT, kv->option, key, text,

@@ -109,6 +109,16 @@ static bool log_enable_one(const char *name, GError **err)
     return error_set(err, "-d %s: no such log item%s; -d help lists them", name, hint);
 }
 
+void log_foreach_item(void (*fn)(const char *name, const char *help, void *opaque), void *opaque)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(items_table); i++) {
+        fn(items_table[i].name, items_table[i].help, opaque);
+    }
+    fn("trace:PATTERN", "trace points by name", opaque);
+}
+
+static void print_item(const char *name, const char *help, void *opaque) { printf("%-15s %s\n", name, help); }
+
 bool log_enable(const char *items, bool *helped, GError **err)
 {
     g_auto(GStrv) words = g_strsplit(items, ",", -1);
@@ -117,10 +127,7 @@ bool log_enable(const char *items, bool *helped, GError **err)
     for (char **word = words; *word; word++) {
         if (!strcmp(*word, "help") || !strcmp(*word, "?")) {
             printf("Log items (comma separated):\n");
-            for (size_t i = 0; i < G_N_ELEMENTS(items_table); i++) {
-                printf("%-15s %s\n", items_table[i].name, items_table[i].help);
-            }
-            printf("%-15s %s\n", "trace:PATTERN", "trace points by name");
+            log_foreach_item(print_item, NULL);
             *helped = true;
         } else if (!log_enable_one(*word, err)) {
             return false;

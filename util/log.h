@@ -45,6 +45,8 @@ void log_printf(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 
 /* -d item,item,trace:PATTERN; "help" prints the list to stdout and sets *helped. */
 bool log_enable(const char *items, bool *helped, GError **err);
+/* Calls fn with each item of -d. */
+void log_foreach_item(void (*fn)(const char *name, const char *help, void *opaque), void *opaque);
 /* -D path: "%d" in it becomes the process id. */
 bool log_set_file(const char *path, GError **err);
 

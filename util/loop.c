@@ -17,9 +17,13 @@
 #include <unistd.h>
 
 #include "util/error.h"
+#include "util/lock.h"
 #include "util/util.h"
 
 #define LOOP_BATCH 64
+#define LOOP_FIRST_POLL_NS 4000
+#define LOOKS_PER_SYSCALL 32 /* how often memory is looked at before the kernel is asked again */
+#define BUSY_TURNS 4 /* of them one looks at what is polled */
 
 struct LoopFd {
     Loop *loop;
@@ -37,23 +41,36 @@ struct LoopTimer {
     int index; /* in the heap; -1: not armed */
 };
 
+struct LoopPoll {
+    Loop *loop;
+    const LoopPollOps *ops; /* NULL: removed */
+    void *opaque;
+    bool begun;
+};
+
 typedef struct Post {
     LoopFn *fn;
     void *opaque;
 } Post;
 
 struct Loop {
+    char *name;
     int epoll_fd, wake_fd;
     atomic_bool sleeping;      /* a poster must write wake_fd */
     atomic_bool kicked;        /* since the last wait ended: the next one does not block */
     atomic_bool quit;
-    pthread_t thread;
-    bool running;
+    _Atomic(pthread_t) runner; /* the thread that runs it now; 0: none */
     LoopGuard guard;
     GPtrArray *timers;         /* binary heap of LoopTimer * */
     GSList *removed;           /* LoopFd * to free after the batch */
-    pthread_mutex_t post_lock;
+    Lock post_lock;
+    GArray *on_free;           /* Post */
     GArray *posts, *spare;     /* Post; spare is reused while posts run */
+    GPtrArray *polls;          /* LoopPoll * */
+    LoopPolling polling;
+    int64_t poll_ns;           /* busy waiting now, 0 to polling.max_ns */
+    unsigned poll_first;       /* of polls: where the next look begins */
+    unsigned busy_turns;       /* without waiting */
 };
 
 static int64_t clock_ns(clockid_t id)
@@ -72,6 +89,7 @@ Loop *loop_new(const char *name, GError **err)
 {
     Loop *loop = g_new0(Loop, 1);
 
+    loop->name = g_strdup(name);
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (loop->epoll_fd < 0 || loop->wake_fd < 0) {
@@ -79,15 +97,18 @@ Loop *loop_new(const char *name, GError **err)
         if (loop->epoll_fd >= 0) {
             close(loop->epoll_fd);
         }
+        g_free(loop->name);
         g_free(loop);
         return NULL;
     }
     struct epoll_event ev = {.events = EPOLLIN, .data.ptr = NULL};
     epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->wake_fd, &ev);
     loop->timers = g_ptr_array_new();
+    loop->polls = g_ptr_array_new_with_free_func(g_free);
+    loop->on_free = g_array_new(false, false, sizeof(Post));
     loop->posts = g_array_new(false, false, sizeof(Post));
     loop->spare = g_array_new(false, false, sizeof(Post));
-    pthread_mutex_init(&loop->post_lock, NULL);
+    lock_init(&loop->post_lock, "a loop's posts", LOCK_RANK_LOOP);
     return loop;
 }
 
@@ -103,19 +124,45 @@ void loop_free(Loop *loop)
     if (!loop) {
         return;
     }
+    while (loop->on_free->len) {
+        Post call = g_array_index(loop->on_free, Post, loop->on_free->len - 1);
+
+        g_array_set_size(loop->on_free, loop->on_free->len - 1);
+        call.fn(call.opaque);
+    }
+    g_array_free(loop->on_free, true);
     loop_free_removed(loop);
     close(loop->epoll_fd);
     close(loop->wake_fd);
     g_ptr_array_free(loop->timers, true);
+    g_ptr_array_free(loop->polls, true);
     g_array_free(loop->posts, true);
     g_array_free(loop->spare, true);
-    pthread_mutex_destroy(&loop->post_lock);
+    lock_destroy(&loop->post_lock);
+    g_free(loop->name);
     g_free(loop);
+}
+
+void loop_on_free(Loop *loop, LoopFn *fn, void *opaque)
+{
+    g_array_append_val(loop->on_free, ((Post){fn, opaque}));
+}
+
+void loop_off_free(Loop *loop, LoopFn *fn, void *opaque)
+{
+    for (unsigned i = 0; i < loop->on_free->len; i++) {
+        const Post *call = &g_array_index(loop->on_free, Post, i);
+
+        if (call->fn == fn && call->opaque == opaque) {
+            g_array_remove_index(loop->on_free, i);
+            return;
+        }
+    }
 }
 
 bool loop_is_current(const Loop *loop)
 {
-    return loop->running && pthread_equal(loop->thread, pthread_self());
+    return pthread_equal(atomic_load(&loop->runner), pthread_self());
 }
 
 /* ---- waking and posting ------------------------------------------------------------------- */
@@ -148,27 +195,35 @@ void loop_post(Loop *loop, LoopFn *fn, void *opaque)
 {
     Post post = {fn, opaque};
 
-    pthread_mutex_lock(&loop->post_lock);
+    lock_acquire(&loop->post_lock);
     g_array_append_val(loop->posts, post);
-    pthread_mutex_unlock(&loop->post_lock);
+    lock_release(&loop->post_lock);
     loop_wake(loop);
+}
+
+static void loop_callback(LoopFn *fn, void *opaque)
+{
+    int64_t begin = lock_activity_begin();
+
+    fn(opaque);
+    lock_activity_end(begin, (const void *)(uintptr_t)fn);
 }
 
 static bool loop_run_posts(Loop *loop)
 {
-    pthread_mutex_lock(&loop->post_lock);
+    lock_acquire(&loop->post_lock);
     GArray *batch = loop->posts;
     if (batch->len == 0) {
-        pthread_mutex_unlock(&loop->post_lock);
+        lock_release(&loop->post_lock);
         return false;
     }
     loop->posts = loop->spare ? loop->spare : g_array_new(false, false, sizeof(Post));
     loop->spare = NULL;
-    pthread_mutex_unlock(&loop->post_lock);
+    lock_release(&loop->post_lock);
 
     for (unsigned i = 0; i < batch->len; i++) {
         Post *post = &g_array_index(batch, Post, i);
-        post->fn(post->opaque);
+        loop_callback(post->fn, post->opaque);
     }
     g_array_set_size(batch, 0);
     if (loop->spare) { /* a nested loop_run_once gave one back already */
@@ -181,10 +236,56 @@ static bool loop_run_posts(Loop *loop)
 
 static bool loop_has_posts(Loop *loop)
 {
-    pthread_mutex_lock(&loop->post_lock);
+    lock_acquire(&loop->post_lock);
     bool some = loop->posts->len > 0;
-    pthread_mutex_unlock(&loop->post_lock);
+    lock_release(&loop->post_lock);
     return some;
+}
+
+typedef struct Call {
+    LoopFn *fn;
+    void *opaque;
+    Lock lock; /* done */
+    pthread_cond_t ended;
+    bool done;
+} Call;
+
+static void run_call(void *opaque)
+{
+    Call *call = opaque;
+
+    call->fn(call->opaque);
+    lock_acquire(&call->lock);
+    call->done = true;
+    pthread_cond_signal(&call->ended);
+    lock_release(&call->lock);
+}
+
+void loop_call_locked(Loop *loop, LoopFn *fn, void *opaque)
+{
+    Call call = {.fn = fn, .opaque = opaque, .ended = PTHREAD_COND_INITIALIZER};
+
+    if (loop_is_current(loop)) {
+        fn(opaque);
+        return;
+    }
+    lock_init(&call.lock, "a call to a loop", LOCK_RANK_LEAF);
+    loop_post(loop, run_call, &call);
+    lock_acquire(&call.lock);
+    while (!call.done) {
+        pthread_cond_wait(&call.ended, &call.lock.mutex);
+    }
+    lock_release(&call.lock);
+    lock_destroy(&call.lock);
+    pthread_cond_destroy(&call.ended);
+}
+
+void loop_call(Loop *loop, LoopFn *fn, void *opaque)
+{
+    if (!loop_is_current(loop)) {
+        lock_check_wait(loop->name);
+    }
+    loop_call_locked(loop, fn, opaque);
 }
 
 /* ---- descriptors ---------------------------------------------------------------------------- */
@@ -321,7 +422,7 @@ static bool loop_run_timers(Loop *loop)
             LoopTimer *timer = heap_at(loop, 0);
 
             loop_timer_cancel(timer);
-            timer->fn(timer->opaque);
+            loop_callback(timer->fn, timer->opaque);
             ran = true;
         }
     }
@@ -344,15 +445,171 @@ static void loop_unlock(Loop *loop)
     }
 }
 
-/* *kicked: someone wants deadlines and requests to be looked at again. */
-static int loop_wait(Loop *loop, struct epoll_event *events, int64_t timeout_ns, bool *kicked)
+void loop_set_polling(Loop *loop, LoopPolling polling)
 {
+    loop->polling = polling;
+    loop->poll_ns = MIN(loop->poll_ns, polling.max_ns);
+}
+
+LoopPoll *loop_poll_add(Loop *loop, const LoopPollOps *ops, void *opaque)
+{
+    LoopPoll *poll;
+
+    if (loop->guard.lock) {
+        return NULL;
+    }
+    poll = g_new(LoopPoll, 1);
+    *poll = (LoopPoll){loop, ops, opaque, false};
+    g_ptr_array_add(loop->polls, poll);
+    return poll;
+}
+
+void loop_poll_remove(LoopPoll *poll)
+{
+    if (poll) {
+        poll->ops = NULL; /* freed when nobody walks over the list */
+    }
+}
+
+static LoopPoll *poll_at(Loop *loop, unsigned *i)
+{
+    for (; *i < loop->polls->len; ++*i) {
+        LoopPoll *poll = g_ptr_array_index(loop->polls, *i);
+
+        if (poll->ops) {
+            return poll;
+        }
+        g_ptr_array_remove_index_fast(loop->polls, *i);
+    }
+    return NULL;
+}
+
+static bool polls_look_from(Loop *loop, unsigned i, unsigned end)
+{
+    LoopPoll *poll;
+
+    for (; i < end && (poll = poll_at(loop, &i)); i++) {
+        if (poll->begun && poll->ops->look(poll->opaque)) {
+            loop->poll_first = i + 1;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Stops at the first that had something: what it began may have to be finished before more is taken. The next time begins
+ * behind it. */
+static bool polls_look(Loop *loop)
+{
+    const unsigned first = loop->poll_first;
+
+    return polls_look_from(loop, first, UINT_MAX) || polls_look_from(loop, 0, first);
+}
+
+static void polls_begin(Loop *loop)
+{
+    LoopPoll *poll;
+
+    for (unsigned i = 0; (poll = poll_at(loop, &i)); i++) {
+        if (!poll->begun) {
+            poll->begun = true;
+            poll->ops->begin(poll->opaque);
+        }
+    }
+}
+
+static bool polls_end(Loop *loop)
+{
+    LoopPoll *poll;
+    bool any = false;
+
+    for (unsigned i = 0; (poll = poll_at(loop, &i)); i++) {
+        if (poll->begun) {
+            poll->begun = false;
+            any |= poll->ops->end(poll->opaque);
+        }
+    }
+    return any;
+}
+
+/* Looks for events until there are some, or for poll_ns. The guard is not held. *ran: a LoopPoll had something to do. */
+static int loop_poll(Loop *loop, struct epoll_event *events, int64_t timeout_ns, bool *ran)
+{
+    const int64_t length = timeout_ns < 0 ? loop->poll_ns : MIN(loop->poll_ns, timeout_ns);
+    const int64_t end = clock_monotonic_ns() + length;
+    int n = 0;
+
+    polls_begin(loop);
+    do {
+        for (unsigned i = loop->polls->len ? LOOKS_PER_SYSCALL : 0; i > 0; i--) {
+            if (polls_look(loop)) {
+                *ran = true;
+                return 0; /* still begun: the next wait goes on, or ends it */
+            }
+            __builtin_ia32_pause();
+        }
+        n = epoll_wait(loop->epoll_fd, events, LOOP_BATCH, 0);
+    } while (n == 0 && !atomic_load(&loop->kicked) && !atomic_load(&loop->quit) && !loop_has_posts(loop) &&
+             clock_monotonic_ns() < end);
+    return n;
+}
+
+/* What the last sleep teaches about busy waiting. */
+static void loop_adapt_polling(Loop *loop, int64_t slept_ns)
+{
+    const LoopPolling *p = &loop->polling;
+
+    if (slept_ns <= loop->poll_ns) {
+        return;
+    }
+    if (slept_ns > p->max_ns) {
+        loop->poll_ns = p->shrink ? loop->poll_ns / p->shrink : 0;
+    } else if (!loop->poll_ns) {
+        loop->poll_ns = MIN(LOOP_FIRST_POLL_NS, p->max_ns);
+    } else {
+        int64_t grow = p->grow ? p->grow : 2;
+
+        loop->poll_ns = loop->poll_ns > p->max_ns / grow ? p->max_ns : loop->poll_ns * grow;
+    }
+}
+
+/* How long to wait: until the first timer is due, and not for longer than limit_ns (-1: without limit). */
+static int64_t loop_timeout(Loop *loop, int64_t limit_ns)
+{
+    if (!loop->timers->len) {
+        return limit_ns;
+    }
+    const int64_t until = heap_at(loop, 0)->deadline - clock_monotonic_ns(); /* read once: MAX reads it twice */
+
+    return until <= 0 ? 0 : limit_ns < 0 ? until : MIN(until, limit_ns);
+}
+
+/* *kicked: someone wants deadlines and requests to be looked at again. */
+static int loop_wait(Loop *loop, struct epoll_event *events, int64_t limit_ns, bool *kicked)
+{
+    int64_t timeout_ns = loop_timeout(loop, limit_ns), start = 0;
     struct timespec ts, *limit = NULL;
 
-    if (loop->timers->len) {
-        int64_t until = MAX(0, heap_at(loop, 0)->deadline - clock_monotonic_ns());
-
-        timeout_ns = timeout_ns < 0 ? until : MIN(timeout_ns, until);
+    if (loop->polling.max_ns && timeout_ns) {
+        start = clock_monotonic_ns();
+        if (loop->poll_ns) {
+            loop_unlock(loop);
+            int found = loop_poll(loop, events, timeout_ns, kicked);
+            loop_lock(loop);
+            if (found > 0 || *kicked) {
+                return found;
+            }
+            timeout_ns = loop_timeout(loop, limit_ns);
+        }
+    }
+    if (timeout_ns) {
+        loop->busy_turns = 0;
+    } else if (++loop->busy_turns % BUSY_TURNS == 0) {
+        polls_look(loop); /* those that have begun are woken by nobody */
+    }
+    if (loop->polls->len && timeout_ns && polls_end(loop)) {
+        *kicked = true;
+        return 0;
     }
     atomic_store(&loop->sleeping, true);
     if (atomic_load(&loop->kicked) || loop_has_posts(loop) || atomic_load(&loop->quit)) {
@@ -368,6 +625,9 @@ static int loop_wait(Loop *loop, struct epoll_event *events, int64_t timeout_ns,
         int64_t ms = (timeout_ns + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC;
         n = epoll_wait(loop->epoll_fd, events, LOOP_BATCH, timeout_ns < 0 ? -1 : (int)MIN(ms, INT32_MAX));
     }
+    if (start) {
+        loop_adapt_polling(loop, clock_monotonic_ns() - start);
+    }
     loop_lock(loop);
     atomic_store(&loop->sleeping, false);
     *kicked = atomic_exchange(&loop->kicked, false);
@@ -377,10 +637,9 @@ static int loop_wait(Loop *loop, struct epoll_event *events, int64_t timeout_ns,
 bool loop_run_once(Loop *loop, int64_t timeout_ns)
 {
     struct epoll_event events[LOOP_BATCH];
-    bool ran = false, outer = !loop->running;
+    bool ran = false, outer = !loop_is_current(loop);
 
-    loop->running = true;
-    loop->thread = pthread_self();
+    atomic_store_explicit(&loop->runner, pthread_self(), memory_order_release);
     int n = loop_wait(loop, events, timeout_ns, &ran);
     for (int i = 0; i < n; i++) {
         LoopFd *source = events[i].data.ptr;
@@ -391,7 +650,11 @@ bool loop_run_once(Loop *loop, int64_t timeout_ns)
             while (read(loop->wake_fd, &count, sizeof count) < 0 && errno == EINTR) {
             }
         } else if (source->fn) {
-            source->fn(source->opaque, events[i].events);
+            LoopFdFn *fn = source->fn;
+            int64_t begin = lock_activity_begin();
+
+            fn(source->opaque, events[i].events);
+            lock_activity_end(begin, (const void *)(uintptr_t)fn);
             ran = true;
         }
     }
@@ -399,7 +662,7 @@ bool loop_run_once(Loop *loop, int64_t timeout_ns)
     ran |= loop_run_posts(loop);
     if (outer) {
         loop_free_removed(loop); /* a nested call's batch may still name them */
-        loop->running = false;
+        atomic_store_explicit(&loop->runner, 0, memory_order_release);
     }
     return ran;
 }

@@ -33,6 +33,34 @@ Loop *loop_new(const char *name, GError **err);
 void loop_set_guard(Loop *loop, LoopGuard guard);
 /* Sources that are still registered are dropped; posted calls that have not run are not run. */
 void loop_free(Loop *loop);
+/* fn(opaque) runs at the beginning of loop_free, when no thread runs the loop any more, or never if
+ * loop_off_free takes it back. Main thread. */
+void loop_on_free(Loop *loop, LoopFn *fn, void *opaque);
+void loop_off_free(Loop *loop, LoopFn *fn, void *opaque);
+
+/*
+ * Busy waiting: before the loop sleeps it looks for events for a while that adapts, at most max_ns (0: never). A wait
+ * that would have fitted makes it longer (times grow, 0: 2), one that did not makes it shorter (divided by shrink, 0: to
+ * nothing). By the loop's thread, or before it runs.
+ */
+typedef struct LoopPolling {
+    int64_t max_ns, grow, shrink;
+} LoopPolling;
+void loop_set_polling(Loop *loop, LoopPolling polling);
+
+/*
+ * Memory to look at while the loop waits busily, before it asks the kernel: rings whose other side then need not make a
+ * system call. By the loop's thread; for loops without a guard (NULL for others: there is no busy looking under a lock).
+ */
+typedef struct LoopPollOps {
+    bool (*look)(void *opaque);           /* does what is to be done; true if there was something */
+    void (*begin)(void *opaque);          /* from now on look is called again and again */
+    bool (*end)(void *opaque);            /* no more: the other side has to wake the loop; true as look */
+} LoopPollOps;
+typedef struct LoopPoll LoopPoll;
+LoopPoll *loop_poll_add(Loop *loop, const LoopPollOps *ops, void *opaque);
+/* NULL is fine. No callback comes any more. */
+void loop_poll_remove(LoopPoll *poll);
 
 /* Runs until loop_quit. Takes the guard, which the caller does not hold. */
 void loop_run(Loop *loop);
@@ -48,6 +76,11 @@ void loop_post(Loop *loop, LoopFn *fn, void *opaque);
 void loop_kick(Loop *loop);
 /* True in the thread that runs the loop. */
 bool loop_is_current(const Loop *loop);
+/* Any thread: runs fn(opaque) in the thread that runs the loop and waits for its end. At once when that is the
+ * caller's. The caller does not hold the VM lock (debug builds check), and somebody runs the loop. */
+void loop_call(Loop *loop, LoopFn *fn, void *opaque);
+/* As loop_call, for a caller that may hold the VM lock: only for loops whose callbacks never wait for that lock. */
+void loop_call_locked(Loop *loop, LoopFn *fn, void *opaque);
 
 /* events may be 0 (errors and hang-up are still reported). The fd stays the caller's. Never fails
  * for a valid, pollable fd; a regular file is refused with NULL (errno EPERM). */

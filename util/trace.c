@@ -8,8 +8,12 @@
 #include <unistd.h>
 
 #include "util/error.h"
+#include "util/file.h"
 #include "util/log.h"
 #include "util/loop.h"
+#include "util/module.h"
+
+#define MAX_FILE (1 << 20)
 
 extern TracePoint *const __start_kiln_trace[] __attribute__((weak));
 extern TracePoint *const __stop_kiln_trace[] __attribute__((weak));
@@ -27,18 +31,70 @@ void trace_emit(const TracePoint *point, const char *fmt, ...)
                (int)(now / 1000 % 1000000), point->name, text);
 }
 
-unsigned trace_set(const char *pattern, bool on)
+/* ---- the points: the program's section and those of modules ---------------------------- */
+
+typedef struct TraceSection {
+    TracePoint *const *begin, *const *end;
+} TraceSection;
+
+typedef struct TraceWish {
+    char *pattern;
+    bool on;
+} TraceWish;
+
+static GArray *sections; /* TraceSection; main thread */
+static GArray *wishes;   /* TraceWish: what -trace said, for modules that come later */
+
+static GArray *all_sections(void)
+{
+    if (!sections) {
+        TraceSection own = {__start_kiln_trace, __stop_kiln_trace};
+
+        sections = g_array_new(false, false, sizeof own);
+        g_array_append_val(sections, own);
+    }
+    return sections;
+}
+
+static unsigned set_in(const TraceSection *section, const char *pattern, bool on)
 {
     GPatternSpec *spec = g_pattern_spec_new(pattern);
     unsigned matched = 0;
 
-    for (TracePoint *const *p = __start_kiln_trace; p < __stop_kiln_trace; p++) {
+    for (TracePoint *const *p = section->begin; p < section->end; p++) {
         if (g_pattern_spec_match_string(spec, (*p)->name)) {
             (*p)->enabled = on;
             matched++;
         }
     }
     g_pattern_spec_free(spec);
+    return matched;
+}
+
+void trace_register_module(TracePoint *const *begin, TracePoint *const *end)
+{
+    TraceSection section = {begin, end};
+
+    g_array_append_val(all_sections(), section);
+    for (unsigned i = 0; wishes && i < wishes->len; i++) {
+        TraceWish *wish = &g_array_index(wishes, TraceWish, i);
+
+        set_in(&section, wish->pattern, wish->on);
+    }
+}
+
+unsigned trace_set(const char *pattern, bool on)
+{
+    TraceWish wish = {g_strdup(pattern), on};
+    unsigned matched = 0;
+
+    for (unsigned i = 0; i < all_sections()->len; i++) {
+        matched += set_in(&g_array_index(sections, TraceSection, i), pattern, on);
+    }
+    if (!wishes) {
+        wishes = g_array_new(false, false, sizeof wish);
+    }
+    g_array_append_val(wishes, wish);
     return matched;
 }
 
@@ -49,27 +105,48 @@ static int by_name(const void *a, const void *b)
 
 void trace_list(void (*fn)(const char *name, bool enabled, void *opaque), void *opaque)
 {
-    size_t n = (size_t)(__stop_kiln_trace - __start_kiln_trace);
-    TracePoint **sorted = g_memdup2(__start_kiln_trace, n * sizeof *sorted);
+    g_autoptr(GPtrArray) points = g_ptr_array_new();
 
-    qsort(sorted, n, sizeof *sorted, by_name);
-    for (size_t i = 0; i < n; i++) {
-        if (i == 0 || strcmp(sorted[i]->name, sorted[i - 1]->name)) {
-            fn(sorted[i]->name, sorted[i]->enabled, opaque);
+    for (unsigned i = 0; i < all_sections()->len; i++) {
+        const TraceSection *section = &g_array_index(sections, TraceSection, i);
+
+        for (TracePoint *const *p = section->begin; p < section->end; p++) {
+            g_ptr_array_add(points, *p);
         }
     }
-    g_free(sorted);
+    g_ptr_array_sort(points, by_name);
+    for (unsigned i = 0; i < points->len; i++) {
+        const TracePoint *point = points->pdata[i];
+
+        if (i == 0 || strcmp(point->name, ((TracePoint *)points->pdata[i - 1])->name)) {
+            fn(point->name, point->enabled, opaque);
+        }
+    }
 }
 
+/* ---- -trace -------------------------------------------------------------------------------- */
+
 static void print_name(const char *name, bool enabled, void *opaque) { printf("%s\n", name); }
+
+static void collect_name(const char *name, bool enabled, void *opaque) { g_ptr_array_add(opaque, (char *)name); }
 
 /* A pattern; a leading "-" turns off. */
 static bool trace_apply(const char *pattern, GError **err)
 {
     bool on = pattern[0] != '-';
 
-    if (!trace_set(on ? pattern : pattern + 1, on)) {
-        return error_set(err, "-trace %s: no trace point has this name (-trace help lists them)", pattern);
+    unsigned matched = trace_set(pattern + !on, on);
+    if (!matched) { /* the name may be a module's */
+        module_load_all();
+        matched = trace_set(pattern + !on, on);
+    }
+    if (!matched) {
+        g_autoptr(GPtrArray) names = g_ptr_array_new();
+
+        trace_list(collect_name, names);
+        g_ptr_array_add(names, NULL);
+        g_autofree char *hint = suggest_names(pattern + !on, (const char *const *)names->pdata);
+        return error_set(err, "-trace %s: no trace point has this name%s; -trace help lists them", pattern, hint);
     }
     return true;
 }
@@ -78,7 +155,7 @@ static bool trace_apply_file(const char *path, GError **err)
 {
     g_autofree char *text = NULL;
 
-    if (!g_file_get_contents(path, &text, NULL, err)) {
+    if (!file_read(path, MAX_FILE, &text, NULL, err)) {
         g_prefix_error(err, "-trace events=%s: ", path);
         return false;
     }
@@ -99,6 +176,7 @@ bool trace_parse_option(const char *text, bool *helped, GError **err)
     *helped = false;
     for (char **word = words; *word; word++) {
         if (!strcmp(*word, "help") || !strcmp(*word, "?")) {
+            module_load_all();
             trace_list(print_name, NULL);
             *helped = true;
         } else if (g_str_has_prefix(*word, "events=")) {

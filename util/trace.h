@@ -40,6 +40,8 @@ typedef struct TracePoint {
 
 void trace_emit(const TracePoint *point, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
+/* Points of a loaded module: what was asked of names before holds for them. */
+void trace_register_module(TracePoint *const *begin, TracePoint *const *end);
 /* Turns the points whose name matches the shell pattern on or off. Returns how many points matched. */
 unsigned trace_set(const char *pattern, bool on);
 /* Calls fn with each distinct name, sorted. */

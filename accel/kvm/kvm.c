@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "accel/kvm/kvm_cpuid.h"
+#include "accel/x86/cpu_config.h"
 #include "accel/kvm/kvm_int.h"
 #include "accel/x86/cpu.h"
 #include "util/trace.h"
@@ -215,7 +216,9 @@ static bool check_apics(KvmAccel *kvm, GError **err)
 
     /* A single CPU does without (-cpu MODEL,-apic). */
     for (unsigned i = 0; kvm_mode(kvm) == IRQCHIP_OFF && cpus->len > 1 && i < cpus->len; i++) {
-        if (!((Cpu *)g_ptr_array_index(cpus, i))->apic_ops) {
+        const Cpu *cpu = g_ptr_array_index(cpus, i);
+
+        if (cpu && !cpu->apic_ops) {
             return error_set(
                 err,
                 "kernel-irqchip=off: CPU %u has no user-space APIC in this machine; use "
@@ -226,11 +229,43 @@ static bool check_apics(KvmAccel *kvm, GError **err)
     return true;
 }
 
+/* APIC ids above 254 need the kernel's x2APICs, told of in full width (api.rst 7.5). */
+static bool enable_x2apic_ids(KvmAccel *kvm, GError **err)
+{
+    Vm *vm = kvm->accel.vm;
+    uint32_t last = cpu_last_apic_id(vm);
+
+    if (last < 255) {
+        return true;
+    }
+    if (kvm_mode(kvm) == IRQCHIP_OFF) {
+        return error_set(err,
+                         "-smp: APIC ids up to %u need the kernel's interrupt controllers; use "
+                         "kernel-irqchip=split or on, or other sockets, dies, cores, threads",
+                         last);
+    }
+    if (last >= kvm->max_vcpu_id) {
+        return error_set(err, "-smp: APIC ids up to %u exceed what this host's KVM can run (%u)",
+                         last, kvm->max_vcpu_id - 1);
+    }
+    int r = kvm_enable_cap(kvm, KVM_CAP_X2APIC_API,
+                           KVM_X2APIC_API_USE_32BIT_IDS |
+                               KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK);
+    if (r < 0) {
+        return error_set_errno(err, -r,
+                               "-smp: APIC ids up to %u need X2APIC API support in the host's KVM",
+                               last);
+    }
+    cpu_config(vm)->wide_apic_ids = true;
+    return true;
+}
+
 static bool kvm_machine_done(Accel *accel, GError **err)
 {
     KvmAccel *kvm = kvm_accel(accel);
 
-    if (!check_apics(kvm, err) || !apply_options(kvm, err) || !kvm_memory_start(kvm, err)) {
+    if (!check_apics(kvm, err) || !apply_options(kvm, err) || !enable_x2apic_ids(kvm, err) ||
+        !kvm_memory_start(kvm, err)) {
         return false;
     }
     kvm_io_start(kvm);
@@ -254,6 +289,10 @@ static void close_all(KvmAccel *kvm, bool with_cpus)
     kvm_vcpus_destroy(kvm, with_cpus);
     kvm_memory_stop(kvm);
     kvm_io_stop(kvm);
+    if (kvm->stats_fd > 0) {
+        close(kvm->stats_fd);
+    }
+    kvm->stats_fd = 0;
     if (kvm->vm_fd >= 0) {
         close(kvm->vm_fd);
     }
@@ -276,7 +315,7 @@ static void kvm_instance_init(Object *obj)
 
     kvm->fd = kvm->vm_fd = -1;
     kvm->msi_routes = g_array_new(false, true, sizeof(KvmMsiRoute));
-    pthread_mutex_init(&kvm->irq_lock, NULL);
+    lock_init(&kvm->irq_lock, "KVM interrupts", LOCK_RANK_ACCEL);
 }
 
 static void kvm_finalize(Object *obj)
@@ -286,7 +325,7 @@ static void kvm_finalize(Object *obj)
     close_all(kvm, false);
     kvm_irq_free(kvm);
     g_clear_error(&kvm->memory_error);
-    pthread_mutex_destroy(&kvm->irq_lock);
+    lock_destroy(&kvm->irq_lock);
 }
 
 static const AccelOps kvm_ops = {
@@ -297,9 +336,17 @@ static const AccelOps kvm_ops = {
     .cpus_start = kvm_cpus_start,
     .cpus_stop = kvm_cpus_stop,
     .cpus_reset = kvm_cpus_reset,
+    .cpu_add = kvm_cpu_add,
+    .cpu_run = kvm_cpu_run,
+    .cpu_remove = kvm_cpu_remove,
     .cpu_kick = kvm_cpu_kick,
     .cpu_get_state = kvm_cpu_get_state,
     .cpu_put_state = kvm_cpu_put_state,
+    .cpu_thread_id = kvm_cpu_thread_id,
+    .stats = kvm_stats,
+    .cpu_translate = kvm_cpu_translate,
+    .exit_regs_get = kvm_exit_regs_get,
+    .exit_regs_put = kvm_exit_regs_put,
     .set_gsi = kvm_set_gsi,
     .send_msi = kvm_send_msi,
     .set_intr = kvm_set_intr,

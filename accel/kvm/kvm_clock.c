@@ -70,6 +70,7 @@ static bool clock_pre_load(void *obj, GError **err)
 {
     KvmClock *d = obj;
 
+    STATE_KEEP(d->clock_is_reliable);
     d->clock_is_reliable = false; /* unless the subsection says otherwise */
     return true;
 }

@@ -118,6 +118,12 @@ static uint64_t raw_word(const CpuConfig *config, FeatureWord word)
 {
     const FeatureWordInfo *info = &feature_words[word];
 
+    if (feature_word_is_vmx(word)) {
+        bool vmx = config->words[FEAT_1_ECX] >> 5 & 1; /* an earlier word */
+        uint64_t value = vmx ? feature_msr(config, info->msr) : 0;
+
+        return feature_word_is_vmx_control(word) ? value >> 32 & ~value : value;
+    }
     if (info->msr) {
         return feature_msr(config, info->msr);
     }
@@ -183,6 +189,13 @@ uint64_t kvm_cpuid_supported_word(Vm *vm, FeatureWord word)
     return config ? config->words[word] : 0;
 }
 
+uint64_t kvm_cpuid_feature_msr(Vm *vm, uint32_t index)
+{
+    const CpuConfig *config = host(vm);
+
+    return config ? feature_msr(config, index) : 0;
+}
+
 bool kvm_cpuid_host_leaf(Vm *vm, uint32_t leaf, uint32_t subleaf, uint32_t regs[4])
 {
     const CpuConfig *config = host(vm);
@@ -192,6 +205,37 @@ bool kvm_cpuid_host_leaf(Vm *vm, uint32_t leaf, uint32_t subleaf, uint32_t regs[
         regs[reg] = e ? entry_register(e, reg) : 0;
     }
     return config != NULL;
+}
+
+/* ---- Hyper-V's leaves ------------------------------------------------------------------------ */
+
+#define HYPERV_ENTRIES 32
+
+static struct kvm_cpuid2 *ask_hyperv(int kvm_fd)
+{
+    struct kvm_cpuid2 *table =
+        g_malloc0(sizeof *table + HYPERV_ENTRIES * sizeof table->entries[0]);
+
+    table->nent = HYPERV_ENTRIES;
+    if (ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_SYS_HYPERV_CPUID) <= 0 ||
+        ioctl(kvm_fd, KVM_GET_SUPPORTED_HV_CPUID, table) < 0) {
+        table->nent = 0;
+    }
+    return table;
+}
+
+bool kvm_cpuid_hyperv_leaf(Vm *vm, uint32_t leaf, uint32_t regs[4])
+{
+    CpuConfig *config = cpu_config(vm);
+
+    if (!config->hyperv && config->kvm_fd >= 0) {
+        config->hyperv = ask_hyperv(config->kvm_fd);
+    }
+    const struct kvm_cpuid_entry2 *e = config->hyperv ? find(config->hyperv, leaf, 0) : NULL;
+    for (uint8_t reg = 0; reg < 4; reg++) {
+        regs[reg] = e ? entry_register(e, reg) : 0;
+    }
+    return e != NULL;
 }
 
 /* ---- the guest's table ----------------------------------------------------------------------- */
@@ -239,8 +283,9 @@ static void add_leaf(const Cpu *cpu, GArray *entries, uint32_t leaf)
 struct kvm_cpuid2 *kvm_cpuid_build(Cpu *cpu)
 {
     g_autoptr(GArray) entries = g_array_sized_new(false, true, sizeof(struct kvm_cpuid_entry2), 48);
-    static const uint32_t kvm_leaves[] = {0x40000000, 0x40000001, 0x40000010, 0xc0000000,
-                                          0xc0000001};
+    static const uint32_t kvm_leaves[] = {0x40000000, 0x40000001, 0x40000002, 0x40000003,
+                                          0x40000004, 0x40000005, 0x4000000a, 0x40000010,
+                                          0x40000100, 0x40000101, 0xc0000000, 0xc0000001};
 
     /* Above these levels nothing is defined here, whatever -cpu level= says. */
     for (uint32_t leaf = 0; leaf <= MIN(cpu->level, 0x20); leaf++) {

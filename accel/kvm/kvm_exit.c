@@ -109,7 +109,7 @@ static void stop_internal_error(KvmVcpu *vcpu)
 
     vm_lock(vm); /* two CPUs must not write at once */
     if (kvm_regs_get(vcpu->cpu, vcpu->fd, &err)) {
-        kvm_regs_dump(vcpu->cpu, stderr);
+        kvm_regs_dump(vcpu->cpu, vcpu->fd, stderr);
     } else {
         fprintf(stderr, "CPU %u: %s\n", vcpu->cpu->index, err->message);
     }
@@ -273,6 +273,16 @@ static void exit_dirty_ring_full(KvmVcpu *vcpu)
     vm_unlock(vcpu->kvm->accel.vm);
 }
 
+/* There is no VMBus: nobody is at the other end of a message (5Ch) or a signal (5Dh). */
+static void exit_hyperv_call(struct kvm_run *run)
+{
+    const uint16_t code = (uint16_t)run->hyperv.u.hcall.input;
+
+    run->hyperv.u.hcall.result = code == 0x5c || code == 0x5d
+                                     ? 0x12 /* HV_STATUS_INVALID_CONNECTION_ID */
+                                     : 2 /* HV_STATUS_INVALID_HYPERCALL_CODE */;
+}
+
 static void exit_rare(KvmVcpu *vcpu)
 {
     Vm *vm = vcpu->kvm->accel.vm;
@@ -306,9 +316,9 @@ static void exit_rare(KvmVcpu *vcpu)
     case KVM_EXIT_X86_WRMSR: /* MSRs are never sent here, so this one is unknown: #GP */
         run->msr.error = 1;
         break;
-    case KVM_EXIT_HYPERV: /* synthetic MSRs and calls that nobody here implements */
+    case KVM_EXIT_HYPERV: /* SynIC's pages need nothing of us */
         if (run->hyperv.type == KVM_EXIT_HYPERV_HCALL) {
-            run->hyperv.u.hcall.result = 2; /* HV_STATUS_INVALID_HYPERCALL_CODE */
+            exit_hyperv_call(run);
         }
         break;
     case KVM_EXIT_DEBUG:

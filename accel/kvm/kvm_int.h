@@ -8,8 +8,10 @@
  *   kvm_ioeventfd.c  ioeventfds and coalesced zones of both address spaces
  *   kvm_irq.c        irqchips, PIT, routes, MSI, irqfd
  *   kvm_vcpu.c       vCPU threads, requests, stopping and pausing
+ *   kvm_vcpu_life.c  vCPUs come and go
  *   kvm_exit.c       what a KVM_RUN came back for
  *   kvm_clock.c      the kvmclock device
+ *   kvm_stats.c      the kernel's counters
  *   kvm_regs.c, kvm_cpuid.c   registers and CPUID (kvm_regs.h)
  *
  * How a vCPU is talked to. Each has a word of request bits; its loop looks at it right before
@@ -37,6 +39,7 @@
 
 #include "accel/accel.h"
 #include "accel/kvm/kvm_slots.h"
+#include "util/lock.h"
 
 #define KVM_IOAPIC_PINS 24
 #define KVM_PIC_PINS 16
@@ -64,10 +67,14 @@ struct KvmVcpu {
     struct kvm_run *run;
     KvmAccel *kvm;
     int fd;
+    uint32_t id;               /* KVM's, the APIC id */
+    int stats_fd;              /* 0 or less: not open */
+    struct kvm_cpuid2 *cpuid;  /* of the CPU that it ran for; NULL: it is still there */
     _Atomic uint32_t requests; /* REQ_ bits; also the futex that it sleeps on */
     atomic_bool in_run;        /* may be inside KVM_RUN */
     Cpu *cpu;
     pthread_t thread;
+    atomic_int tid;            /* the host's id of it; 0: it has not begun */
     bool has_thread;
     bool unfinished;                  /* the last exit's instruction waits for the next KVM_RUN */
     uint32_t dirty_index;             /* next entry of its dirty ring to be read */
@@ -108,6 +115,7 @@ typedef struct KvmMsiRoute {
 struct KvmAccel {
     Accel accel;
     int fd, vm_fd;   /* -1: closed */
+    int stats_fd;    /* of the VM; 0 or less: not open */
     bool chips;      /* the kernel has its irqchip and routes */
     bool done;       /* machine_done is through */
     size_t run_size; /* bytes of a vCPU's mapping */
@@ -119,9 +127,9 @@ struct KvmAccel {
     /* Capabilities. */
     unsigned max_slots, max_vcpus, max_vcpu_id, max_routes;
     bool smm, port_coalescing;
-    /* vCPUs, by index. */
-    KvmVcpu **vcpus;
+    KvmVcpu **vcpus;    /* the first is CPU 0, the others stand as they came; room for all possible CPUs */
     unsigned n_vcpus;
+    GPtrArray *parked;  /* KvmVcpu: of CPUs that were removed; KVM cannot delete them. NULL: none yet */
     _Atomic uint32_t acks; /* futex: a vCPU has parked or left KVM_RUN */
     /* Memory. */
     KvmMemory memory[2];
@@ -129,7 +137,7 @@ struct KvmAccel {
     GError *memory_error;                 /* first refusal while starting */
     struct kvm_coalesced_mmio_ring *ring; /* NULL: no zone yet */
     /* Interrupts. */
-    pthread_mutex_t irq_lock; /* gsi_level, routes */
+    Lock irq_lock; /* gsi_level, routes */
     uint8_t gsi_level[KVM_IOAPIC_PINS];
     bool pit_wanted, pit_reinject;
     KvmMsiRoute ioapic_pins[KVM_IOAPIC_PINS]; /* split */
@@ -151,6 +159,9 @@ static inline IrqchipMode kvm_mode(const KvmAccel *kvm) { return (IrqchipMode)kv
 int kvm_ioctl(int fd, unsigned long request, void *arg);
 int kvm_check(const KvmAccel *kvm, int capability);
 int kvm_enable_cap(const KvmAccel *kvm, uint32_t capability, uint64_t arg0);
+
+/* ---- kvm_stats.c; VM lock ----------------------------------------------------------- */
+bool kvm_stats(Accel *accel, Cpu *cpu, AccelStatFn *fn, void *opaque, GError **err);
 
 /* ---- kvm_memory.c; VM lock ---------------------------------------------------------- */
 bool kvm_memory_start(KvmAccel *kvm, GError **err);
@@ -192,10 +203,24 @@ bool kvm_irqchip_get(Accel *accel, IrqchipId chip, void *state, size_t size);
 bool kvm_irqchip_set(Accel *accel, IrqchipId chip, const void *state, size_t size);
 bool kvm_pit_enable(Accel *accel, bool reinject, GError **err);
 
-/* ---- kvm_vcpu.c --------------------------------------------------------------------- */
+/* ---- kvm_vcpu_life.c; VM lock -------------------------------------------------------- */
 bool kvm_vcpus_create(KvmAccel *kvm, GError **err);
 /* with_cpus: the CPUs' objects are still there. */
 void kvm_vcpus_destroy(KvmAccel *kvm, bool with_cpus);
+bool kvm_cpu_add(Cpu *cpu, GError **err);
+void kvm_cpu_run(Cpu *cpu);
+void kvm_cpu_remove(Cpu *cpu);
+
+/* ---- kvm_vcpu.c --------------------------------------------------------------------- */
+/* NULL: it has none (yet). */
+KvmVcpu *kvm_vcpu_of(Cpu *cpu);
+/* At rest until REQ_STOP and REQ_PARKED are cleared. */
+bool kvm_vcpu_start_thread(KvmVcpu *vcpu, GError **err);
+void kvm_vcpu_clear_request(KvmVcpu *vcpu, uint32_t bits);
+/* After REQ_STOP; not with the VM lock, which the vCPU may want before. */
+void kvm_vcpu_wait_parked(const KvmVcpu *vcpu);
+/* At rest: to power-on state. VM lock. */
+void kvm_vcpu_reset(Cpu *cpu);
 /* Sets request bits and gets the vCPU to look at them. Any thread. */
 void kvm_vcpu_request(KvmVcpu *vcpu, uint32_t bits);
 /* Keeps all other vCPUs out of KVM_RUN. VM lock; returns when they are out. */
@@ -207,6 +232,10 @@ void kvm_cpus_reset(Accel *accel);
 void kvm_cpu_kick(Cpu *cpu);
 bool kvm_cpu_get_state(Cpu *cpu, GError **err);
 bool kvm_cpu_put_state(Cpu *cpu, GError **err);
+int kvm_cpu_thread_id(Cpu *cpu);
+bool kvm_cpu_translate(Cpu *cpu, uint64_t address, uint64_t *physical);
+bool kvm_exit_regs_get(Cpu *cpu, GError **err);
+bool kvm_exit_regs_put(Cpu *cpu, GError **err);
 void kvm_inject_nmi(Accel *accel, Cpu *cpu);
 void kvm_inject_smi(Accel *accel, Cpu *cpu);
 

@@ -156,9 +156,9 @@ bool kvm_irqchip_create(KvmAccel *kvm, GError **err)
         }
         break;
     }
-    pthread_mutex_lock(&kvm->irq_lock);
+    lock_acquire(&kvm->irq_lock);
     r = write_routes(kvm);
-    pthread_mutex_unlock(&kvm->irq_lock);
+    lock_release(&kvm->irq_lock);
     if (r < 0) {
         return error_set_errno(err, -r, "KVM refuses the table of interrupt routes");
     }
@@ -212,14 +212,14 @@ void kvm_set_gsi(Accel *accel, unsigned gsi, int level)
     if (gsi >= KVM_IOAPIC_PINS || kvm_mode(kvm) != IRQCHIP_ON) {
         return;
     }
-    pthread_mutex_lock(&kvm->irq_lock);
+    lock_acquire(&kvm->irq_lock);
     if (kvm->gsi_level[gsi] != line.level) {
         kvm->gsi_level[gsi] = (uint8_t)line.level;
         if (kvm->chips) {
             kvm_ioctl(kvm->vm_fd, KVM_IRQ_LINE, &line);
         }
     }
-    pthread_mutex_unlock(&kvm->irq_lock);
+    lock_release(&kvm->irq_lock);
 }
 
 bool kvm_send_msi(Accel *accel, MsiMessage message)
@@ -283,12 +283,12 @@ int kvm_msi_route_add(Accel *accel, MsiMessage msi, GError **err)
         error_set(err, "interrupt routes need kernel-irqchip=on or split");
         return -1;
     }
-    pthread_mutex_lock(&kvm->irq_lock);
+    lock_acquire(&kvm->irq_lock);
     while (i < kvm->msi_routes->len && g_array_index(kvm->msi_routes, KvmMsiRoute, i).used) {
         i++;
     }
     if (i + KVM_IOAPIC_PINS >= kvm->max_routes) {
-        pthread_mutex_unlock(&kvm->irq_lock);
+        lock_release(&kvm->irq_lock);
         error_set(err, "all %u interrupt routes of this host's KVM are used", kvm->max_routes);
         return -1;
     }
@@ -297,7 +297,7 @@ int kvm_msi_route_add(Accel *accel, MsiMessage msi, GError **err)
     } else {
         g_array_index(kvm->msi_routes, KvmMsiRoute, i) = new;
     }
-    pthread_mutex_unlock(&kvm->irq_lock);
+    lock_release(&kvm->irq_lock);
     return (int)(i + KVM_IOAPIC_PINS);
 }
 
@@ -306,7 +306,7 @@ bool kvm_msi_route_update(Accel *accel, int gsi, MsiMessage msi)
     KvmAccel *kvm = kvm_accel(accel);
     bool ok = true;
 
-    pthread_mutex_lock(&kvm->irq_lock);
+    lock_acquire(&kvm->irq_lock);
     KvmMsiRoute *route = route_of(kvm, gsi);
     if (!route) {
         ok = false;
@@ -317,7 +317,7 @@ bool kvm_msi_route_update(Accel *accel, int gsi, MsiMessage msi)
             ok = write_routes(kvm) >= 0;
         }
     }
-    pthread_mutex_unlock(&kvm->irq_lock);
+    lock_release(&kvm->irq_lock);
     return ok;
 }
 
@@ -326,12 +326,12 @@ void kvm_msi_route_del(Accel *accel, int gsi)
 {
     KvmAccel *kvm = kvm_accel(accel);
 
-    pthread_mutex_lock(&kvm->irq_lock);
+    lock_acquire(&kvm->irq_lock);
     KvmMsiRoute *route = route_of(kvm, gsi);
     if (route) {
         *route = (KvmMsiRoute){0};
     }
-    pthread_mutex_unlock(&kvm->irq_lock);
+    lock_release(&kvm->irq_lock);
 }
 
 void kvm_ioapic_route(Accel *accel, unsigned pin, MsiMessage msi, bool masked)
@@ -342,7 +342,7 @@ void kvm_ioapic_route(Accel *accel, unsigned pin, MsiMessage msi, bool masked)
     if (kvm_mode(kvm) != IRQCHIP_SPLIT || pin >= KVM_IOAPIC_PINS || masked) {
         return;
     }
-    pthread_mutex_lock(&kvm->irq_lock);
+    lock_acquire(&kvm->irq_lock);
     KvmMsiRoute *route = &kvm->ioapic_pins[pin];
     if (!route->used || !same_message(route->msi, msi)) {
         *route = (KvmMsiRoute){.used = true, .msi = msi};
@@ -350,7 +350,7 @@ void kvm_ioapic_route(Accel *accel, unsigned pin, MsiMessage msi, bool masked)
             write_routes(kvm);
         }
     }
-    pthread_mutex_unlock(&kvm->irq_lock);
+    lock_release(&kvm->irq_lock);
 }
 
 bool kvm_irqfd_add(Accel *accel, int gsi, int fd, int resample_fd, GError **err)
@@ -368,7 +368,7 @@ bool kvm_irqfd_add(Accel *accel, int gsi, int fd, int resample_fd, GError **err)
         irqfd.flags = KVM_IRQFD_FLAG_RESAMPLE;
         irqfd.resamplefd = (uint32_t)resample_fd;
     }
-    pthread_mutex_lock(&kvm->irq_lock);
+    lock_acquire(&kvm->irq_lock);
     KvmMsiRoute *route = route_of(kvm, gsi);
     int r = route && !route->in_kernel ? write_routes(kvm) : 0;
     if (r >= 0) {
@@ -377,7 +377,7 @@ bool kvm_irqfd_add(Accel *accel, int gsi, int fd, int resample_fd, GError **err)
     if (route && r >= 0) {
         route->irqfds++;
     }
-    pthread_mutex_unlock(&kvm->irq_lock);
+    lock_release(&kvm->irq_lock);
     return r >= 0 || error_set_errno(err, -r, "irqfd: KVM refuses GSI %d", gsi);
 }
 
@@ -387,13 +387,13 @@ void kvm_irqfd_del(Accel *accel, int gsi, int fd)
     struct kvm_irqfd irqfd = {
         .fd = (uint32_t)fd, .gsi = (uint32_t)gsi, .flags = KVM_IRQFD_FLAG_DEASSIGN};
 
-    pthread_mutex_lock(&kvm->irq_lock);
+    lock_acquire(&kvm->irq_lock);
     kvm_ioctl(kvm->vm_fd, KVM_IRQFD, &irqfd);
     KvmMsiRoute *route = route_of(kvm, gsi);
     if (route && route->irqfds) {
         route->irqfds--;
     }
-    pthread_mutex_unlock(&kvm->irq_lock);
+    lock_release(&kvm->irq_lock);
 }
 
 /* ---- the in-kernel chips' state ----------------------------------------------------- */
@@ -445,10 +445,10 @@ bool kvm_irqchip_get(Accel *accel, IrqchipId chip, void *state, size_t size)
 
 static void forget_levels(KvmAccel *kvm)
 {
-    pthread_mutex_lock(&kvm->irq_lock);
+    lock_acquire(&kvm->irq_lock);
     memset(kvm->gsi_level, 0xff,
            sizeof kvm->gsi_level); /* neither 0 nor 1: the next call is told */
-    pthread_mutex_unlock(&kvm->irq_lock);
+    lock_release(&kvm->irq_lock);
 }
 
 bool kvm_irqchip_set(Accel *accel, IrqchipId chip, const void *state, size_t size)

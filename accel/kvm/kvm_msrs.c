@@ -13,17 +13,21 @@
 #include <linux/kvm.h>
 #include <sys/ioctl.h>
 
+#include "accel/kvm/kvm_cpuid.h"
 #include "accel/x86/cpu_config.h"
+#include "accel/x86/hyperv.h"
 #include "util/log.h"
 #include "util/trace.h"
 
-#define MSR_BATCH 192
+#define MSR_BATCH 224
 #define MTRR_VARS 8
 
 typedef enum MsrNeed {
     NEED_NOTHING, /* every KVM has it */
     NEED_LISTED,  /* when KVM_GET_MSR_INDEX_LIST names it */
     NEED_FEATURE, /* listed, and the feature bit is on */
+    NEED_HYPERV,  /* the enlightenment is on */
+    NEED_HYPERV_VM, /* any one is on; of the VM, so CPU 0 has it */
 } MsrNeed;
 
 typedef struct MsrRow {
@@ -42,6 +46,7 @@ typedef struct MsrRow {
     }
 #define LISTED .need = NEED_LISTED
 #define FEATURE(w, b) .need = NEED_FEATURE, .word = FEAT_##w, .bit = (b)
+#define HYPERV(f) .need = NEED_HYPERV, .bit = HV_##f
 #define FULL .full = true
 
 static const MsrRow msr_rows[] = {
@@ -90,6 +95,46 @@ static const MsrRow msr_rows[] = {
     ROW(0x26d, mtrr_fixed[8], FULL),
     ROW(0x26e, mtrr_fixed[9], FULL),
     ROW(0x26f, mtrr_fixed[10], FULL),
+    ROW(0x40000000, msr_hv_guest_os_id, FULL, .need = NEED_HYPERV_VM), /* before the next */
+    ROW(0x40000001, msr_hv_hypercall, FULL, .need = NEED_HYPERV_VM),
+    ROW(0x40000073, msr_hv_vapic, FULL, HYPERV(VAPIC)),
+    ROW(0x40000021, msr_hv_tsc, FULL, HYPERV(TIME)),
+    ROW(0x40000010, msr_hv_runtime, FULL, HYPERV(RUNTIME)),
+    ROW(0x40000100, msr_hv_crash_params[0], FULL, HYPERV(CRASH)),
+    ROW(0x40000101, msr_hv_crash_params[1], FULL, HYPERV(CRASH)),
+    ROW(0x40000102, msr_hv_crash_params[2], FULL, HYPERV(CRASH)),
+    ROW(0x40000103, msr_hv_crash_params[3], FULL, HYPERV(CRASH)),
+    ROW(0x40000104, msr_hv_crash_params[4], FULL, HYPERV(CRASH)),
+    ROW(0x40000080, msr_hv_synic_control, FULL, HYPERV(SYNIC)),
+    ROW(0x40000082, msr_hv_synic_evt_page, FULL, HYPERV(SYNIC)),
+    ROW(0x40000083, msr_hv_synic_msg_page, FULL, HYPERV(SYNIC)),
+    ROW(0x40000090, msr_hv_synic_sint[0], FULL, HYPERV(SYNIC)),
+    ROW(0x40000091, msr_hv_synic_sint[1], FULL, HYPERV(SYNIC)),
+    ROW(0x40000092, msr_hv_synic_sint[2], FULL, HYPERV(SYNIC)),
+    ROW(0x40000093, msr_hv_synic_sint[3], FULL, HYPERV(SYNIC)),
+    ROW(0x40000094, msr_hv_synic_sint[4], FULL, HYPERV(SYNIC)),
+    ROW(0x40000095, msr_hv_synic_sint[5], FULL, HYPERV(SYNIC)),
+    ROW(0x40000096, msr_hv_synic_sint[6], FULL, HYPERV(SYNIC)),
+    ROW(0x40000097, msr_hv_synic_sint[7], FULL, HYPERV(SYNIC)),
+    ROW(0x40000098, msr_hv_synic_sint[8], FULL, HYPERV(SYNIC)),
+    ROW(0x40000099, msr_hv_synic_sint[9], FULL, HYPERV(SYNIC)),
+    ROW(0x4000009a, msr_hv_synic_sint[10], FULL, HYPERV(SYNIC)),
+    ROW(0x4000009b, msr_hv_synic_sint[11], FULL, HYPERV(SYNIC)),
+    ROW(0x4000009c, msr_hv_synic_sint[12], FULL, HYPERV(SYNIC)),
+    ROW(0x4000009d, msr_hv_synic_sint[13], FULL, HYPERV(SYNIC)),
+    ROW(0x4000009e, msr_hv_synic_sint[14], FULL, HYPERV(SYNIC)),
+    ROW(0x4000009f, msr_hv_synic_sint[15], FULL, HYPERV(SYNIC)),
+    ROW(0x400000b0, msr_hv_stimer_config[0], FULL, HYPERV(STIMER)),
+    ROW(0x400000b1, msr_hv_stimer_count[0], FULL, HYPERV(STIMER)),
+    ROW(0x400000b2, msr_hv_stimer_config[1], FULL, HYPERV(STIMER)),
+    ROW(0x400000b3, msr_hv_stimer_count[1], FULL, HYPERV(STIMER)),
+    ROW(0x400000b4, msr_hv_stimer_config[2], FULL, HYPERV(STIMER)),
+    ROW(0x400000b5, msr_hv_stimer_count[2], FULL, HYPERV(STIMER)),
+    ROW(0x400000b6, msr_hv_stimer_config[3], FULL, HYPERV(STIMER)),
+    ROW(0x400000b7, msr_hv_stimer_count[3], FULL, HYPERV(STIMER)),
+    ROW(0x40000106, msr_hv_reenlightenment_control, FULL, HYPERV(REENLIGHTENMENT)),
+    ROW(0x40000107, msr_hv_tsc_emulation_control, FULL, HYPERV(REENLIGHTENMENT)),
+    ROW(0x40000108, msr_hv_tsc_emulation_status, FULL, HYPERV(REENLIGHTENMENT)),
 };
 
 #define DEADLINE_ROW ROW(0x6e0, tsc_deadline, FEATURE(1_ECX, 24))
@@ -135,6 +180,8 @@ static bool row_exists(const Cpu *cpu, const MsrRow *row)
     case NEED_NOTHING: return true;
     case NEED_LISTED: return listed(cpu_config(cpu->dev.vm), row->index);
     case NEED_FEATURE: return cpu_has_feature(cpu, (FeatureWord)row->word, row->bit);
+    case NEED_HYPERV: return cpu_has_hyperv(cpu, (HypervFeature)row->bit);
+    case NEED_HYPERV_VM: return cpu->index == 0 && hyperv_enabled(cpu);
     }
     return false;
 }
@@ -371,6 +418,83 @@ static void init_capability(Cpu *cpu, int vcpu_fd, uint32_t index, FeatureWord w
     }
 }
 
+/* Controls that are 1 unless a true capability MSR says otherwise (SDM vol. 3, A.3 to A.5). */
+static uint64_t vmx_default1(FeatureWord word)
+{
+    switch (word) {
+    case FEAT_VMX_PIN: return 0x16;
+    case FEAT_VMX_PROC: return 0x0401e172;
+    case FEAT_VMX_EXIT: return 0x00036dff;
+    case FEAT_VMX_ENTRY: return 0x000011ff;
+    default: return 0;
+    }
+}
+
+/* A VMX capability MSR: KVM's, with the controls that this CPU's named bits leave. */
+static uint64_t vmx_capability(const Cpu *cpu, FeatureWord word)
+{
+    uint64_t host = kvm_cpuid_feature_msr(cpu->dev.vm, feature_words[word].msr);
+    uint64_t named = feature_named(word), have = cpu->features[word] & named;
+
+    if (!feature_word_is_vmx_control(word)) {
+        return (host & ~named) | have;
+    }
+    uint64_t must_be_1 = (uint32_t)host | (vmx_default1(word) & named & ~have);
+    uint64_t can_be_1 = (host >> 32 & ~named) | have | must_be_1;
+    return can_be_1 << 32 | must_be_1;
+}
+
+/* KVM starts a vCPU with all that it has: only what differs is written. */
+static bool init_vmx(Cpu *cpu, int vcpu_fd, GError **err)
+{
+    for (FeatureWord word = FEAT_VMX_BASIC; word <= FEAT_VMX_VMFUNC; word++) {
+        uint64_t named = feature_named(word);
+
+        if (!((kvm_cpuid_supported_word(cpu->dev.vm, word) ^ cpu->features[word]) & named)) {
+            continue;
+        }
+        OneMsr msr = {.head.nmsrs = 1,
+                      .entry = {.index = feature_words[word].msr,
+                                .data = vmx_capability(cpu, word)}};
+        if (ioctl(vcpu_fd, KVM_SET_MSRS, &msr) != 1) {
+            return error_set(err,
+                             "CPU %u: KVM refuses to set the VMX capability MSR 0x%x to "
+                             "0x%" PRIx64 "; leave out the vmx-* features, or take -cpu host",
+                             cpu->index, feature_words[word].msr, (uint64_t)msr.entry.data);
+        }
+    }
+    return true;
+}
+
+static bool enable_cap(int vcpu_fd, uint32_t number, uint64_t arg)
+{
+    struct kvm_enable_cap cap = {.cap = number, .args[0] = arg};
+
+    return ioctl(vcpu_fd, KVM_ENABLE_CAP, &cap) == 0;
+}
+
+/* What the kernel does for a guest only when told so, before its MSRs are there. */
+static bool init_hyperv(Cpu *cpu, int vcpu_fd, GError **err)
+{
+    OneMsr vp_index = {.head.nmsrs = 1, .entry = {.index = 0x40000002, .data = cpu->index}};
+
+    if (cpu->hv_enforce_cpuid && !enable_cap(vcpu_fd, KVM_CAP_HYPERV_ENFORCE_CPUID, 1)) {
+        return error_set_errno(err, errno, "-cpu: hv-enforce-cpuid: this host's KVM cannot do it");
+    }
+    if (cpu_has_hyperv(cpu, HV_VPINDEX) && ioctl(vcpu_fd, KVM_SET_MSRS, &vp_index) != 1) {
+        return error_set(err, "-cpu: hv-vpindex: kernel doesn't allow setting HyperV VP_INDEX");
+    }
+    if (cpu_has_hyperv(cpu, HV_SYNIC) && !enable_cap(vcpu_fd, KVM_CAP_HYPERV_SYNIC2, 0)) {
+        return error_set_errno(err, errno,
+                               "-cpu: hv-synic: failed to turn on HyperV SynIC in KVM");
+    }
+    if (cpu_has_hyperv(cpu, HV_TLBFLUSH_DIRECT) &&
+        !enable_cap(vcpu_fd, KVM_CAP_HYPERV_DIRECT_TLBFLUSH, 0)) {
+        return error_set_errno(err, errno, "-cpu: hv-tlbflush-direct: KVM refuses it");
+    }
+    return true;
+}
+
 bool kvm_msrs_init(Cpu *cpu, int vcpu_fd, GError **err)
 {
     OneMsr ucode = {.head.nmsrs = 1, .entry = {.index = 0x8b, .data = cpu->ucode_rev}};
@@ -387,5 +511,6 @@ bool kvm_msrs_init(Cpu *cpu, int vcpu_fd, GError **err)
     if (cpu->ucode_rev && ioctl(vcpu_fd, KVM_SET_MSRS, &ucode) != 1) {
         trace(kvm_msr_refused, "cpu %u msr 0x8b value 0x%" PRIx64, cpu->index, cpu->ucode_rev);
     }
-    return true;
+    return (!cpu_has_feature(cpu, FEAT_1_ECX, 5) || init_vmx(cpu, vcpu_fd, err)) &&
+           (!hyperv_enabled(cpu) || init_hyperv(cpu, vcpu_fd, err));
 }

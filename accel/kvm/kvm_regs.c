@@ -2,22 +2,22 @@
 /*
  * Registers of a vCPU: X86State <-> KVM's structs (Documentation/virt/kvm/api.rst, "vcpu ioctls").
  *
- * x87, SSE, AVX and what follows travel in one XSAVE image of the host's size; components that
- * X86State does not know (AMX tiles) stay in the image as they are.
+ * Here: general, system and debug registers, events, activity, LAPIC; kvm_fpu.c has what XSAVE
+ * holds, kvm_msrs.c the MSRs.
  *
  * Not done: nested guests' state (KVM_GET_NESTED_STATE): a VM with running nested guests cannot be
  * saved.
  */
 #include "accel/kvm/kvm_regs.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <linux/kvm.h>
-#include <sys/ioctl.h>
 
 #include "accel/kvm/kvm_cpuid.h"
 #include "accel/kvm/kvm_msrs.h"
+#include "accel/kvm/kvm_vcpu_state.h"
 #include "accel/x86/cpu_config.h"
+#include "accel/x86/hyperv.h"
 #include "util/log.h"
 #include "util/trace.h"
 
@@ -26,14 +26,6 @@
 #define MCG_CTL_P (UINT64_C(1) << 8)
 #define MCG_SER_P (UINT64_C(1) << 24)
 #define MCG_LMCE_P (UINT64_C(1) << 27)
-
-static bool call(const Cpu *cpu, int fd, unsigned long request, void *arg, const char *name,
-                 GError **err)
-{
-    return ioctl(fd, request, arg) >= 0 ||
-           error_set_errno(err, errno, "CPU %u: %s", cpu->index, name);
-}
-#define CALL(cpu, fd, request, arg, err) call(cpu, fd, request, arg, #request, err)
 
 /* ---- once per VM and vCPU -------------------------------------------------------------------- */
 
@@ -92,7 +84,8 @@ static bool init_tsc(Cpu *cpu, int vcpu_fd, GError **err)
     if (khz && khz != host_khz &&
         (!tsc_is_settable(cpu_config(cpu->dev.vm), khz, host_khz) ||
          ioctl(vcpu_fd, KVM_SET_TSC_KHZ, (unsigned long)khz) < 0)) {
-        return error_set(err, "-cpu: tsc-frequency=%" PRIu64 ": the host cannot scale its TSC of %d kHz",
+        return error_set(err,
+                         "-cpu: tsc-frequency=%" PRIu64 ": the host cannot scale its TSC of %d kHz",
                          cpu->tsc_frequency, host_khz);
     }
     cpu->env.tsc_khz = khz ? khz : MAX(host_khz, 0);
@@ -121,7 +114,24 @@ static bool init_mce(Cpu *cpu, const CpuConfig *config, int vcpu_fd, GError **er
     return true;
 }
 
-bool kvm_vcpu_init_regs(Cpu *cpu, int vm_fd, int vcpu_fd, GError **err)
+/* Once a vCPU has run, KVM wants it to stay the same (api.rst 4.69). */
+static bool set_cpuid(Cpu *cpu, int vcpu_fd, const struct kvm_cpuid2 *known, GError **err)
+{
+    g_autofree struct kvm_cpuid2 *table = kvm_cpuid_build(cpu);
+
+    if (!known) {
+        return CALL(cpu, vcpu_fd, KVM_SET_CPUID2, table, err);
+    }
+    return (table->nent == known->nent &&
+            !memcmp(table->entries, known->entries, table->nent * sizeof *table->entries)) ||
+           error_set(err,
+                     "CPU %u had other features when it was removed, which KVM cannot change while "
+                     "the VM lives; give it the same ones",
+                     cpu->index);
+}
+
+bool kvm_vcpu_init_regs(Cpu *cpu, int vm_fd, int vcpu_fd, const struct kvm_cpuid2 *known,
+                        GError **err)
 {
     CpuConfig *config = cpu_config(cpu->dev.vm);
 
@@ -131,8 +141,15 @@ bool kvm_vcpu_init_regs(Cpu *cpu, int vm_fd, int vcpu_fd, GError **err)
     if (!init_tsc(cpu, vcpu_fd, err)) {
         return false;
     }
-    g_autofree struct kvm_cpuid2 *table = kvm_cpuid_build(cpu);
-    if (!CALL(cpu, vcpu_fd, KVM_SET_CPUID2, table, err) || !init_mce(cpu, config, vcpu_fd, err)) {
+    if (cpu_has_hyperv(cpu, HV_EVMCS)) { /* the kernel says which versions; a leaf shows them */
+        struct kvm_enable_cap evmcs = {.cap = KVM_CAP_HYPERV_ENLIGHTENED_VMCS,
+                                       .args[0] = (uintptr_t)&cpu->hv_evmcs_versions};
+
+        if (!CALL(cpu, vcpu_fd, KVM_ENABLE_CAP, &evmcs, err)) {
+            return false;
+        }
+    }
+    if (!set_cpuid(cpu, vcpu_fd, known, err) || !init_mce(cpu, config, vcpu_fd, err)) {
         return false;
     }
     if (cpu->kvm_pv_enforce_cpuid) {
@@ -153,7 +170,7 @@ void kvm_vcpu_free_regs(Cpu *cpu)
 
 /* ---- general and system registers ------------------------------------------------------------ */
 
-static bool get_regs(Cpu *cpu, int fd, GError **err)
+bool kvm_regs_get_general(Cpu *cpu, int fd, GError **err)
 {
     struct kvm_regs r;
     X86State *env = &cpu->env;
@@ -169,7 +186,7 @@ static bool get_regs(Cpu *cpu, int fd, GError **err)
     return true;
 }
 
-static bool put_regs(Cpu *cpu, int fd, GError **err)
+bool kvm_regs_put_general(Cpu *cpu, int fd, GError **err)
 {
     const uint64_t *v = cpu->env.regs;
     struct kvm_regs r = {.rax = v[0],
@@ -315,228 +332,6 @@ static bool put_sregs(Cpu *cpu, int fd, GError **err)
     return CALL(cpu, fd, KVM_SET_SREGS, &old, err);
 }
 
-/* ---- x87, SSE and the rest of XSAVE (SDM vol. 1, 13.4) --------------------------------------- */
-
-/* Offset of a component in the host's standard format; 0: the host has none. */
-static uint32_t component_offset(const Cpu *cpu, unsigned component, uint32_t need)
-{
-    const CpuConfig *config = cpu_config(cpu->dev.vm);
-    uint32_t regs[4];
-
-    if (component == 2) {
-        return 576;
-    }
-    kvm_cpuid_host_leaf(cpu->dev.vm, 0xd, component, regs);
-    return regs[CPUID_EAX] >= need && range_fits(regs[CPUID_EBX], need, config->xsave_size)
-               ? regs[CPUID_EBX]
-               : 0;
-}
-
-typedef struct XsaveField {
-    uint8_t component;
-    uint16_t first, count; /* registers */
-    uint16_t from, size;   /* bytes of each, taken from its byte `from` on */
-} XsaveField;
-
-/* Parts of the 32 ZMM registers. */
-static const XsaveField vector_fields[] = {
-    {2, 0, 16, 16, 16}, /* YMM, upper half */
-    {6, 0, 16, 32, 32}, /* ZMM0 to 15, upper half */
-    {7, 16, 16, 0, 64}, /* ZMM16 to 31 */
-};
-
-static void decode_fxsave(X86State *env, const uint8_t *x)
-{
-    env->fpuc = load16_le(x);
-    env->fpus = load16_le(x + 2);
-    env->fptag = x[4];
-    env->fpop = load16_le(x + 6);
-    env->fpip = load64_le(x + 8);
-    env->fpdp = load64_le(x + 16);
-    env->mxcsr = load32_le(x + 24);
-    for (unsigned i = 0; i < 8; i++) {
-        env->fpregs[i].mantissa = load64_le(x + 32 + 16 * i);
-        env->fpregs[i].exponent = load16_le(x + 32 + 16 * i + 8);
-    }
-    for (unsigned i = 0; i < 16; i++) {
-        memcpy(env->xmm_regs[i], x + 160 + 16 * i, 16);
-    }
-}
-
-static void encode_fxsave(const X86State *env, uint8_t *x)
-{
-    store16_le(x, env->fpuc);
-    store16_le(x + 2, env->fpus);
-    x[4] = env->fptag;
-    x[5] = 0;
-    store16_le(x + 6, env->fpop);
-    store64_le(x + 8, env->fpip);
-    store64_le(x + 16, env->fpdp);
-    store32_le(x + 24, env->mxcsr);
-    for (unsigned i = 0; i < 8; i++) {
-        memset(x + 32 + 16 * i, 0, 16);
-        store64_le(x + 32 + 16 * i, env->fpregs[i].mantissa);
-        store16_le(x + 32 + 16 * i + 8, env->fpregs[i].exponent);
-    }
-    for (unsigned i = 0; i < 16; i++) {
-        memcpy(x + 160 + 16 * i, env->xmm_regs[i], 16);
-    }
-}
-
-/* Small components: mask registers, PKRU, MPX. to_image says the direction. */
-static void move_small(const Cpu *cpu, X86State *env, uint8_t *image, bool to_image)
-{
-    const struct {
-        uint8_t component;
-        void *field;
-        uint32_t size;
-    } parts[] = {
-        {5, env->opmask_regs, sizeof env->opmask_regs},
-        {9, &env->pkru, sizeof env->pkru},
-        {3, env->bnd_regs, sizeof env->bnd_regs},
-        {4, &env->bndcfgu, 2 * sizeof env->bndcfgu}, /* and bndstatus after it */
-    };
-
-    for (unsigned i = 0; i < G_N_ELEMENTS(parts); i++) {
-        uint32_t offset = component_offset(cpu, parts[i].component, parts[i].size);
-
-        if (!offset) {
-            continue;
-        }
-        memcpy(to_image ? (void *)(image + offset) : parts[i].field,
-               to_image ? parts[i].field : (void *)(image + offset), parts[i].size);
-    }
-}
-_Static_assert(offsetof(X86State, bndstatus) == offsetof(X86State, bndcfgu) + 8, "moved together");
-
-static void move_vectors(const Cpu *cpu, X86State *env, uint8_t *image, bool to_image)
-{
-    for (unsigned f = 0; f < G_N_ELEMENTS(vector_fields); f++) {
-        const XsaveField *v = &vector_fields[f];
-        uint32_t offset = component_offset(cpu, v->component, (uint32_t)v->count * v->size);
-
-        for (unsigned i = 0; offset && i < v->count; i++) {
-            uint8_t *reg = (uint8_t *)env->xmm_regs[v->first + i] + v->from,
-                    *part = image + offset + i * v->size;
-
-            memcpy(to_image ? part : reg, to_image ? reg : part, v->size);
-        }
-    }
-}
-
-static bool get_fpu_legacy(Cpu *cpu, int fd, GError **err)
-{
-    struct kvm_fpu f;
-    X86State *env = &cpu->env;
-
-    if (!CALL(cpu, fd, KVM_GET_FPU, &f, err)) {
-        return false;
-    }
-    env->fpuc = f.fcw;
-    env->fpus = f.fsw;
-    env->fptag = f.ftwx;
-    env->fpop = f.last_opcode;
-    env->fpip = f.last_ip;
-    env->fpdp = f.last_dp;
-    env->mxcsr = f.mxcsr;
-    for (unsigned i = 0; i < 8; i++) {
-        env->fpregs[i].mantissa = load64_le(f.fpr[i]);
-        env->fpregs[i].exponent = load16_le(f.fpr[i] + 8);
-    }
-    for (unsigned i = 0; i < 16; i++) {
-        memcpy(env->xmm_regs[i], f.xmm[i], 16);
-    }
-    return true;
-}
-
-static bool put_fpu_legacy(Cpu *cpu, int fd, GError **err)
-{
-    const X86State *env = &cpu->env;
-    struct kvm_fpu f = {.fcw = env->fpuc,
-                        .fsw = env->fpus,
-                        .ftwx = env->fptag,
-                        .last_opcode = env->fpop,
-                        .last_ip = env->fpip,
-                        .last_dp = env->fpdp,
-                        .mxcsr = env->mxcsr};
-
-    for (unsigned i = 0; i < 8; i++) {
-        store64_le(f.fpr[i], env->fpregs[i].mantissa);
-        store16_le(f.fpr[i] + 8, env->fpregs[i].exponent);
-    }
-    for (unsigned i = 0; i < 16; i++) {
-        memcpy(f.xmm[i], env->xmm_regs[i], 16);
-    }
-    return CALL(cpu, fd, KVM_SET_FPU, &f, err);
-}
-
-static bool get_fpu(Cpu *cpu, int fd, GError **err)
-{
-    const CpuConfig *config = cpu_config(cpu->dev.vm);
-
-    if (!config->xsave_size) {
-        return get_fpu_legacy(cpu, fd, err);
-    }
-    if (!cpu->xsave) {
-        cpu->xsave = g_malloc0(config->xsave_size);
-    }
-    if (config->has_xsave2 ? !CALL(cpu, fd, KVM_GET_XSAVE2, cpu->xsave, err)
-                           : !CALL(cpu, fd, KVM_GET_XSAVE, cpu->xsave, err)) {
-        return false;
-    }
-    uint8_t *image = cpu->xsave;
-    decode_fxsave(&cpu->env, image);
-    cpu->env.xstate_bv = load64_le(image + 512);
-    move_vectors(cpu, &cpu->env, image, false);
-    move_small(cpu, &cpu->env, image, false);
-    return true;
-}
-
-static bool put_fpu(Cpu *cpu, int fd, GError **err)
-{
-    const CpuConfig *config = cpu_config(cpu->dev.vm);
-
-    if (!config->xsave_size) {
-        return put_fpu_legacy(cpu, fd, err);
-    }
-    if (!cpu->xsave) {
-        cpu->xsave = g_malloc0(config->xsave_size);
-    }
-    uint8_t *image = cpu->xsave;
-    encode_fxsave(&cpu->env, image);
-    store64_le(image + 512, cpu->env.xstate_bv);
-    move_vectors(cpu, &cpu->env, image, true);
-    move_small(cpu, &cpu->env, image, true);
-    return CALL(cpu, fd, KVM_SET_XSAVE, image, err);
-}
-
-static bool has_xcr0(const Cpu *cpu) { return cpu_has_feature(cpu, FEAT_1_ECX, 26); }
-
-static bool get_xcrs(Cpu *cpu, int fd, GError **err)
-{
-    struct kvm_xcrs x;
-
-    if (!has_xcr0(cpu)) {
-        return true;
-    }
-    if (!CALL(cpu, fd, KVM_GET_XCRS, &x, err)) {
-        return false;
-    }
-    for (unsigned i = 0; i < MIN(x.nr_xcrs, G_N_ELEMENTS(x.xcrs)); i++) {
-        if (x.xcrs[i].xcr == 0) {
-            cpu->env.xcr0 = x.xcrs[i].value;
-        }
-    }
-    return true;
-}
-
-static bool put_xcrs(Cpu *cpu, int fd, GError **err)
-{
-    struct kvm_xcrs x = {.nr_xcrs = 1, .xcrs[0].value = cpu->env.xcr0};
-
-    return !has_xcr0(cpu) || CALL(cpu, fd, KVM_SET_XCRS, &x, err);
-}
-
 /* ---- debug registers, events, activity ------------------------------------------------------- */
 
 static bool get_debugregs(Cpu *cpu, int fd, GError **err)
@@ -666,14 +461,36 @@ static bool put_mp_state(Cpu *cpu, int fd, GError **err)
     return cpu->apic_ops || CALL(cpu, fd, KVM_SET_MP_STATE, &m, err);
 }
 
+#define LAPIC_ID 0x20
+#define APIC_BASE_X2APIC (1u << 10)
+
+/* In x2APIC mode the kernel's page has the whole id; everybody else has its low byte on top. */
+static bool has_wide_id(const Cpu *cpu)
+{
+    return cpu_config(cpu->dev.vm)->wide_apic_ids && cpu->apic_base & APIC_BASE_X2APIC;
+}
+
 static bool get_lapic(Cpu *cpu, int fd, GError **err)
 {
-    return !cpu->lapic || CALL(cpu, fd, KVM_GET_LAPIC, cpu->lapic, err);
+    if (cpu->lapic && !CALL(cpu, fd, KVM_GET_LAPIC, cpu->lapic, err)) {
+        return false;
+    }
+    if (cpu->lapic && has_wide_id(cpu)) {
+        store32_le(cpu->lapic + LAPIC_ID, cpu->apic_id << 24);
+    }
+    return true;
 }
 
 static bool put_lapic(Cpu *cpu, int fd, GError **err)
 {
-    return !cpu->lapic || CALL(cpu, fd, KVM_SET_LAPIC, cpu->lapic, err);
+    if (cpu->lapic && has_wide_id(cpu)) {
+        store32_le(cpu->lapic + LAPIC_ID, cpu->apic_id);
+    }
+    bool ok = !cpu->lapic || CALL(cpu, fd, KVM_SET_LAPIC, cpu->lapic, err);
+    if (cpu->lapic && has_wide_id(cpu)) {
+        store32_le(cpu->lapic + LAPIC_ID, cpu->apic_id << 24);
+    }
+    return ok;
 }
 
 /* ---- all of it ------------------------------------------------------------------------------- */
@@ -681,9 +498,10 @@ static bool put_lapic(Cpu *cpu, int fd, GError **err)
 bool kvm_regs_get(Cpu *cpu, int fd, GError **err)
 {
     /* Events first: they may still change registers when the kernel settles them. */
-    return get_mp_state(cpu, fd, err) && get_events(cpu, fd, err) && get_regs(cpu, fd, err) &&
-           get_fpu(cpu, fd, err) && get_xcrs(cpu, fd, err) && get_sregs(cpu, fd, err) &&
-           kvm_msrs_get(cpu, fd, err) && get_lapic(cpu, fd, err) && get_debugregs(cpu, fd, err);
+    return get_mp_state(cpu, fd, err) && get_events(cpu, fd, err) &&
+           kvm_regs_get_general(cpu, fd, err) && kvm_get_fpu(cpu, fd, err) &&
+           kvm_get_xcrs(cpu, fd, err) && get_sregs(cpu, fd, err) && kvm_msrs_get(cpu, fd, err) &&
+           get_lapic(cpu, fd, err) && get_debugregs(cpu, fd, err);
 }
 
 /* A loaded state may count at another rate than this host does. */
@@ -707,8 +525,9 @@ bool kvm_regs_put(Cpu *cpu, int fd, bool full, GError **err)
         put_tsc_rate(cpu, fd);
     }
     /* SREGS before MSRs (EFER decides what they may hold) and before REGS (vm86 and long mode). */
-    bool ok = put_sregs(cpu, fd, err) && put_regs(cpu, fd, err) && put_xcrs(cpu, fd, err) &&
-              put_fpu(cpu, fd, err) && kvm_msrs_put(cpu, fd, full, err);
+    bool ok = put_sregs(cpu, fd, err) && kvm_regs_put_general(cpu, fd, err) &&
+              kvm_put_xcrs(cpu, fd, err) && kvm_put_fpu(cpu, fd, err) &&
+              kvm_msrs_put(cpu, fd, full, err);
 
     if (ok && full) {
         ok = put_mp_state(cpu, fd, err) && put_lapic(cpu, fd, err) &&
@@ -719,83 +538,50 @@ bool kvm_regs_put(Cpu *cpu, int fd, bool full, GError **err)
 
 /* ---- for people ------------------------------------------------------------------------------ */
 
-static void dump_segment(FILE *out, const char *name, const X86Segment *s, bool lma)
+bool kvm_regs_translate(int vcpu_fd, uint64_t address, uint64_t *physical)
 {
-    fprintf(out,
-            lma ? "%-3s=%04x %016" PRIx64 " %08x %08x\n" : "%-3s=%04x %08" PRIx64 " %08x %08x\n",
-            name, s->selector, s->base, s->limit, s->flags);
-}
+    struct kvm_translation t = {.linear_address = address};
 
-static void dump_general(const X86State *env, FILE *out, bool long_mode)
-{
-    static const char *const names64[16] = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
-                                            "R8 ", "R9 ", "R10", "R11", "R12", "R13", "R14", "R15"};
-    static const uint8_t order[16] = {0, 3, 1, 2, 6, 7, 5, 4, 8, 9, 10, 11, 12, 13, 14, 15};
-
-    for (unsigned i = 0; i < (long_mode ? 16 : 8); i++) {
-        const char *name = names64[order[i]];
-
-        if (long_mode) {
-            fprintf(out, "%s=%016" PRIx64 "%c", name, env->regs[order[i]], i % 4 == 3 ? '\n' : ' ');
-        } else {
-            fprintf(out, "E%s=%08x%c", name + 1, (uint32_t)env->regs[order[i]],
-                    i % 4 == 3 ? '\n' : ' ');
-        }
+    if (ioctl(vcpu_fd, KVM_TRANSLATE, &t) < 0 || !t.valid) {
+        return false;
     }
+    *physical = t.physical_address;
+    return true;
 }
 
-/* Translation by KVM would need the vCPU's thread; real mode and identity maps cover what breaks
- * early. */
-static void dump_code(Cpu *cpu, FILE *out)
+/* A byte of RAM or ROM at a virtual address; -1: there is none. */
+static int code_byte(const Cpu *cpu, int vcpu_fd, uint64_t address)
 {
-    const X86State *env = &cpu->env;
-    uint64_t address = env->segs[SEG_CS].base + env->eip;
-    uint64_t start = address - 43;
+    AddressSpace *memory = &cpu->dev.vm->memory;
+    uint64_t value = 0, at = address;
+
+    if (cpu->env.cr[0] >> 31 && !kvm_regs_translate(vcpu_fd, address, &at)) {
+        return -1;
+    }
+    const FlatRange *range = flat_view_find(address_space_view(memory), at);
+    return range && range->region->ram && address_space_load(memory, at, 1, &value) ? (int)value
+                                                                                    : -1;
+}
+
+static void dump_code(const Cpu *cpu, int vcpu_fd, FILE *out)
+{
+    uint64_t address = cpu->env.segs[SEG_CS].base + cpu->env.eip, start = address - 43;
 
     fprintf(out, "Code=");
-    for (unsigned i = 0; i < 64; i++) {
-        uint64_t value = 0, at = start + i;
-        const FlatRange *range = flat_view_find(address_space_view(&cpu->dev.vm->memory), at);
+    for (uint64_t at = start; at != start + 64; at++) {
+        int value = code_byte(cpu, vcpu_fd, at);
+        char text[3] = {'?', '?', 0};
 
-        if (!range || !range->region->ram ||
-            !address_space_load(&cpu->dev.vm->memory, at, 1, &value)) {
-            fprintf(out, at == address ? "<?"
-                                         "?> "
-                                       : "?"
-                                         "? ");
-        } else {
-            fprintf(out, at == address ? "<%02x> " : "%02x ", (unsigned)value);
+        if (value >= 0) {
+            g_snprintf(text, sizeof text, "%02x", (unsigned)value);
         }
+        fprintf(out, at == address ? "<%s> " : "%s ", text);
     }
-    fprintf(out,
-            env->cr[0] >> 31 ? "\n(paging is on: bytes at the same physical address)\n" : "\n");
+    fprintf(out, "\n");
 }
 
-void kvm_regs_dump(Cpu *cpu, FILE *out)
+void kvm_regs_dump(Cpu *cpu, int vcpu_fd, FILE *out)
 {
-    static const char *const segment_names[6] = {"ES", "CS", "SS", "DS", "FS", "GS"};
-    const X86State *env = &cpu->env;
-    bool lma = env->efer >> 10 & 1, long_mode = lma && env->segs[SEG_CS].flags & SEG_L;
-
-    dump_general(env, out, long_mode);
-    fprintf(out, long_mode ? "RIP=%016" PRIx64 " RFL=%08x" : "EIP=%08" PRIx64 " EFL=%08x", env->eip,
-            (uint32_t)env->eflags);
-    fprintf(out, " [-------] CPL=%u II=%u A20=1 SMM=%u HLT=%u\n",
-            env->segs[SEG_SS].flags >> SEG_DPL_SHIFT & 3, env->interrupt_shadow != 0, env->smm,
-            cpu->halted);
-    for (unsigned i = 0; i < 6; i++) {
-        dump_segment(out, segment_names[i], &env->segs[i], lma);
-    }
-    dump_segment(out, "LDT", &env->ldt, lma);
-    dump_segment(out, "TR", &env->tr, lma);
-    fprintf(out, "GDT=     %08" PRIx64 " %08x\nIDT=     %08" PRIx64 " %08x\n", env->gdt.base,
-            env->gdt.limit, env->idt.base, env->idt.limit);
-    fprintf(out, "CR0=%08x CR2=%016" PRIx64 " CR3=%016" PRIx64 " CR4=%08x\n", (uint32_t)env->cr[0],
-            env->cr[2], env->cr[3], (uint32_t)env->cr[4]);
-    for (unsigned i = 0; i < 4; i++) {
-        fprintf(out, "DR%u=%016" PRIx64 "%c", i, env->dr[i], i == 3 ? '\n' : ' ');
-    }
-    fprintf(out, "DR6=%016" PRIx64 " DR7=%016" PRIx64 "\nEFER=%016" PRIx64 "\n", env->dr[6],
-            env->dr[7], env->efer);
-    dump_code(cpu, out);
+    cpu_print_registers(cpu, out);
+    dump_code(cpu, vcpu_fd, out);
 }

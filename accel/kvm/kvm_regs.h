@@ -14,16 +14,26 @@
 
 #include "accel/x86/cpu.h"
 
+struct kvm_cpuid2;
+
 /* KVM_SET_CPUID2, TSC frequency, MCE set-up; the first call of a VM also learns the MSR list and
- * XSAVE size. */
-bool kvm_vcpu_init_regs(Cpu *cpu, int vm_fd, int vcpu_fd, GError **err);
+ * XSAVE size. known: what kvm_cpuid_build said of the CPU that this vCPU ran for before; NULL: it
+ * is new. */
+bool kvm_vcpu_init_regs(Cpu *cpu, int vm_fd, int vcpu_fd, const struct kvm_cpuid2 *known,
+                        GError **err);
 void kvm_vcpu_free_regs(Cpu *cpu);
 /* Everything that the stream names, and the LAPIC of an in-kernel irqchip, into cpu->env. */
 bool kvm_regs_get(Cpu *cpu, int vcpu_fd, GError **err);
 /* full: after a reset or a load (also TSC, MP state, clock MSRs, LAPIC); else what a debugger or
  * INIT changes. */
 bool kvm_regs_put(Cpu *cpu, int vcpu_fd, bool full, GError **err);
+/* General registers, RIP and RFLAGS alone. Also amid an access that userspace serves. */
+bool kvm_regs_get_general(Cpu *cpu, int vcpu_fd, GError **err);
+bool kvm_regs_put_general(Cpu *cpu, int vcpu_fd, GError **err);
+/* The physical address of a virtual one, by the page tables of the registers that the kernel has
+ * (SDM vol. 3, chapter 4); false: not mapped. */
+bool kvm_regs_translate(int vcpu_fd, uint64_t address, uint64_t *physical);
 /* Registers and code bytes at CS:RIP, in the layout of the monitor's "info registers". */
-void kvm_regs_dump(Cpu *cpu, FILE *out);
+void kvm_regs_dump(Cpu *cpu, int vcpu_fd, FILE *out);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * vCPU threads: "CPU n/KVM", one per CPU. They are made at rest and run between cpus_start and
- * cpus_stop. The protocol of requests is told in kvm_int.h.
+ * cpus_stop (kvm_vcpu_life.c makes and frees vCPUs). The protocol of requests is told in kvm_int.h.
  *
  * While a vCPU rests, the thread that holds the VM lock reads and writes its registers itself:
  * KVM serialises the ioctls of a vCPU, so no call has to be sent to its thread.
@@ -10,7 +10,7 @@
 #include <linux/futex.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/mman.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -77,7 +77,7 @@ void kvm_vcpu_request(KvmVcpu *vcpu, uint32_t bits)
     }
 }
 
-static void clear_request(KvmVcpu *vcpu, uint32_t bits)
+void kvm_vcpu_clear_request(KvmVcpu *vcpu, uint32_t bits)
 {
     if (atomic_fetch_and(&vcpu->requests, ~bits) & bits) {
         futex_wake(&vcpu->requests);
@@ -106,7 +106,7 @@ void kvm_pause(KvmAccel *kvm)
 void kvm_resume(KvmAccel *kvm)
 {
     for (unsigned i = 0; i < kvm->n_vcpus; i++) {
-        clear_request(kvm->vcpus[i], REQ_PAUSE);
+        kvm_vcpu_clear_request(kvm->vcpus[i], REQ_PAUSE);
     }
 }
 
@@ -277,6 +277,7 @@ static bool serve_requests(KvmVcpu *vcpu)
     }
     if (requests & REQ_STOP) {
         park(vcpu);
+        cpu_set_current(vcpu->cpu); /* the old one may have been unplugged meanwhile and this one come in its place */
         return true;
     }
     if (requests & events) {
@@ -419,134 +420,73 @@ static void *vcpu_thread(void *opaque)
 {
     KvmVcpu *vcpu = opaque;
 
+    vcpu->tid = gettid();
     current_vcpu = vcpu;
     cpu_set_current(vcpu->cpu);
     run_loop(vcpu);
     return NULL;
 }
 
-/* ---- life --------------------------------------------------------------------------- */
+/* ---- the thread ------------------------------------------------------------------------ */
 
-static bool start_thread(KvmVcpu *vcpu, GError **err)
+bool kvm_vcpu_start_thread(KvmVcpu *vcpu, GError **err)
 {
-    char name[16];
+    struct sigaction action = {.sa_handler = on_kick, .sa_flags = SA_RESTART};
+    char name[16], own_name[16];
     sigset_t all, kept;
 
+    sigaction(SIG_KICK, &action, NULL);
     /* Process signals are the main thread's; a vCPU takes the kick only. */
     sigfillset(&all);
     sigdelset(&all, SIG_KICK);
     sigdelset(&all, SIGBUS);
     sigdelset(&all, SIGSEGV);
     pthread_sigmask(SIG_SETMASK, &all, &kept);
+    /* A thread inherits its name; to name another one takes a file of /proc. */
+    snprintf(name, sizeof name, "CPU %u/KVM", vcpu->cpu->index);
+    pthread_getname_np(pthread_self(), own_name, sizeof own_name);
+    pthread_setname_np(pthread_self(), name);
     int r = pthread_create(&vcpu->thread, NULL, vcpu_thread, vcpu);
+    pthread_setname_np(pthread_self(), own_name);
     pthread_sigmask(SIG_SETMASK, &kept, NULL);
     if (r) {
         return error_set_errno(err, r, "CPU %u: cannot create its thread", vcpu->cpu->index);
     }
     vcpu->has_thread = true;
-    snprintf(name, sizeof name, "CPU %u/KVM", vcpu->cpu->index);
-    pthread_setname_np(vcpu->thread, name);
     return true;
-}
-
-static bool open_vcpu(KvmVcpu *vcpu, GError **err)
-{
-    KvmAccel *kvm = vcpu->kvm;
-    Cpu *cpu = vcpu->cpu;
-
-    vcpu->fd = kvm_ioctl(kvm->vm_fd, KVM_CREATE_VCPU, (void *)(uintptr_t)cpu->apic_id);
-    if (vcpu->fd < 0) {
-        return error_set_errno(err, -vcpu->fd, "-smp: KVM cannot create CPU %u (APIC id %u)",
-                               cpu->index, cpu->apic_id);
-    }
-    vcpu->run = mmap(NULL, kvm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
-    if (vcpu->run == MAP_FAILED) {
-        vcpu->run = NULL;
-        return error_set_errno(err, errno, "CPU %u: cannot map its run state", cpu->index);
-    }
-    return kvm_dirty_ring_map(vcpu, err) && kvm_vcpu_init_regs(cpu, kvm->vm_fd, vcpu->fd, err);
-}
-
-static bool check_limits(KvmAccel *kvm, const GPtrArray *cpus, GError **err)
-{
-    if (cpus->len > kvm->max_vcpus) {
-        return error_set(err, "-smp %u: this host's KVM runs at most %u CPUs in a VM", cpus->len,
-                         kvm->max_vcpus);
-    }
-    for (unsigned i = 0; i < cpus->len; i++) {
-        const Cpu *cpu = g_ptr_array_index(cpus, i);
-
-        if (cpu->apic_id >= kvm->max_vcpu_id) {
-            return error_set(err, "-smp: CPU %u has APIC id %u, this host's KVM takes ids below %u",
-                             i, cpu->apic_id, kvm->max_vcpu_id);
-        }
-    }
-    return true;
-}
-
-bool kvm_vcpus_create(KvmAccel *kvm, GError **err)
-{
-    const GPtrArray *cpus = kvm->accel.vm->cpus;
-    struct sigaction action = {.sa_handler = on_kick, .sa_flags = SA_RESTART};
-
-    if (!check_limits(kvm, cpus, err)) {
-        return false;
-    }
-    sigaction(SIG_KICK, &action, NULL);
-    kvm->vcpus = g_new0(KvmVcpu *, cpus->len);
-    for (unsigned i = 0; i < cpus->len; i++) {
-        KvmVcpu *vcpu = g_new0(KvmVcpu, 1);
-
-        *vcpu = (KvmVcpu){.kvm = kvm,
-                          .cpu = g_ptr_array_index(cpus, i),
-                          .fd = -1,
-                          .requests = REQ_STOP | REQ_PARKED};
-        kvm->vcpus[kvm->n_vcpus++] = vcpu;
-        if (!open_vcpu(vcpu, err)) {
-            return false;
-        }
-        vcpu->cpu->accel_data = vcpu;
-        vcpu->cpu->env_dirty = true;
-    }
-    for (unsigned i = 0; i < kvm->n_vcpus; i++) {
-        if (!start_thread(kvm->vcpus[i], err)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-void kvm_vcpus_destroy(KvmAccel *kvm, bool with_cpus)
-{
-    __atomic_store_n(&kvm->ring, NULL, __ATOMIC_RELAXED);
-    for (unsigned i = 0; i < kvm->n_vcpus; i++) {
-        KvmVcpu *vcpu = kvm->vcpus[i];
-
-        if (vcpu->has_thread) {
-            kvm_vcpu_request(vcpu, REQ_EXIT);
-            pthread_join(vcpu->thread, NULL);
-        }
-        if (with_cpus) {
-            kvm_vcpu_free_regs(vcpu->cpu);
-            vcpu->cpu->accel_data = NULL;
-        }
-        kvm_dirty_ring_unmap(vcpu);
-        if (vcpu->run) {
-            munmap(vcpu->run, kvm->run_size);
-        }
-        if (vcpu->fd >= 0) {
-            close(vcpu->fd);
-        }
-        g_free(vcpu);
-    }
-    g_free(kvm->vcpus);
-    kvm->vcpus = NULL;
-    kvm->n_vcpus = 0;
 }
 
 /* ---- starting, stopping, resetting: VM lock ----------------------------------------- */
 
-static KvmVcpu *vcpu_of(Cpu *cpu) { return cpu->accel_data; }
+KvmVcpu *kvm_vcpu_of(Cpu *cpu) { return cpu->accel_data; }
+
+void kvm_vcpu_reset(Cpu *cpu)
+{
+    KvmVcpu *vcpu = kvm_vcpu_of(cpu);
+
+    cpu_reset_state(cpu);
+    if (vcpu) {
+        kvm_vcpu_clear_request(vcpu, REQ_EVENTS | REQ_DEAD);
+        vcpu->run->ready_for_interrupt_injection = 0;
+        vcpu->run->request_interrupt_window = 0;
+        vcpu->run->if_flag = 0;
+    }
+    cpu->env_dirty = true;
+}
+
+void kvm_vcpu_wait_parked(const KvmVcpu *vcpu)
+{
+    KvmAccel *kvm = vcpu->kvm;
+
+    for (;;) {
+        uint32_t acks = kvm->acks;
+
+        if (vcpu->requests & REQ_PARKED) {
+            return;
+        }
+        futex_wait(&kvm->acks, acks);
+    }
+}
 
 /* All CPUs get their registers before the first runs: it may send the others an INIT. */
 void kvm_cpus_start(Accel *accel)
@@ -563,7 +503,7 @@ void kvm_cpus_start(Accel *accel)
         }
     }
     for (unsigned i = 0; i < kvm->n_vcpus; i++) {
-        clear_request(kvm->vcpus[i], REQ_STOP | REQ_PARKED | REQ_DEAD);
+        kvm_vcpu_clear_request(kvm->vcpus[i], REQ_STOP | REQ_PARKED | REQ_DEAD);
     }
 }
 
@@ -601,37 +541,29 @@ void kvm_cpus_stop(Accel *accel)
 void kvm_cpus_reset(Accel *accel)
 {
     for (unsigned i = 0; i < accel->vm->cpus->len; i++) {
-        Cpu *cpu = g_ptr_array_index(accel->vm->cpus, i);
-        KvmVcpu *vcpu = vcpu_of(cpu);
-
-        cpu_reset_state(cpu);
-        if (vcpu) {
-            clear_request(vcpu, REQ_EVENTS | REQ_DEAD);
-            vcpu->run->ready_for_interrupt_injection = 0;
-            vcpu->run->request_interrupt_window = 0;
-            vcpu->run->if_flag = 0;
+        if (g_ptr_array_index(accel->vm->cpus, i)) {
+            kvm_vcpu_reset(g_ptr_array_index(accel->vm->cpus, i));
         }
-        cpu->env_dirty = true;
     }
 }
 
 void kvm_cpu_kick(Cpu *cpu)
 {
-    if (vcpu_of(cpu)) {
-        kvm_vcpu_request(vcpu_of(cpu), REQ_KICK);
+    if (kvm_vcpu_of(cpu)) {
+        kvm_vcpu_request(kvm_vcpu_of(cpu), REQ_KICK);
     }
 }
 
 bool kvm_cpu_get_state(Cpu *cpu, GError **err)
 {
-    KvmVcpu *vcpu = vcpu_of(cpu);
+    KvmVcpu *vcpu = kvm_vcpu_of(cpu);
 
     return !vcpu || cpu->env_dirty || kvm_regs_get(cpu, vcpu->fd, err);
 }
 
 bool kvm_cpu_put_state(Cpu *cpu, GError **err)
 {
-    KvmVcpu *vcpu = vcpu_of(cpu);
+    KvmVcpu *vcpu = kvm_vcpu_of(cpu);
 
     if (vcpu) {
         if (!kvm_regs_put(cpu, vcpu->fd, true, err)) {
@@ -640,6 +572,40 @@ bool kvm_cpu_put_state(Cpu *cpu, GError **err)
         cpu->env_dirty = false;
     }
     return true;
+}
+
+int kvm_cpu_thread_id(Cpu *cpu)
+{
+    KvmVcpu *vcpu = kvm_vcpu_of(cpu);
+
+    while (vcpu && vcpu->has_thread && !vcpu->tid) {
+        sched_yield(); /* it was made and is about to begin */
+    }
+    return vcpu ? vcpu->tid : 0;
+}
+
+bool kvm_cpu_translate(Cpu *cpu, uint64_t address, uint64_t *physical)
+{
+    KvmVcpu *vcpu = kvm_vcpu_of(cpu);
+
+    return vcpu && (!cpu->env_dirty || kvm_cpu_put_state(cpu, NULL)) &&
+           kvm_regs_translate(vcpu->fd, address, physical);
+}
+
+/*
+ * KVM allows both amid an access that it has not finished: it brings its emulator's copy up to date
+ * and takes the new one. An IN then puts what it read into the low part of RAX.
+ */
+bool kvm_exit_regs_get(Cpu *cpu, GError **err)
+{
+    g_assert(current_vcpu && current_vcpu->cpu == cpu);
+    return kvm_regs_get_general(cpu, current_vcpu->fd, err);
+}
+
+bool kvm_exit_regs_put(Cpu *cpu, GError **err)
+{
+    g_assert(current_vcpu && current_vcpu->cpu == cpu);
+    return kvm_regs_put_general(cpu, current_vcpu->fd, err);
 }
 
 static void inject(Accel *accel, Cpu *cpu, uint32_t request)

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The qtest accelerator: see qtest.h. There is no kernel's chip, no route and no irqfd here, and it says so. */
+/* The qtest accelerator: see qtest.h. There is no kernel's chip, no route and no irqfd here, and
+ * it says so. */
 #include "accel/qtest/qtest.h"
+
+#include <unistd.h>
 
 #include "accel/x86/cpu.h"
 #include "util/trace.h"
@@ -9,7 +12,7 @@
 
 static QtestAccel *qtest_accel(Accel *accel) { return container_of(accel, QtestAccel, accel); }
 
-/* ---- life ---------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------- */
 
 static bool qtest_init(Accel *accel, GError **err)
 {
@@ -27,14 +30,16 @@ static void qtest_cpus_reset(Accel *accel)
 {
     qtest_accel(accel)->intr = 0;
     for (unsigned i = 0; i < accel->vm->cpus->len; i++) {
-        cpu_reset_state(g_ptr_array_index(accel->vm->cpus, i));
+        if (g_ptr_array_index(accel->vm->cpus, i)) {
+            cpu_reset_state(g_ptr_array_index(accel->vm->cpus, i));
+        }
     }
 }
 
 /* There is no kernel's copy: the CPU object is the state. */
 static bool qtest_cpu_state(Cpu *cpu, GError **err) { return true; }
 
-/* ---- interrupts ------------------------------------------------------------------------------ */
+/* ---- interrupts ------------------------------------------------------------------------- */
 
 static void qtest_set_gsi(Accel *accel, unsigned gsi, int level)
 {
@@ -62,6 +67,15 @@ static void qtest_set_intr(Accel *accel, int level)
     }
 }
 
+static int qtest_cpu_thread_id(Cpu *cpu) { return getpid(); } /* nobody runs it */
+
+/* CPUs never leave real mode here. */
+static bool qtest_cpu_translate(Cpu *cpu, uint64_t address, uint64_t *physical)
+{
+    *physical = address;
+    return true;
+}
+
 static void qtest_inject_nmi(Accel *accel, Cpu *cpu) { qtest_accel(accel)->nmis++; }
 static void qtest_inject_smi(Accel *accel, Cpu *cpu) { qtest_accel(accel)->smis++; }
 
@@ -81,10 +95,16 @@ static bool qtest_irqfd_add(Accel *accel, int route, int fd, int resample_fd, GE
 
 static void qtest_irqfd_del(Accel *accel, int route, int fd) {}
 
-/* ---- what there is --------------------------------------------------------------------------- */
+/* ---- what there is ---------------------------------------------------------------------- */
 
-static bool qtest_irqchip_get(Accel *accel, IrqchipId chip, void *state, size_t size) { return false; }
-static bool qtest_irqchip_set(Accel *accel, IrqchipId chip, const void *state, size_t size) { return false; }
+static bool qtest_irqchip_get(Accel *accel, IrqchipId chip, void *state, size_t size)
+{
+    return false;
+}
+static bool qtest_irqchip_set(Accel *accel, IrqchipId chip, const void *state, size_t size)
+{
+    return false;
+}
 
 static bool qtest_pit_enable(Accel *accel, bool reinject, GError **err)
 {
@@ -102,7 +122,7 @@ static uint64_t qtest_clock_get(Accel *accel, bool *reliable)
 
 static void qtest_clock_set(Accel *accel, uint64_t ns) {}
 
-/* ---- tables ------------------------------------------------------------------------------------ */
+/* ---- tables ----------------------------------------------------------------------------- */
 
 static const AccelOps qtest_ops = {
     .name = "qtest",
@@ -115,6 +135,10 @@ static const AccelOps qtest_ops = {
     .cpu_kick = qtest_cpu_nothing,
     .cpu_get_state = qtest_cpu_state,
     .cpu_put_state = qtest_cpu_state,
+    .cpu_thread_id = qtest_cpu_thread_id,
+    .cpu_translate = qtest_cpu_translate,
+    .exit_regs_get = qtest_cpu_state,
+    .exit_regs_put = qtest_cpu_state,
     .set_gsi = qtest_set_gsi,
     .send_msi = qtest_send_msi,
     .set_intr = qtest_set_intr,

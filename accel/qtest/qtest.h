@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The qtest accelerator: the machine is there in full and no CPU ever runs; the virtual clock stands
- * until a test steps it. What would reach a CPU is recorded here for in-process tests.
+ * The qtest accelerator: the machine is there in full and no CPU ever runs; the virtual clock
+ * stands until a test steps it. What would reach a CPU is recorded here for in-process tests.
  */
 #ifndef ACCEL_QTEST_H
 #define ACCEL_QTEST_H

@@ -49,6 +49,14 @@ uint32_t cpu_topology_apic_id(const CpuTopology *t, unsigned index)
            core << cpu_topology_core_shift(t) | thread;
 }
 
+uint32_t cpu_last_apic_id(Vm *vm)
+{
+    const CpuTopology *t = &cpu_config(vm)->topology;
+
+    return t->sockets ? cpu_topology_apic_id(t, t->sockets * t->dies * t->cores * t->threads - 1)
+                      : vm->cpus->len;
+}
+
 /* An id that a user gave must be the one that the index has. */
 static bool set_topology_id(const Cpu *cpu, int32_t *field, const char *name, unsigned value,
                             GError **err)
@@ -166,6 +174,21 @@ void cpu_reset_mce(Cpu *cpu)
     }
 }
 
+void cpu_reset_hyperv(X86State *env)
+{
+    env->msr_hv_guest_os_id = env->msr_hv_hypercall = env->msr_hv_vapic = env->msr_hv_tsc = 0;
+    env->msr_hv_runtime = 0;
+    memset(env->msr_hv_crash_params, 0, sizeof env->msr_hv_crash_params);
+    env->msr_hv_synic_control = env->msr_hv_synic_evt_page = env->msr_hv_synic_msg_page = 0;
+    for (unsigned i = 0; i < G_N_ELEMENTS(env->msr_hv_synic_sint); i++) {
+        env->msr_hv_synic_sint[i] = HV_SINT_MASKED;
+    }
+    memset(env->msr_hv_stimer_config, 0, sizeof env->msr_hv_stimer_config);
+    memset(env->msr_hv_stimer_count, 0, sizeof env->msr_hv_stimer_count);
+    env->msr_hv_reenlightenment_control = env->msr_hv_tsc_emulation_control = 0;
+    env->msr_hv_tsc_emulation_status = 0;
+}
+
 void cpu_reset_state(Cpu *cpu)
 {
     X86State *env = &cpu->env;
@@ -186,6 +209,7 @@ void cpu_reset_state(Cpu *cpu)
     env->poll_control_msr =
         !cpu->dev.vm->qtest; /* KVM's: the host polls until a guest says otherwise */
     cpu_reset_mce(cpu);
+    cpu_reset_hyperv(env);
     cpu->halted = cpu->index != 0;
     env->mp_state = cpu->index ? KVM_MP_STATE_UNINITIALIZED : KVM_MP_STATE_RUNNABLE;
     cpu_clear_interrupt(cpu, UINT32_MAX);
@@ -232,7 +256,8 @@ static void x86_cpu_init(Object *obj)
     if (!model) {
         return;
     }
-    memcpy(cpu->features, model->features, sizeof cpu->features);
+    cpu_model_features(obj->vm, model, cpu->features);
+    cpu->legacy_cache = !model->caches;
     cpu->family = model->family;
     cpu->model = model->model;
     cpu->stepping = model->stepping;
@@ -252,23 +277,19 @@ static void x86_cpu_finalize(Object *obj)
     g_free(cpu->xsave);
 }
 
-static bool x86_cpu_realize(Device *dev, GError **err)
+static void join_cpus(Cpu *cpu)
 {
-    Cpu *cpu = container_of(dev, Cpu, dev);
+    GPtrArray *cpus = cpu->dev.vm->cpus;
 
-    if (!fill_topology(cpu, err) || !cpu_expand_features(cpu, err)) {
-        return false;
+    if (cpu->index >= cpus->len) {
+        g_ptr_array_set_size(cpus, (int)cpu->index + 1);
     }
-    cpu_reset_state(cpu);
-    dev->state_instance = (int)cpu->index;
-    cpu_state_register(cpu);
-    return true;
+    g_ptr_array_index(cpus, cpu->index) = cpu;
 }
 
-static void x86_cpu_unrealize(Device *dev)
+static void leave_cpus(Cpu *cpu)
 {
-    Cpu *cpu = container_of(dev, Cpu, dev);
-    Vm *vm = dev->vm;
+    Vm *vm = cpu->dev.vm;
 
     if (cpu->index < vm->cpus->len && g_ptr_array_index(vm->cpus, cpu->index) == cpu) {
         g_ptr_array_index(vm->cpus, cpu->index) = NULL;
@@ -301,9 +322,69 @@ static bool make_apic(Cpu *cpu, GError **err)
     return true;
 }
 
-/* The -cpu options, in their order. */
-static bool set_options(Cpu *cpu, const CpuConfig *config, GError **err)
+static bool complete_features(Cpu *cpu, GError **err)
 {
+    if (!fill_topology(cpu, err) || !cpu_expand_features(cpu, err)) {
+        return false;
+    }
+    cpu_filter_features(cpu);
+    return cpu_finish_features(cpu, err);
+}
+
+static void drop_apic(Cpu *cpu)
+{
+    if (cpu->apic) {
+        device_unrealize(cpu->apic); /* which frees it */
+        cpu->apic = NULL;
+    }
+}
+
+static bool x86_cpu_realize(Device *dev, GError **err)
+{
+    Cpu *cpu = container_of(dev, Cpu, dev);
+    const Accel *accel = dev->vm->accel;
+
+    if (!cpu->placed) {
+        return error_set(err, "Device '%s': this machine has no place for a CPU", dev->obj.type->name);
+    }
+    join_cpus(cpu);
+    if (!complete_features(cpu, err)) {
+        leave_cpus(cpu);
+        return false;
+    }
+    cpu_reset_state(cpu);
+    dev->state_instance = (int)cpu->index;
+    cpu_state_register(cpu);
+    if (!make_apic(cpu, err) || (accel && accel->ops->cpu_add && !accel->ops->cpu_add(cpu, err))) {
+        drop_apic(cpu);
+        state_unregister(dev->vm, cpu);
+        leave_cpus(cpu);
+        return false;
+    }
+    return true;
+}
+
+static void x86_cpu_unrealize(Device *dev)
+{
+    Cpu *cpu = container_of(dev, Cpu, dev);
+
+    drop_apic(cpu);
+    leave_cpus(cpu);
+}
+
+bool cpu_check_type(Vm *vm, const Type *type, GError **err)
+{
+    const CpuConfig *config = cpu_config(vm);
+
+    return type == config->type ||
+           error_set(err, "Invalid CPU type, expected cpu type: '%s'", config->type ? config->type->name : "none");
+}
+
+/* The -cpu options, in their order. */
+bool cpu_set_options(Cpu *cpu, GError **err)
+{
+    const CpuConfig *config = cpu_config(cpu->dev.vm);
+
     for (unsigned i = 0; config->options && i + 1 < config->options->len; i += 2) {
         const char *name = g_ptr_array_index(config->options, i),
                    *value = g_ptr_array_index(config->options, i + 1);
@@ -314,6 +395,13 @@ static bool set_options(Cpu *cpu, const CpuConfig *config, GError **err)
         }
     }
     return true;
+}
+
+void cpu_set_place(Cpu *cpu, unsigned index, uint32_t apic_id)
+{
+    cpu->index = index;
+    cpu->apic_id = apic_id;
+    cpu->placed = true;
 }
 
 Cpu *cpu_new(Vm *vm, unsigned index, uint32_t apic_id, GError **err)
@@ -328,23 +416,13 @@ Cpu *cpu_new(Vm *vm, unsigned index, uint32_t apic_id, GError **err)
         return NULL;
     }
     Cpu *cpu = (Cpu *)(void *)obj;
-    cpu->index = index;
-    if (!set_options(cpu, config, err)) {
+    if (!cpu_set_options(cpu, err)) {
         object_unref(cpu);
         return NULL;
     }
-    cpu->apic_id = apic_id;
-    if (index >= vm->cpus->len) {
-        g_ptr_array_set_size(vm->cpus, (int)index + 1);
-    }
-    g_ptr_array_index(vm->cpus, index) = cpu;
+    cpu_set_place(cpu, index, apic_id);
     if (!device_realize(&cpu->dev, NULL, err)) {
-        x86_cpu_unrealize(&cpu->dev);
         object_unref(cpu);
-        return NULL;
-    }
-    if (!make_apic(cpu, err)) {
-        device_unrealize(&cpu->dev);
         return NULL;
     }
     return cpu;
@@ -357,7 +435,6 @@ DEVICE_TYPE(cpu) = {
     .size = sizeof(Cpu),
     .abstract = true,
     .category = "cpu",
-    .not_user = "CPUs are made by -smp; hot-plugging them is not implemented",
 };
 
 DEVICE_TYPE(x86_cpu) = {
@@ -367,7 +444,6 @@ DEVICE_TYPE(x86_cpu) = {
     .size = sizeof(Cpu),
     .abstract = true,
     .props = x86_cpu_props,
-    .state = &cpu_state_desc,
     .init = x86_cpu_init,
     .finalize = x86_cpu_finalize,
     .realize = x86_cpu_realize,

@@ -13,6 +13,8 @@
 #ifndef ACCEL_X86_CPU_H
 #define ACCEL_X86_CPU_H
 
+#include <stdio.h>
+
 #include "accel/accel.h"
 #include "accel/x86/features.h"
 #include "core/device.h"
@@ -99,6 +101,13 @@ typedef struct X86State {
     uint64_t msr_gp_counters[X86_PMU_GP], msr_gp_evtsel[X86_PMU_GP];
     uint64_t msr_bndcfgs, xss, umwait, pkrs, spec_ctrl, virt_ssbd, tsx_ctrl, msr_xfd, msr_xfd_err;
     uint64_t amd_tsc_scale_msr;
+    uint64_t msr_hv_guest_os_id, msr_hv_hypercall; /* of the VM: CPU 0's count */
+    uint64_t msr_hv_vapic, msr_hv_tsc, msr_hv_runtime;
+    uint64_t msr_hv_crash_params[5];
+    uint64_t msr_hv_synic_control, msr_hv_synic_evt_page, msr_hv_synic_msg_page;
+    uint64_t msr_hv_synic_sint[16], msr_hv_stimer_config[4], msr_hv_stimer_count[4];
+    uint64_t msr_hv_reenlightenment_control, msr_hv_tsc_emulation_control;
+    uint64_t msr_hv_tsc_emulation_status;
     uint64_t pdptrs[4];          /* when PAE paging is on and pdptrs_valid */
     bool pdptrs_valid;
 
@@ -159,6 +168,8 @@ struct Cpu {
     unsigned index;
     uint32_t apic_id;
     int32_t socket_id, die_id, core_id, thread_id; /* -1: not set yet */
+    int32_t node_id;             /* NUMA node, the board's business; -1: none or not set yet */
+    bool placed;                 /* index and apic_id are set */
     CpuTopology topology;        /* of the machine */
     void *accel_data;            /* the accelerator's own: thread, vCPU fd, kvm_run */
 
@@ -166,6 +177,7 @@ struct Cpu {
     uint64_t features[FEATURE_WORDS];
     uint64_t user_set[FEATURE_WORDS];   /* bits that -cpu named, either way */
     uint64_t missing[FEATURE_WORDS];    /* wanted and not there on this host */
+    uint64_t dropped[FEATURE_WORDS];    /* -cpu named them, but not what they depend on */
     uint32_t level, xlevel, xlevel2, level_func7; /* UINT32_MAX: from min_* and the features */
     uint32_t min_level, min_xlevel, min_xlevel2;
     char *vendor, *model_id;
@@ -175,6 +187,15 @@ struct Cpu {
     bool host_phys_bits, l3_cache, expose_kvm, pmu, check, enforce, migratable, host_cache_info;
     bool cpuid_0xb, fill_mtrr_mask, full_cpuid_auto_level, legacy_cache, kvm_pv_enforce_cpuid, lmce;
     bool vmware_cpuid_freq;
+    uint64_t hyperv;             /* bits HypervFeature, accel/x86/hyperv.h */
+    bool hv_passthrough, hv_enforce_cpuid;
+    int hv_no_nonarch_coresharing; /* OnOffAuto */
+    uint32_t hv_spinlocks;       /* tries before a guest tells that it waits */
+    char *hv_vendor_id;
+    uint32_t hv_version_build, hv_version_spack, hv_version_snumber;
+    uint16_t hv_version_major, hv_version_minor;
+    uint8_t hv_version_sbranch;
+    uint16_t hv_evmcs_versions;  /* of the enlightened VMCS: lowest, highest << 8; from the kernel */
     uint64_t tsc_frequency;      /* Hz; 0: the host's */
     uint64_t ucode_rev;          /* MSR 8Bh; 0: the vendor's usual first one */
     uint32_t cpuid_version;      /* leaf 1 EAX, from family, model and stepping */
@@ -199,6 +220,9 @@ void cpu_set_topology(Vm *vm, const CpuTopology *topology);
 /* The APIC id of CPU index in a machine of this shape (each level rounded up to whole bits). */
 uint32_t cpu_topology_apic_id(const CpuTopology *topology, unsigned index);
 
+/* The highest APIC id that a CPU of this machine can have. */
+uint32_t cpu_last_apic_id(Vm *vm);
+
 /*
  * Sets interrupt_request bits and ends the CPU's KVM_RUN so that it looks at them. Any thread. The
  * accelerator's loop acts on them: HARD: take_interrupt and inject when the window opens; NMI, SMI:
@@ -213,9 +237,16 @@ bool cpu_has_work(const Cpu *cpu, bool interrupts_enabled);
 void cpu_reset_state(Cpu *cpu);
 /* Machine check banks as after power-on, for env.mcg_cap. */
 void cpu_reset_mce(Cpu *cpu);
+/* The synthetic MSRs of Hyper-V as after power-on. */
+#define HV_SINT_MASKED UINT64_C(0x10000)
+void cpu_reset_hyperv(X86State *env);
 /* INIT and start-up IPI act on env; used when the LAPIC is in user space. */
 void cpu_do_init(Cpu *cpu);
 void cpu_do_sipi(Cpu *cpu, uint8_t vector);
+
+/* cpu->env for people, as "info registers" shows it: general and system registers; x87 and SSE. */
+void cpu_print_registers(const Cpu *cpu, FILE *out);
+void cpu_print_vectors(const Cpu *cpu, FILE *out);
 
 /* One CPUID leaf as the guest sees it (the kernel's dynamic bits aside). Fills four registers. */
 void cpu_cpuid(const Cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t regs[4]);

@@ -3,8 +3,8 @@
  * The stream's sections "cpu_common" version 1 and "cpu" version 12, with QEMU 7.2's subsections.
  *
  * hflags and hflags2 are QEMU's digests of registers (facts observed on its streams); they are
- * computed when saving and not looked at when loading. Not sent: Hyper-V, SGX, PT, LBR, AMX tiles
- * and nested guests.
+ * computed when saving and not looked at when loading. Not sent: SGX, PT, LBR, AMX tiles and nested
+ * guests.
  */
 #include "accel/x86/cpu_state.h"
 
@@ -118,6 +118,7 @@ static bool cpu_pre_load(void *obj, GError **err)
 {
     X86State *env = &((Cpu *)obj)->env;
 
+    state_keep(env, sizeof *env);
     env->poll_control_msr = 1;
     env->msr_ia32_misc_enable = 1;
     env->pdptrs_valid = false;
@@ -128,6 +129,7 @@ static bool cpu_pre_load(void *obj, GError **err)
     env->amd_tsc_scale_msr = env->msr_xfd = env->msr_xfd_err = env->fpip = env->fpdp = 0;
     env->fpop = 0;
     env->pkru = 0;
+    cpu_reset_hyperv(env);
     return true;
 }
 
@@ -287,6 +289,43 @@ SUBSECTION(mpx, "cpu/mpx",
            STATE_U64(Cpu, env.bndcfgu, .name = "env.bndcs_regs.cfgu"),
            STATE_U64(Cpu, env.bndstatus, .name = "env.bndcs_regs.sts"),
            STATE_U64(Cpu, env.msr_bndcfgs));
+SUBSECTION(hv_hypercall, "cpu/msr_hyperv_hypercall",
+           env->msr_hv_hypercall || env->msr_hv_guest_os_id, STATE_U64(Cpu, env.msr_hv_guest_os_id),
+           STATE_U64(Cpu, env.msr_hv_hypercall));
+SUBSECTION(hv_vapic, "cpu/msr_hyperv_vapic", env->msr_hv_vapic, STATE_U64(Cpu, env.msr_hv_vapic));
+SUBSECTION(hv_time, "cpu/msr_hyperv_time", env->msr_hv_tsc, STATE_U64(Cpu, env.msr_hv_tsc));
+SUBSECTION(hv_crash, "cpu/msr_hyperv_crash",
+           any_nonzero(env->msr_hv_crash_params, sizeof env->msr_hv_crash_params),
+           STATE_ARRAY(Cpu, env.msr_hv_crash_params, u64, 5));
+SUBSECTION(hv_runtime, "cpu/msr_hyperv_runtime", env->msr_hv_runtime,
+           STATE_U64(Cpu, env.msr_hv_runtime));
+
+static bool synic_used(const X86State *env)
+{
+    bool used = env->msr_hv_synic_control || env->msr_hv_synic_evt_page ||
+                env->msr_hv_synic_msg_page;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(env->msr_hv_synic_sint) && !used; i++) {
+        used = env->msr_hv_synic_sint[i] && env->msr_hv_synic_sint[i] != HV_SINT_MASKED;
+    }
+    return used;
+}
+
+SUBSECTION(hv_synic, "cpu/msr_hyperv_synic", synic_used(env),
+           STATE_U64(Cpu, env.msr_hv_synic_control), STATE_U64(Cpu, env.msr_hv_synic_evt_page),
+           STATE_U64(Cpu, env.msr_hv_synic_msg_page),
+           STATE_ARRAY(Cpu, env.msr_hv_synic_sint, u64, 16));
+SUBSECTION(hv_stimer, "cpu/msr_hyperv_stimer",
+           any_nonzero(env->msr_hv_stimer_config, sizeof env->msr_hv_stimer_config) ||
+               any_nonzero(env->msr_hv_stimer_count, sizeof env->msr_hv_stimer_count),
+           STATE_ARRAY(Cpu, env.msr_hv_stimer_config, u64, 4),
+           STATE_ARRAY(Cpu, env.msr_hv_stimer_count, u64, 4));
+SUBSECTION(hv_reenlightenment, "cpu/msr_hyperv_reenlightenment",
+           env->msr_hv_reenlightenment_control || env->msr_hv_tsc_emulation_control ||
+               env->msr_hv_tsc_emulation_status,
+           STATE_U64(Cpu, env.msr_hv_reenlightenment_control),
+           STATE_U64(Cpu, env.msr_hv_tsc_emulation_control),
+           STATE_U64(Cpu, env.msr_hv_tsc_emulation_status));
 SUBSECTION(avx512, "cpu/avx512", avx512_used(env), STATE_ARRAY(Cpu, env.opmask_regs, u64, 8),
            VECTORS(0, "env.xmm_regs", &zmmh_desc), VECTORS(16, "env.xmm_regs", &zmm_desc));
 SUBSECTION(xss, "cpu/xss", env->xss, STATE_U64(Cpu, env.xss));
@@ -334,6 +373,14 @@ static const StateDesc *const cpu_subsections[] = {
     &feature_control_desc,
     &pmu_desc,
     &mpx_desc,
+    &hv_hypercall_desc,
+    &hv_vapic_desc,
+    &hv_time_desc,
+    &hv_crash_desc,
+    &hv_runtime_desc,
+    &hv_synic_desc,
+    &hv_stimer_desc,
+    &hv_reenlightenment_desc,
     &avx512_desc,
     &xss_desc,
     &umwait_desc,
@@ -459,4 +506,5 @@ const StateDesc cpu_common_state_desc = {
 void cpu_state_register(Cpu *cpu)
 {
     state_register(cpu->dev.vm, "cpu_common", (int)cpu->index, &cpu_common_state_desc, cpu);
+    state_register(cpu->dev.vm, cpu_state_desc.name, (int)cpu->index, &cpu_state_desc, cpu);
 }

@@ -6,7 +6,7 @@
 #include "accel/x86/cpu.h"
 
 extern const StateDesc cpu_state_desc, cpu_common_state_desc;
-/* Adds "cpu_common"; "cpu" is the type's own table. */
+/* Adds both, in this order, before the local APIC's. */
 void cpu_state_register(Cpu *cpu);
 
 #endif

@@ -2,11 +2,12 @@
 /*
  * The CPUID leaves of a CPU, as the guest reads them (SDM vol. 2 CPUID, APM vol. 3 appendix E).
  *
- * Cache figures are QEMU 7.2's for its basic models (observed): 32 KiB L1, 4 MiB L2 and 16 MiB L3
- * in Intel's leaves, 64 KiB, 512 KiB and 16 MiB in AMD's. SGX, PT, AMX and SEV leaves read as zero.
+ * Cache figures are QEMU 7.2's (observed), for most models: 32 KiB L1, 4 MiB L2 and 16 MiB L3
+ * in Intel's leaves, 64 KiB, 512 KiB and 16 MiB in AMD's. Models with CpuCaches have theirs. SGX, PT, AMX and SEV leaves read as zero.
  */
 #include "accel/kvm/kvm_cpuid.h"
 #include "accel/x86/cpu_config.h"
+#include "accel/x86/hyperv.h"
 
 #define LOGICAL_PER_PACKAGE(t) ((t)->cores * (t)->threads)
 
@@ -22,6 +23,12 @@ static void put(uint32_t regs[4], uint32_t eax, uint32_t ebx, uint32_t ecx, uint
 static bool host_caches(const Cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t regs[4])
 {
     return cpu->host_cache_info && kvm_cpuid_host_leaf(cpu->dev.vm, leaf, subleaf, regs);
+}
+
+/* The figures of the CPU's model, or NULL for the usual ones. */
+static const CpuCaches *own_caches(const Cpu *cpu)
+{
+    return cpu->legacy_cache ? NULL : ((const CpuModel *)cpu->dev.obj.type->ops)->caches;
 }
 
 /* ---- basic leaves ---------------------------------------------------------------------------- */
@@ -49,9 +56,14 @@ static void leaf_2(const Cpu *cpu, uint32_t regs[4])
     if (host_caches(cpu, 2, 0, regs)) {
         return;
     }
-    if (!cpu_is_amd(cpu)) {
-        put(regs, 1, 0, cpu->l3_cache ? 0x4d : 0, 0x2c307d);
+    if (cpu_is_amd(cpu)) {
+        return;
     }
+    const CpuCaches *own = own_caches(cpu);
+    uint32_t l3 = own ? own->l3_descriptor : 0x4d;
+
+    put(regs, 1, 0, cpu->l3_cache ? l3 : 0,
+        own ? 0x2c0080u | (uint32_t)own->l1i_descriptor << 8 : 0x2c307d);
 }
 
 /* Type and level, sharing threads and cores filled in; ways, line and sets as given. */
@@ -75,13 +87,25 @@ static void leaf_4(const Cpu *cpu, uint32_t subleaf, uint32_t regs[4])
     if (cpu_is_amd(cpu)) {
         return;
     }
+    const CpuCaches *own = own_caches(cpu);
+
     switch (subleaf) {
-    case 0: leaf_4_entry(cpu, regs, 0x21, 1, 8, 64, 1); break;             /* L1 data */
-    case 1: leaf_4_entry(cpu, regs, 0x22, 1, 8, 64, 1); break;             /* L1 code */
-    case 2: leaf_4_entry(cpu, regs, 0x43, t->threads, 16, 4096, 1); break; /* L2 */
-    case 3:                                                                /* L3 */
+    case 0: leaf_4_entry(cpu, regs, 0x21, 1, 8, 64, 1); break; /* L1 data */
+    case 1:                                                    /* L1 code */
+        leaf_4_entry(cpu, regs, 0x22, 1, own ? own->l1i_ways : 8, own ? own->l1i_sets : 64, 1);
+        break;
+    case 2: /* L2 */
+        if (own) {
+            leaf_4_entry(cpu, regs, 0x43, t->threads, 8, 1024, 0);
+            regs[CPUID_EAX] &= ~(1u << 8); /* not self-initializing */
+        } else {
+            leaf_4_entry(cpu, regs, 0x43, t->threads, 16, 4096, 1);
+        }
+        break;
+    case 3: /* L3 */
         if (cpu->l3_cache) {
-            leaf_4_entry(cpu, regs, 0x63, 1u << cpu_topology_die_shift(t), 16, 16384, 6);
+            leaf_4_entry(cpu, regs, 0x63, 1u << cpu_topology_die_shift(t), 16,
+                         own ? own->l3_sets : 16384, 6);
         }
         break;
     }
@@ -211,11 +235,29 @@ static void leaf_name(const Cpu *cpu, unsigned part, uint32_t regs[4])
     memcpy(regs, name + 16 * part, 16);
 }
 
+static void leaf_8000_0005(const Cpu *cpu, uint32_t regs[4])
+{
+    if (host_caches(cpu, 0x80000005, 0, regs)) {
+        return;
+    }
+    const CpuCaches *own = own_caches(cpu);
+    uint32_t l1i = own ? own->l1i_ways * own->l1i_sets * 64u / 1024u << 24 |
+                             (uint32_t)own->l1i_ways << 16 | 0x140
+                       : 0x40020140;
+
+    put(regs, 0x01ff01ff, 0x01ff01ff, own ? 0x20080140 : 0x40020140, l1i);
+}
+
 static void leaf_8000_0006(const Cpu *cpu, uint32_t regs[4])
 {
-    if (!host_caches(cpu, 0x80000006, 0, regs)) {
-        put(regs, 0, 0x42004200, 0x02008140, cpu->l3_cache ? 0x00808140 : 0);
+    if (host_caches(cpu, 0x80000006, 0, regs)) {
+        return;
     }
+    const CpuCaches *own = own_caches(cpu);
+    uint32_t l3_half_mb = own ? own->l3_sets / 512u : 32; /* 16 ways of 64 bytes */
+
+    put(regs, 0, 0x42004200, own ? 0x02006140 : 0x02008140,
+        cpu->l3_cache ? l3_half_mb << 18 | 0x8140 : 0);
 }
 
 static void leaf_8000_0008(const Cpu *cpu, uint32_t regs[4])
@@ -238,11 +280,16 @@ static void leaf_8000_001d(const Cpu *cpu, uint32_t subleaf, uint32_t regs[4])
     if (host_caches(cpu, 0x8000001d, subleaf, regs)) {
         return;
     }
+    const CpuCaches *own = own_caches(cpu);
+
     switch (subleaf) {
-    case 0: put(regs, 0x121 | threads, 1 << 22 | 63, 511, 1); break;
-    case 1: put(regs, 0x122 | threads, 1 << 22 | 63, 511, 1); break;
-    case 2: put(regs, 0x043 | threads, 15 << 22 | 63, 511, 0); break;
-    case 3: put(regs, 0x163 | all, 15 << 22 | 63, 16383, 6); break;
+    case 0: put(regs, 0x121 | threads, (own ? 7 : 1) << 22 | 63, own ? 63 : 511, 1); break;
+    case 1:
+        put(regs, 0x122 | threads, (own ? own->l1i_ways - 1u : 1) << 22 | 63,
+            own ? own->l1i_sets - 1u : 511, 1);
+        break;
+    case 2: put(regs, 0x043 | threads, (own ? 7 : 15) << 22 | 63, own ? 1023 : 511, 0); break;
+    case 3: put(regs, 0x163 | all, 15 << 22 | 63, own ? own->l3_sets - 1u : 16383, 6); break;
     }
 }
 
@@ -264,17 +311,27 @@ static bool has_frequency_leaf(const Cpu *cpu)
 {
     bool stable = cpu_has_feature(cpu, FEAT_8000_0007_EDX, 8) || cpu->tsc_frequency; /* invtsc */
 
-    return cpu->vmware_cpuid_freq && cpu->env.tsc_khz > 0 && stable;
+    return cpu->vmware_cpuid_freq && !hyperv_enabled(cpu) && cpu->env.tsc_khz > 0 && stable;
 }
 
 static void leaf_kvm(const Cpu *cpu, uint32_t leaf, uint32_t regs[4])
 {
+    uint32_t first = 0x40000000;
+
+    if (hyperv_enabled(cpu)) {
+        if (leaf < HYPERV_KVM_LEAF) {
+            hyperv_leaf(cpu, leaf, regs);
+            return;
+        }
+        leaf -= HYPERV_KVM_LEAF - first;
+        first = HYPERV_KVM_LEAF;
+    }
     if (!cpu->expose_kvm) {
         return;
     }
     switch (leaf) {
     case 0x40000000: /* "KVMKVMKVM\0\0\0" */
-        put(regs, has_frequency_leaf(cpu) ? 0x40000010 : 0x40000001, 0x4b4d564b, 0x564b4d56, 0x4d);
+        put(regs, has_frequency_leaf(cpu) ? 0x40000010 : first + 1, 0x4b4d564b, 0x564b4d56, 0x4d);
         break;
     case 0x40000001:
         put(regs, (uint32_t)cpu->features[FEAT_KVM], 0, 0, (uint32_t)cpu->features[FEAT_KVM_HINTS]);
@@ -316,11 +373,7 @@ static void extended(const Cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t r
     case 0x80000000: leaf_vendor(cpu, cpu->xlevel, regs); break;
     case 0x80000001: leaf_8000_0001(cpu, regs); break;
     case 0x80000002 ... 0x80000004: leaf_name(cpu, leaf - 0x80000002, regs); break;
-    case 0x80000005:
-        if (!host_caches(cpu, leaf, 0, regs)) {
-            put(regs, 0x01ff01ff, 0x01ff01ff, 0x40020140, 0x40020140);
-        }
-        break;
+    case 0x80000005: leaf_8000_0005(cpu, regs); break;
     case 0x80000006: leaf_8000_0006(cpu, regs); break;
     case 0x80000007: regs[CPUID_EDX] = (uint32_t)cpu->features[FEAT_8000_0007_EDX]; break;
     case 0x80000008: leaf_8000_0008(cpu, regs); break;

@@ -9,6 +9,7 @@
 
 #include "accel/kvm/kvm_cpuid.h"
 #include "accel/x86/cpu_config.h"
+#include "accel/x86/hyperv.h"
 #include "util/log.h"
 
 static void set_bit_default(Cpu *cpu, FeatureWord word, unsigned bit, bool on)
@@ -121,27 +122,102 @@ static void fill_version(Cpu *cpu)
                          (cpu->model >> 4) << 16 | cpu->stepping;
 }
 
+/* ---- features that mean nothing without another one ------------------------------------------ */
+
+#define WHOLE_WORD UINT64_MAX
+
+/* Parents before children: what goes away takes its own dependents along. */
+static const struct {
+    FeatureWord from;
+    uint8_t bit;
+    FeatureWord to;
+    uint64_t mask;
+} dependencies[] = {
+    {FEAT_7_0_EDX, 29 /* arch-capabilities */, FEAT_ARCH_CAPABILITIES, WHOLE_WORD},
+    {FEAT_7_0_EDX, 30 /* core-capability */, FEAT_CORE_CAPABILITY, WHOLE_WORD},
+    {FEAT_1_ECX, 15 /* pdcm */, FEAT_PERF_CAPABILITIES, WHOLE_WORD},
+    {FEAT_7_0_EBX, 25 /* intel-pt */, FEAT_14_0_ECX, WHOLE_WORD},
+    {FEAT_8000_0001_ECX, 2 /* svm */, FEAT_SVM, WHOLE_WORD},
+    {FEAT_1_ECX, 5 /* vmx */, FEAT_VMX_BASIC, WHOLE_WORD},
+    {FEAT_1_ECX, 5, FEAT_VMX_MISC, WHOLE_WORD},
+    {FEAT_1_ECX, 5, FEAT_VMX_SECONDARY, WHOLE_WORD},
+    {FEAT_1_ECX, 5, FEAT_VMX_EPT_VPID, WHOLE_WORD},
+    {FEAT_1_ECX, 5, FEAT_VMX_PIN, WHOLE_WORD},
+    {FEAT_1_ECX, 5, FEAT_VMX_PROC, WHOLE_WORD},
+    {FEAT_1_ECX, 5, FEAT_VMX_EXIT, WHOLE_WORD},
+    {FEAT_1_ECX, 5, FEAT_VMX_ENTRY, WHOLE_WORD},
+    {FEAT_1_ECX, 5, FEAT_VMX_VMFUNC, WHOLE_WORD},
+    {FEAT_8000_0001_EDX, 29 /* lm */, FEAT_VMX_ENTRY, 1u << 9},
+    {FEAT_7_0_EBX, 14 /* mpx */, FEAT_VMX_EXIT, 1u << 23},
+    {FEAT_7_0_EBX, 14, FEAT_VMX_ENTRY, 1u << 16},
+    {FEAT_8000_0001_EDX, 27 /* rdtscp */, FEAT_VMX_SECONDARY, 1u << 3},
+    {FEAT_1_ECX, 30 /* rdrand */, FEAT_VMX_SECONDARY, 1u << 11},
+    {FEAT_7_0_EBX, 10 /* invpcid */, FEAT_VMX_SECONDARY, 1u << 12},
+    {FEAT_7_0_EBX, 18 /* rdseed */, FEAT_VMX_SECONDARY, 1u << 16},
+    {FEAT_XSAVE, 3 /* xsaves */, FEAT_VMX_SECONDARY, 1u << 20},
+    {FEAT_VMX_PROC, 31 /* vmx-secondary-ctls */, FEAT_VMX_SECONDARY, WHOLE_WORD},
+    {FEAT_VMX_SECONDARY, 1 /* vmx-ept */, FEAT_VMX_SECONDARY, 1u << 7 /* unrestricted-guest */},
+    {FEAT_VMX_SECONDARY, 1, FEAT_VMX_EPT_VPID, UINT32_MAX},
+    {FEAT_VMX_SECONDARY, 5 /* vmx-vpid */, FEAT_VMX_EPT_VPID, UINT64_C(0xffffffff) << 32},
+    {FEAT_VMX_SECONDARY, 13 /* vmx-vmfunc */, FEAT_VMX_VMFUNC, WHOLE_WORD},
+};
+
+static void drop_dependents(Cpu *cpu)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(dependencies); i++) {
+        uint64_t *to = &cpu->features[dependencies[i].to];
+
+        if (!cpu_has_feature(cpu, dependencies[i].from, dependencies[i].bit)) {
+            cpu->dropped[dependencies[i].to] |=
+                *to & dependencies[i].mask & cpu->user_set[dependencies[i].to];
+            *to &= ~dependencies[i].mask;
+        }
+    }
+}
+
 /* ---- what the host lacks --------------------------------------------------------------------- */
 
-static bool filter(Cpu *cpu, GError **err)
+void cpu_filter_features(Cpu *cpu)
 {
-    CpuConfig *config = cpu_config(cpu->dev.vm);
-    bool any = false;
+    uint32_t regs[4];
 
+    if (!kvm_cpuid_host_leaf(cpu->dev.vm, 0, 0, regs)) {
+        return;
+    }
     for (FeatureWord word = 0; word < FEATURE_WORDS; word++) {
         cpu->missing[word] = cpu->features[word] & ~kvm_cpuid_supported_word(cpu->dev.vm, word);
         cpu->features[word] &= ~cpu->missing[word];
-        any |= cpu->missing[word] != 0;
-        for (unsigned bit = 0;
-             bit < 64 && cpu->missing[word] && (cpu->check || cpu->enforce) && !config->warned;
-             bit++) {
-            if (cpu->missing[word] >> bit & 1) {
+    }
+}
+
+static bool report_bits(const uint64_t words[FEATURE_WORDS], const char *complaint)
+{
+    bool any = false;
+
+    for (FeatureWord word = 0; word < FEATURE_WORDS; word++) {
+        any |= words[word] != 0;
+        for (unsigned bit = 0; complaint && words[word] >> bit && bit < 64; bit++) {
+            if (words[word] >> bit & 1) {
                 g_autofree char *what = feature_describe(word, bit);
 
-                report_warning("host doesn't support requested feature: %s", what);
+                report_warning("%s: %s", complaint, what);
             }
         }
     }
+    return any;
+}
+
+static bool check_missing(Cpu *cpu, GError **err)
+{
+    CpuConfig *config = cpu_config(cpu->dev.vm);
+    bool report = (cpu->check || cpu->enforce) && !config->warned;
+
+    report_bits(cpu->dropped,
+                config->warned
+                    ? NULL
+                    : "This feature depends on other features that were not requested");
+    bool any =
+        report_bits(cpu->missing, report ? "host doesn't support requested feature" : NULL);
     config->warned = true;
     if (any && cpu->enforce) {
         return error_set(
@@ -213,6 +289,9 @@ static void fill_levels(Cpu *cpu)
         }
         raise_level(cpu, &cpu->min_xlevel2, FEAT_C000_0001_EDX, 0xc0000001);
         raise_level(cpu, &cpu->min_level, FEAT_7_1_EAX, 7);
+        if (cpu_has_feature(cpu, FEAT_8000_0001_ECX, 2)) { /* svm */
+            cpu->min_xlevel = MAX(cpu->min_xlevel, 0x8000000a);
+        }
         if (cpu->features[FEAT_7_1_EAX]) {
             func7 = 1;
         }
@@ -287,20 +366,24 @@ bool cpu_expand_features(Cpu *cpu, GError **err)
     if (model->max && kvm) {
         host_identity(cpu);
         take_host_features(cpu);
-    } else if (model->kvm_defaults && kvm) {
+    } else if (model->version && kvm) {
         apply_kvm_defaults(cpu);
     }
-    fill_version(cpu);
-    if (!cpu->ucode_rev) {
-        cpu->ucode_rev = cpu_is_amd(cpu) ? 0x01000065 : UINT64_C(0x100000000);
-    }
+    drop_dependents(cpu);
     if (!cpu->expose_kvm) {
         cpu->features[FEAT_KVM] = cpu->features[FEAT_KVM_HINTS] = 0;
     }
     fill_xsave(cpu);
-    if (kvm && !filter(cpu, err)) {
-        return false;
-    }
     fill_levels(cpu);
-    return fill_phys_bits(cpu, err);
+    hyperv_take_host(cpu);
+    return true;
+}
+
+bool cpu_finish_features(Cpu *cpu, GError **err)
+{
+    fill_version(cpu);
+    if (!cpu->ucode_rev) {
+        cpu->ucode_rev = cpu_is_amd(cpu) ? 0x01000065 : UINT64_C(0x100000000);
+    }
+    return check_missing(cpu, err) && hyperv_check(cpu, err) && fill_phys_bits(cpu, err);
 }

@@ -6,14 +6,13 @@
  * the offset into Cpu.features and the mask. Names are those of QEMU 7.2, registers and bits those
  * of the vendors' manuals (SDM vol. 2 CPUID; APM vol. 3 appendix E;
  * Documentation/virt/kvm/x86/cpuid.rst).
- *
- * Not here: the vmx-* names of nested VMX controls (a guest with vmx=on gets all that KVM has).
  */
 #include "accel/x86/features.h"
 
 #include <stdlib.h>
 
 #include "accel/x86/cpu.h"
+#include "accel/x86/hyperv.h"
 
 const FeatureWordInfo feature_words[FEATURE_WORDS] = {
     [FEAT_1_EDX] = {.leaf = 1, .reg = CPUID_EDX, .no_auto = 1u << 28 /* ht: follows from -smp */},
@@ -47,6 +46,15 @@ const FeatureWordInfo feature_words[FEATURE_WORDS] = {
     [FEAT_ARCH_CAPABILITIES] = {.msr = 0x10a},
     [FEAT_CORE_CAPABILITY] = {.msr = 0xcf},
     [FEAT_PERF_CAPABILITIES] = {.msr = 0x345},
+    [FEAT_VMX_BASIC] = {.msr = 0x480},
+    [FEAT_VMX_MISC] = {.msr = 0x485},
+    [FEAT_VMX_SECONDARY] = {.msr = 0x48b},
+    [FEAT_VMX_EPT_VPID] = {.msr = 0x48c},
+    [FEAT_VMX_PIN] = {.msr = 0x48d},
+    [FEAT_VMX_PROC] = {.msr = 0x48e},
+    [FEAT_VMX_EXIT] = {.msr = 0x48f},
+    [FEAT_VMX_ENTRY] = {.msr = 0x490},
+    [FEAT_VMX_VMFUNC] = {.msr = 0x491},
 };
 
 /* ---- the kind: .min is the mask in the word, .max is 1 for another spelling of a name -------- */
@@ -95,6 +103,8 @@ const PropKind prop_kind_cpu_feature = {"bool", json_type_boolean, set_feature, 
         .offset = offsetof(Cpu, features[FEAT_##word]), .bit = (n), .min = UINT64_C(1) << (n),     \
         .max = 1                                                                                   \
     }
+
+#define HYPERV(prop_name, feature) PROP_BIT64(prop_name, Cpu, hyperv, .bit = HV_##feature)
 
 const Property x86_cpu_props[] = {
     FEATURE(1_EDX, 0, "fpu"),
@@ -381,8 +391,108 @@ const Property x86_cpu_props[] = {
 
     FEATURE(PERF_CAPABILITIES, 13, "full-width-write"),
 
+    FEATURE(VMX_BASIC, 54, "vmx-ins-outs"),
+    FEATURE(VMX_BASIC, 55, "vmx-true-ctls"),
+
+    FEATURE(VMX_MISC, 5, "vmx-store-lma"),
+    FEATURE(VMX_MISC, 6, "vmx-activity-hlt"),
+    FEATURE(VMX_MISC, 7, "vmx-activity-shutdown"),
+    FEATURE(VMX_MISC, 8, "vmx-activity-wait-sipi"),
+    FEATURE(VMX_MISC, 29, "vmx-vmwrite-vmexit-fields"),
+    FEATURE(VMX_MISC, 30, "vmx-zero-len-inject"),
+
+    FEATURE(VMX_SECONDARY, 0, "vmx-apicv-xapic"),
+    FEATURE(VMX_SECONDARY, 1, "vmx-ept"),
+    FEATURE(VMX_SECONDARY, 2, "vmx-desc-exit"),
+    FEATURE(VMX_SECONDARY, 3, "vmx-rdtscp-exit"),
+    FEATURE(VMX_SECONDARY, 4, "vmx-apicv-x2apic"),
+    FEATURE(VMX_SECONDARY, 5, "vmx-vpid"),
+    FEATURE(VMX_SECONDARY, 6, "vmx-wbinvd-exit"),
+    FEATURE(VMX_SECONDARY, 7, "vmx-unrestricted-guest"),
+    FEATURE(VMX_SECONDARY, 8, "vmx-apicv-register"),
+    FEATURE(VMX_SECONDARY, 9, "vmx-apicv-vid"),
+    FEATURE(VMX_SECONDARY, 10, "vmx-ple"),
+    FEATURE(VMX_SECONDARY, 11, "vmx-rdrand-exit"),
+    FEATURE(VMX_SECONDARY, 12, "vmx-invpcid-exit"),
+    FEATURE(VMX_SECONDARY, 13, "vmx-vmfunc"),
+    FEATURE(VMX_SECONDARY, 14, "vmx-shadow-vmcs"),
+    FEATURE(VMX_SECONDARY, 15, "vmx-encls-exit"),
+    FEATURE(VMX_SECONDARY, 16, "vmx-rdseed-exit"),
+    FEATURE(VMX_SECONDARY, 17, "vmx-pml"),
+    FEATURE(VMX_SECONDARY, 20, "vmx-xsaves"),
+    FEATURE(VMX_SECONDARY, 25, "vmx-tsc-scaling"),
+
+    FEATURE(VMX_EPT_VPID, 0, "vmx-ept-execonly"),
+    FEATURE(VMX_EPT_VPID, 6, "vmx-page-walk-4"),
+    FEATURE(VMX_EPT_VPID, 7, "vmx-page-walk-5"),
+    FEATURE(VMX_EPT_VPID, 16, "vmx-ept-2mb"),
+    FEATURE(VMX_EPT_VPID, 17, "vmx-ept-1gb"),
+    FEATURE(VMX_EPT_VPID, 20, "vmx-invept"),
+    FEATURE(VMX_EPT_VPID, 21, "vmx-eptad"),
+    FEATURE(VMX_EPT_VPID, 22, "vmx-ept-advanced-exitinfo"),
+    FEATURE_MASK(VMX_EPT_VPID, 25, UINT64_C(1) << 25 | UINT64_C(1) << 41,
+                 "vmx-invept-single-context"), /* bit 41 is INVVPID's, so named in QEMU */
+    FEATURE(VMX_EPT_VPID, 26, "vmx-invept-all-context"),
+    FEATURE(VMX_EPT_VPID, 32, "vmx-invvpid"),
+    FEATURE(VMX_EPT_VPID, 40, "vmx-invvpid-single-addr"),
+    FEATURE(VMX_EPT_VPID, 42, "vmx-invvpid-all-context"),
+    FEATURE(VMX_EPT_VPID, 43, "vmx-invept-single-context-noglobals"),
+
+    FEATURE(VMX_PIN, 0, "vmx-intr-exit"),
+    FEATURE(VMX_PIN, 3, "vmx-nmi-exit"),
+    FEATURE(VMX_PIN, 5, "vmx-vnmi"),
+    FEATURE(VMX_PIN, 6, "vmx-preemption-timer"),
+    FEATURE(VMX_PIN, 7, "vmx-posted-intr"),
+
+    FEATURE(VMX_PROC, 2, "vmx-vintr-pending"),
+    FEATURE(VMX_PROC, 3, "vmx-tsc-offset"),
+    FEATURE(VMX_PROC, 7, "vmx-hlt-exit"),
+    FEATURE(VMX_PROC, 9, "vmx-invlpg-exit"),
+    FEATURE(VMX_PROC, 10, "vmx-mwait-exit"),
+    FEATURE(VMX_PROC, 11, "vmx-rdpmc-exit"),
+    FEATURE(VMX_PROC, 12, "vmx-rdtsc-exit"),
+    FEATURE(VMX_PROC, 15, "vmx-cr3-load-noexit"),
+    FEATURE(VMX_PROC, 16, "vmx-cr3-store-noexit"),
+    FEATURE(VMX_PROC, 19, "vmx-cr8-load-exit"),
+    FEATURE(VMX_PROC, 20, "vmx-cr8-store-exit"),
+    FEATURE(VMX_PROC, 21, "vmx-flexpriority"),
+    FEATURE(VMX_PROC, 22, "vmx-vnmi-pending"),
+    FEATURE(VMX_PROC, 23, "vmx-movdr-exit"),
+    FEATURE(VMX_PROC, 24, "vmx-io-exit"),
+    FEATURE(VMX_PROC, 25, "vmx-io-bitmap"),
+    FEATURE(VMX_PROC, 27, "vmx-mtf"),
+    FEATURE(VMX_PROC, 28, "vmx-msr-bitmap"),
+    FEATURE(VMX_PROC, 29, "vmx-monitor-exit"),
+    FEATURE(VMX_PROC, 30, "vmx-pause-exit"),
+    FEATURE(VMX_PROC, 31, "vmx-secondary-ctls"),
+
+    FEATURE(VMX_EXIT, 2, "vmx-exit-nosave-debugctl"),
+    FEATURE(VMX_EXIT, 12, "vmx-exit-load-perf-global-ctrl"),
+    FEATURE(VMX_EXIT, 15, "vmx-exit-ack-intr"),
+    FEATURE(VMX_EXIT, 18, "vmx-exit-save-pat"),
+    FEATURE(VMX_EXIT, 19, "vmx-exit-load-pat"),
+    FEATURE(VMX_EXIT, 20, "vmx-exit-save-efer"),
+    FEATURE(VMX_EXIT, 21, "vmx-exit-load-efer"),
+    FEATURE(VMX_EXIT, 22, "vmx-exit-save-preemption-timer"),
+    FEATURE(VMX_EXIT, 23, "vmx-exit-clear-bndcfgs"),
+    FEATURE(VMX_EXIT, 25, "vmx-exit-clear-rtit-ctl"),
+    FEATURE(VMX_EXIT, 29, "vmx-exit-load-pkrs"),
+
+    FEATURE(VMX_ENTRY, 2, "vmx-entry-noload-debugctl"),
+    FEATURE(VMX_ENTRY, 9, "vmx-entry-ia32e-mode"),
+    FEATURE(VMX_ENTRY, 13, "vmx-entry-load-perf-global-ctrl"),
+    FEATURE(VMX_ENTRY, 14, "vmx-entry-load-pat"),
+    FEATURE(VMX_ENTRY, 15, "vmx-entry-load-efer"),
+    FEATURE(VMX_ENTRY, 16, "vmx-entry-load-bndcfgs"),
+    FEATURE(VMX_ENTRY, 18, "vmx-entry-load-rtit-ctl"),
+    FEATURE(VMX_ENTRY, 22, "vmx-entry-load-pkrs"),
+
+    FEATURE(VMX_VMFUNC, 0, "vmx-eptp-switching"),
+
     /* what is no feature bit */
     PROP_U32("apic-id", Cpu, apic_id, .def = UINT32_MAX, .help = "local APIC id"),
+    PROP_I32("node-id", Cpu, node_id, .def = (uint64_t)-1, .min = (uint64_t)-1, .max = INT32_MAX,
+             .help = "NUMA node"),
     PROP_I32("socket-id", Cpu, socket_id, .def = (uint64_t)-1, .min = (uint64_t)-1,
              .max = INT32_MAX),
     PROP_I32("die-id", Cpu, die_id, .def = (uint64_t)-1, .min = (uint64_t)-1, .max = INT32_MAX),
@@ -412,12 +522,9 @@ const Property x86_cpu_props[] = {
     PROP_BOOL("l3-cache", Cpu, l3_cache, .def = true, .help = "show an L3 cache"),
     PROP_BOOL("legacy-cache", Cpu, legacy_cache, .def = true,
               .help = "cache figures of QEMU 2.12 and before"),
-    PROP_BOOL("host-cache-info", Cpu, host_cache_info, .help = "cache figures of the host"),
     PROP_BOOL("kvm", Cpu, expose_kvm, .def = true, .help = "show KVM's own CPUID leaves"),
     PROP_BOOL("check", Cpu, check, .def = true, .help = "warn of features that the host lacks"),
     PROP_BOOL("enforce", Cpu, enforce, .help = "refuse to start when the host lacks a feature"),
-    PROP_BOOL("migratable", Cpu, migratable, .def = true,
-              .help = "max, host: only features that can be migrated"),
     PROP_BOOL("pmu", Cpu, pmu, .help = "performance counters of the host"),
     PROP_BOOL("cpuid-0xb", Cpu, cpuid_0xb, .def = true, .help = "topology leaf 0Bh"),
     PROP_BOOL("full-cpuid-auto-level", Cpu, full_cpuid_auto_level, .def = true,
@@ -427,9 +534,48 @@ const Property x86_cpu_props[] = {
     PROP_BOOL("kvm-pv-enforce-cpuid", Cpu, kvm_pv_enforce_cpuid,
               .help = "KVM's features only when their bits show"),
     PROP_BOOL("lmce", Cpu, lmce, .help = "local machine check exceptions"),
+    HYPERV("hv-relaxed", RELAXED),
+    HYPERV("hv-vapic", VAPIC),
+    HYPERV("hv-time", TIME),
+    HYPERV("hv-crash", CRASH),
+    HYPERV("hv-reset", RESET),
+    HYPERV("hv-vpindex", VPINDEX),
+    HYPERV("hv-runtime", RUNTIME),
+    HYPERV("hv-synic", SYNIC),
+    HYPERV("hv-stimer", STIMER),
+    HYPERV("hv-frequencies", FREQUENCIES),
+    HYPERV("hv-reenlightenment", REENLIGHTENMENT),
+    HYPERV("hv-tlbflush", TLBFLUSH),
+    HYPERV("hv-evmcs", EVMCS),
+    HYPERV("hv-ipi", IPI),
+    HYPERV("hv-stimer-direct", STIMER_DIRECT),
+    HYPERV("hv-avic", AVIC),
+    HYPERV("hv-apicv", AVIC),
+    HYPERV("hv-xmm-input", XMM_INPUT),
+    HYPERV("hv-tlbflush-ext", TLBFLUSH_EXT),
+    HYPERV("hv-tlbflush-direct", TLBFLUSH_DIRECT),
+    HYPERV("hv-emsr-bitmap", EMSR_BITMAP),
+    PROP_BOOL("hv-passthrough", Cpu, hv_passthrough,
+              .help = "all Hyper-V enlightenments of the host's KVM"),
+    PROP_BOOL("hv-enforce-cpuid", Cpu, hv_enforce_cpuid,
+              .help = "only the enlightenments that CPUID shows work"),
+    PROP_ON_OFF_AUTO("hv-no-nonarch-coresharing", Cpu, hv_no_nonarch_coresharing,
+                     .def = ON_OFF_AUTO_OFF, .help = "siblings never share a core with others"),
+    PROP_U32("hv-spinlocks", Cpu, hv_spinlocks, .def = HYPERV_SPINLOCKS_NEVER,
+             .help = "tries before a waiting guest calls; FFFFFFFFh: never"),
+    PROP_STRING("hv-vendor-id", Cpu, hv_vendor_id,
+                .help = "up to 12 characters; default: Microsoft Hv"),
+    PROP_U32("hv-version-id-build", Cpu, hv_version_build, .def = 14393),
+    PROP_U16("hv-version-id-major", Cpu, hv_version_major, .def = 10),
+    PROP_U16("hv-version-id-minor", Cpu, hv_version_minor),
+    PROP_U32("hv-version-id-spack", Cpu, hv_version_spack),
+    PROP_U8("hv-version-id-sbranch", Cpu, hv_version_sbranch),
+    PROP_U32("hv-version-id-snumber", Cpu, hv_version_snumber),
     PROP_U64("tsc-frequency", Cpu, tsc_frequency, .max = INT64_MAX, .help = "Hz; 0: the host's"),
     PROP_U64("ucode-rev", Cpu, ucode_rev,
              .help = "microcode revision; 0: the host's or a usual one"),
+    PROP_ANY("unavailable-features", &prop_kind_cpu_unavailable, Cpu, missing, .read_only = true,
+             .help = "features asked for that the host does not have"),
     {}};
 
 /* ---- looking up ------------------------------------------------------------------------------ */
@@ -456,6 +602,17 @@ bool feature_find(const char *name, FeatureWord *word, unsigned *bit)
         }
     }
     return false;
+}
+
+uint64_t feature_mask(const char *name, size_t len, FeatureWord *word)
+{
+    for (const Property *p = x86_cpu_props; p->name; p++) {
+        if (*p->name == *name && is_feature(p) && !strncmp(p->name, name, len) && !p->name[len]) {
+            *word = property_word(p);
+            return p->min;
+        }
+    }
+    return 0;
 }
 
 uint64_t feature_named(FeatureWord word)
@@ -491,11 +648,12 @@ static int compare_names(const void *a, const void *b)
 
 void feature_foreach_name(void (*fn)(const char *name, void *opaque), void *opaque)
 {
-    const char *names[G_N_ELEMENTS(x86_cpu_props)];
+    const char *names[2 * G_N_ELEMENTS(x86_cpu_props)];
     size_t count = 0;
 
     for (const Property *p = x86_cpu_props; p->name; p++) {
-        if (is_feature(p) && !p->max) {
+        /* A name of two bits is listed twice, as QEMU does. */
+        for (uint64_t bits = is_feature(p) && !p->max ? p->min : 0; bits; bits &= bits - 1) {
             names[count++] = p->name;
         }
     }

@@ -36,6 +36,17 @@ typedef enum FeatureWord {
     FEAT_ARCH_CAPABILITIES, /* MSR 10Ah */
     FEAT_CORE_CAPABILITY,   /* MSR CFh */
     FEAT_PERF_CAPABILITIES, /* MSR 345h */
+    /* Capabilities of nested VMX (SDM vol. 3, appendix A): controls that a guest hypervisor can
+     * choose. */
+    FEAT_VMX_BASIC,     /* MSR 480h */
+    FEAT_VMX_MISC,      /* MSR 485h */
+    FEAT_VMX_SECONDARY, /* MSR 48Bh; this and PIN to ENTRY: bits that may be 1 and need not */
+    FEAT_VMX_EPT_VPID,  /* MSR 48Ch */
+    FEAT_VMX_PIN,       /* MSR 48Dh */
+    FEAT_VMX_PROC,      /* MSR 48Eh */
+    FEAT_VMX_EXIT,      /* MSR 48Fh */
+    FEAT_VMX_ENTRY,     /* MSR 490h */
+    FEAT_VMX_VMFUNC,    /* MSR 491h */
     FEATURE_WORDS
 } FeatureWord;
 
@@ -52,14 +63,28 @@ typedef struct FeatureWordInfo {
 
 extern const FeatureWordInfo feature_words[FEATURE_WORDS];
 
+/* The word is a VMX capability MSR of controls: allowed-1 bits above, allowed-0 bits below. */
+static inline bool feature_word_is_vmx_control(FeatureWord word)
+{
+    return word == FEAT_VMX_SECONDARY || (word >= FEAT_VMX_PIN && word <= FEAT_VMX_ENTRY);
+}
+static inline bool feature_word_is_vmx(FeatureWord word)
+{
+    return word >= FEAT_VMX_BASIC && word <= FEAT_VMX_VMFUNC;
+}
+
 /* The kind of the properties of "x86_64-cpu" that are feature bits. */
 extern const PropKind prop_kind_cpu_feature;
+/* The list of what is missing (query.c). */
+extern const PropKind prop_kind_cpu_unavailable;
 /* All properties of "x86_64-cpu": features first, then level, vendor and the like. */
 extern const Property x86_cpu_props[];
 /* Name of a bit (never an alias), or NULL when it has none. */
 const char *feature_name(FeatureWord word, unsigned bit);
-/* The word and bit of a name; false when there is no such feature. */
+/* The word and (first) bit of a name; false when there is no such feature. */
 bool feature_find(const char *name, FeatureWord *word, unsigned *bit);
+/* The word and all bits of the feature whose name is the first len bytes; 0: there is none. */
+uint64_t feature_mask(const char *name, size_t len, FeatureWord *word);
 /* Bits of a word that have names. */
 uint64_t feature_named(FeatureWord word);
 

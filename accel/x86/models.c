@@ -2,16 +2,14 @@
 /*
  * CPU models, and -cpu.
  *
- * A model is a Type "NAME-x86_64-cpu" whose ops is its CpuModel. Figures of the named models were
- * observed on QEMU 7.2. The big named models of real processors (Skylake-Server, EPYC, ...) are not
- * here yet.
+ * A model is a Type "NAME-x86_64-cpu" whose ops is its CpuModel; models_*.c hold the tables. A
+ * name without version stands for version 1, as the machine pc-i440fx-7.2 has it.
  */
 #include <stdio.h>
+#include <stdlib.h>
 
-#include "accel/x86/cpu_config.h"
+#include "accel/x86/models.h"
 #include "util/log.h"
-
-#define TYPE_SUFFIX "-x86_64-cpu"
 
 /* ---- per VM ---------------------------------------------------------------------------------- */
 
@@ -25,6 +23,7 @@ static void config_free(void *opaque)
         g_ptr_array_free(config->options, true);
     }
     g_free(config->supported);
+    g_free(config->hyperv);
     g_free(config->msrs);
     g_free(config);
 }
@@ -39,12 +38,57 @@ CpuConfig *cpu_config(Vm *vm)
     return vm->cpu_config;
 }
 
+/* ---- the features of a model ------------------------------------------------------------------ */
+
+/* One "name", "+name" or "-name" of a model's list. */
+static void apply_word(uint64_t features[FEATURE_WORDS], const char *text, size_t length)
+{
+    bool off = *text == '-';
+    FeatureWord word = 0;
+
+    if (off || *text == '+') {
+        text++;
+        length--;
+    }
+    uint64_t mask = feature_mask(text, length, &word);
+    g_assert(mask); /* our own tables */
+    features[word] = off ? features[word] & ~mask : features[word] | mask;
+}
+
+static void apply_model(uint64_t features[FEATURE_WORDS], const CpuModel *model)
+{
+    if (model->base) {
+        apply_model(features, model->base);
+    }
+    for (const char *p = model->features ? model->features : ""; *p;) {
+        size_t length = strcspn(p, " ");
+
+        apply_word(features, p, length);
+        p += length + (p[length] == ' ');
+    }
+}
+
+void cpu_model_features(Vm *vm, const CpuModel *model, uint64_t features[FEATURE_WORDS])
+{
+    CpuConfig *config = cpu_config(vm);
+
+    if (config->resolved_model != model) { /* all CPUs of a VM are of one model */
+        memset(config->resolved, 0, sizeof config->resolved);
+        apply_model(config->resolved, model);
+        if (model->version) {
+            config->resolved[FEAT_1_ECX] |= 1u << 31; /* hypervisor */
+        }
+        config->resolved_model = model;
+    }
+    memcpy(features, config->resolved, sizeof config->resolved);
+}
+
 /* ---- -cpu ------------------------------------------------------------------------------------ */
 
 static void collect_model(const Type *type, void *opaque)
 {
     if (!type->abstract) {
-        g_ptr_array_add(opaque, g_strndup(type->name, strlen(type->name) - strlen(TYPE_SUFFIX)));
+        g_ptr_array_add(opaque, g_strndup(type->name, strlen(type->name) - strlen(CPU_TYPE_SUFFIX)));
     }
 }
 
@@ -66,16 +110,6 @@ static void collect_property(const Type *owner, const Property *prop, void *opaq
 
 static bool unknown_option(const Type *type, const char *name, GError **err)
 {
-    if (g_str_has_prefix(name, "hv-") || g_str_has_prefix(name, "hv_")) {
-        return error_set(
-            err, "-cpu: '%s': Hyper-V enlightenments are not implemented; leave it out", name);
-    }
-    if (g_str_has_prefix(name, "vmx-")) {
-        return error_set(err,
-                         "-cpu: '%s': single controls of nested VMX cannot be chosen; vmx=on gives "
-                         "all that KVM has",
-                         name);
-    }
     g_autoptr(GPtrArray) names = g_ptr_array_new();
 
     type_foreach_property(type, collect_property, names);
@@ -146,8 +180,8 @@ bool cpu_model_parse(Vm *vm, const char *text, GError **err)
         return error_set(err, "-cpu '%s': the model's name is missing; -cpu help lists them", text);
     }
     /* A full type name is taken too, as libvirt may write it. */
-    type_name = g_str_has_suffix(words[0], TYPE_SUFFIX) ? g_strdup(words[0])
-                                                        : g_strconcat(words[0], TYPE_SUFFIX, NULL);
+    type_name = g_str_has_suffix(words[0], CPU_TYPE_SUFFIX) ? g_strdup(words[0])
+                                                        : g_strconcat(words[0], CPU_TYPE_SUFFIX, NULL);
     const Type *type = type_find(type_name);
     if (!type || type->abstract || !type_is_a(type, "x86_64-cpu")) {
         return unknown_model(words[0], err);
@@ -160,12 +194,36 @@ bool cpu_model_parse(Vm *vm, const char *text, GError **err)
     return parse_options(config, words + 1, err);
 }
 
-static void print_model(const Type *type, void *opaque)
+/* By name; the models that are none of their own (no version) come last. */
+static int compare_models(const void *a, const void *b)
+{
+    const Type *one = *(const Type *const *)a, *two = *(const Type *const *)b;
+    bool one_special = !((const CpuModel *)one->ops)->version,
+         two_special = !((const CpuModel *)two->ops)->version;
+    size_t one_length = strlen(one->name) - strlen(CPU_TYPE_SUFFIX),
+           two_length = strlen(two->name) - strlen(CPU_TYPE_SUFFIX);
+
+    if (one_special != two_special) {
+        return one_special - two_special;
+    }
+    int order = memcmp(one->name, two->name, MIN(one_length, two_length));
+    return order ? order : (one_length > two_length) - (one_length < two_length);
+}
+
+static void collect_type(const Type *type, void *opaque)
 {
     if (!type->abstract) {
-        printf("x86 %-20.*s  %s\n", (int)(strlen(type->name) - strlen(TYPE_SUFFIX)), type->name,
-               type->desc ? type->desc : "");
+        g_ptr_array_add(opaque, (void *)type);
     }
+}
+
+GPtrArray *cpu_model_types(void)
+{
+    GPtrArray *types = g_ptr_array_new();
+
+    type_foreach("x86_64-cpu", collect_type, types);
+    g_ptr_array_sort(types, compare_models);
+    return types;
 }
 
 static void print_flag(const char *name, void *opaque)
@@ -182,97 +240,40 @@ static void print_flag(const char *name, void *opaque)
 
 void cpu_model_help(void)
 {
+    g_autoptr(GPtrArray) types = cpu_model_types();
     size_t column = 0;
 
     printf("Available CPUs:\n");
-    type_foreach("x86_64-cpu", print_model, NULL);
+    for (unsigned i = 0; i < types->len; i++) {
+        const Type *type = g_ptr_array_index(types, i);
+        int length = (int)(strlen(type->name) - strlen(CPU_TYPE_SUFFIX));
+
+        printf("x86 %-*.*s  %s\n", 20, length, type->name, type->desc);
+    }
     printf("\nRecognized CPUID flags:\n");
     feature_foreach_name(print_flag, &column);
-    printf("\n");
+    printf("\n\n");
 }
 
-/* ---- the models ------------------------------------------------------------------------------ */
+/* ---- max and host ---------------------------------------------------------------------------- */
 
-#define HYPERVISOR (1u << 31)
-#define VIRTUAL_CPU "QEMU Virtual CPU version 2.5+"
-
-static const CpuModel qemu64 = {
-    .name = "qemu64",
-    .model_id = VIRTUAL_CPU,
-    .vendor = "AuthenticAMD",
-    .family = 15,
-    .model = 107,
-    .stepping = 1,
-    .min_level = 0xd,
-    .min_xlevel = 0x8000000a,
-    .kvm_defaults = true,
-    .features =
-        {
-            [FEAT_1_EDX] = 0x078bfbfd,
-            [FEAT_1_ECX] = HYPERVISOR | 1u << 13 /* cx16 */ | 1u /* pni */,
-            [FEAT_8000_0001_EDX] = 0x20100800, /* lm, nx, syscall */
-            [FEAT_8000_0001_ECX] = 0x5,        /* lahf-lm, svm (off under KVM) */
-        },
-};
-
-static const CpuModel qemu32 = {
-    .name = "qemu32",
-    .model_id = VIRTUAL_CPU,
-    .vendor = "GenuineIntel",
-    .family = 6,
-    .model = 6,
-    .stepping = 3,
-    .min_level = 4,
-    .min_xlevel = 0x80000004,
-    .kvm_defaults = true,
-    .features = {[FEAT_1_EDX] = 0x0781abfd, [FEAT_1_ECX] = HYPERVISOR | 1u},
-};
-
-static const CpuModel kvm64 = {
-    .name = "kvm64",
-    .model_id = "Common KVM processor",
-    .vendor = "GenuineIntel",
-    .family = 15,
-    .model = 6,
-    .stepping = 1,
-    .min_level = 0xd,
-    .min_xlevel = 0x80000008,
-    .kvm_defaults = true,
-    .features =
-        {
-            [FEAT_1_EDX] = 0x078bfbff,
-            [FEAT_1_ECX] = HYPERVISOR | 1u << 13 | 1u,
-            [FEAT_8000_0001_EDX] = 0x20100800,
-        },
-};
-
-static const CpuModel kvm32 = {
-    .name = "kvm32",
-    .model_id = "Common 32-bit KVM processor",
-    .vendor = "GenuineIntel",
-    .family = 15,
-    .model = 6,
-    .stepping = 1,
-    .min_level = 5,
-    .min_xlevel = 0x80000008,
-    .kvm_defaults = true,
-    .features = {[FEAT_1_EDX] = 0x078bfbff, [FEAT_1_ECX] = HYPERVISOR | 1u},
-};
-
-static const CpuModel base = {.name = "base"};
 static const CpuModel max = {.name = "max", .max = true};
 static const CpuModel host = {.name = "host", .max = true, .needs_kvm = true};
 
-#define CPU_TYPE(ident, description)                                                               \
-    DEVICE_TYPE(cpu_##ident) = {.name = #ident TYPE_SUFFIX,                                        \
-                                .parent = "x86_64-cpu",                                            \
-                                .desc = (description),                                             \
-                                .ops = &(ident)}
+static const Property max_props[] = {
+    PROP_BOOL("migratable", Cpu, migratable, .def = true,
+              .help = "only features that can be migrated"),
+    PROP_BOOL("host-cache-info", Cpu, host_cache_info, .help = "cache figures of the host"),
+    {}};
 
-CPU_TYPE(qemu64, VIRTUAL_CPU);
-CPU_TYPE(qemu32, VIRTUAL_CPU);
-CPU_TYPE(kvm64, "Common KVM processor");
-CPU_TYPE(kvm32, "Common 32-bit KVM processor");
-CPU_TYPE(base, "base CPU model type with no features enabled");
-CPU_TYPE(max, "Enables all features supported by the accelerator in the current host");
-CPU_TYPE(host, "processor with all supported host features");
+KILN_TYPE(cpu_max) = {
+    .name = "max" CPU_TYPE_SUFFIX,
+    .parent = "x86_64-cpu",
+    .desc = "Enables all features supported by the accelerator in the current host",
+    .props = max_props,
+    .ops = &max};
+
+KILN_TYPE(cpu_host) = {.name = "host" CPU_TYPE_SUFFIX,
+                       .parent = "max" CPU_TYPE_SUFFIX,
+                       .desc = "processor with all supported host features ",
+                       .ops = &host};

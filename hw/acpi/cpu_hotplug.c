@@ -9,11 +9,12 @@
  *   05 W  command: 0 next CPU with an event, 1 and 2 _OST event and status, 3 APIC id
  *   08 RW data of the command
  *
- * Not done: ejecting a CPU; the request is refused with a message, since nothing can ask for it
- * yet.
+ * The guest may eject every CPU but the first, also one that nobody wants to go.
  */
 #include "hw/acpi/cpu_hotplug.h"
 
+#include "core/event.h"
+#include "qapi/qapi-acpi.h"
 #include "util/trace.h"
 
 #define MAX_CPUS 4096
@@ -72,9 +73,38 @@ static void write_flags(AcpiCpuHotplug *hp, AcpiCpu *cpu, uint8_t value)
     if (value & FLAG_REMOVING) {
         cpu->is_removing = false;
     }
-    if (value & FLAG_EJECT) {
-        guest_error(hp->regs->dev, "CPU %u cannot be ejected", hp->selector);
+    if (!(value & FLAG_EJECT)) {
+        return;
     }
+    if (!cpu->present || hp->selector == 0 || !hp->ops) {
+        guest_error(hp->regs->dev, "CPU %u cannot be ejected", hp->selector);
+        return;
+    }
+    trace(acpi_cpuhp_eject, "cpu %u", hp->selector);
+    cpu->present = cpu->is_inserting = cpu->is_removing = false;
+    hp->ops->eject(hp->opaque, hp->selector);
+}
+
+ACPIOSTInfo *acpi_cpuhp_status(const AcpiCpuHotplug *hp, unsigned index)
+{
+    ACPIOSTInfo *info = g_new0(ACPIOSTInfo, 1);
+
+    info->device = g_strdup(hp->ops ? hp->ops->id(hp->opaque, index) : NULL);
+    info->slot = g_strdup_printf("%u", index);
+    info->slot_type = ACPI_SLOT_TYPE_CPU;
+    info->source = hp->devs[index].ost_event;
+    info->status = hp->devs[index].ost_status;
+    return info;
+}
+
+static void tell_status(AcpiCpuHotplug *hp)
+{
+    AcpiDeviceOstEvent event = {.info = acpi_cpuhp_status(hp, hp->selector)};
+
+    vm_post_event(hp->regs->dev->vm, &qapi_event_ACPI_DEVICE_OST, &event);
+    g_free(event.info->device);
+    g_free(event.info->slot);
+    g_free(event.info);
 }
 
 static void write_data(AcpiCpuHotplug *hp, AcpiCpu *cpu, uint32_t value)
@@ -83,6 +113,7 @@ static void write_data(AcpiCpuHotplug *hp, AcpiCpu *cpu, uint32_t value)
         cpu->ost_event = value;
     } else if (hp->command == CMD_OST_STATUS) {
         cpu->ost_status = value;
+        tell_status(hp);
     }
 }
 
@@ -184,12 +215,33 @@ void acpi_cpuhp_cleanup(AcpiCpuHotplug *hp)
     g_free(hp->devs);
 }
 
-void acpi_cpuhp_set_cpus(AcpiCpuHotplug *hp, const AcpiCpu *cpus, unsigned count)
+void acpi_cpuhp_set_cpus(AcpiCpuHotplug *hp, const AcpiCpu *cpus, unsigned count, const AcpiCpuOps *ops, void *opaque)
 {
     g_assert(count <= MAX_CPUS);
     g_free(hp->devs);
     hp->devs = g_memdup2(cpus, count * sizeof *cpus);
     hp->dev_count = count;
+    hp->ops = ops;
+    hp->opaque = opaque;
+}
+
+void acpi_cpuhp_plugged(AcpiCpuHotplug *hp, unsigned index, bool hot)
+{
+    hp->devs[index].present = true;
+    if (hot) {
+        hp->devs[index].is_inserting = hp->modern; /* the old interface shows what is there, not what came */
+        acpi_gpe_raise(hp->regs, ACPI_GPE_CPU_HOTPLUG);
+    }
+}
+
+bool acpi_cpuhp_request_unplug(AcpiCpuHotplug *hp, unsigned index, GError **err)
+{
+    if (!hp->modern) {
+        return error_set(err, "CPU %u cannot be unplugged: no guest runs that uses ACPI's CPU hot-plug", index);
+    }
+    hp->devs[index].is_removing = true;
+    acpi_gpe_raise(hp->regs, ACPI_GPE_CPU_HOTPLUG);
+    return true;
 }
 
 static const StateField cpu_fields[] = {

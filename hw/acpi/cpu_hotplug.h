@@ -17,8 +17,18 @@ typedef struct AcpiCpu {
     uint32_t ost_event, ost_status;
 } AcpiCpu;
 
+/* What the board does. VM lock, any thread. */
+typedef struct AcpiCpuOps {
+    /* The guest ejected this CPU, which is not the first: it is gone for the guest now. */
+    void (*eject)(void *opaque, unsigned index);
+    /* The id of -device or device_add, for events; NULL: none. */
+    const char *(*id)(void *opaque, unsigned index);
+} AcpiCpuOps;
+
 typedef struct AcpiCpuHotplug {
     AcpiRegs *regs;
+    const AcpiCpuOps *ops;   /* NULL: no CPU goes */
+    void *opaque;
     bool modern;
     uint32_t selector;
     uint8_t command;
@@ -31,8 +41,14 @@ typedef struct AcpiCpuHotplug {
 /* Maps the ports in parent. */
 void acpi_cpuhp_init(AcpiCpuHotplug *hp, AcpiRegs *regs, Region *parent);
 void acpi_cpuhp_cleanup(AcpiCpuHotplug *hp);
-/* The possible CPUs in order of their index; before the guest runs. */
-void acpi_cpuhp_set_cpus(AcpiCpuHotplug *hp, const AcpiCpu *cpus, unsigned count);
+/* The possible CPUs in order of their index; before the guest runs. ops may be NULL. */
+void acpi_cpuhp_set_cpus(AcpiCpuHotplug *hp, const AcpiCpu *cpus, unsigned count, const AcpiCpuOps *ops, void *opaque);
+/* A CPU is there; hot: the guest is told. VM lock. */
+void acpi_cpuhp_plugged(AcpiCpuHotplug *hp, unsigned index, bool hot);
+/* Asks the guest to eject a CPU. False with *err: it uses the old interface, which cannot. VM lock. */
+bool acpi_cpuhp_request_unplug(AcpiCpuHotplug *hp, unsigned index, GError **err);
+/* What the guest reported last, as the event and query-acpi-ospm-status have it; strings are the caller's. */
+struct ACPIOSTInfo *acpi_cpuhp_status(const AcpiCpuHotplug *hp, unsigned index);
 /* The ports as hp->modern says, after loading. */
 void acpi_cpuhp_map(AcpiCpuHotplug *hp);
 

@@ -37,12 +37,33 @@ static PciBus *find_bsel(PciBus *bus, int bsel)
     return NULL;
 }
 
+static bool may_plug(void *opaque, Device *dev, GError **err)
+{
+    const PciInfo *info = type_ops(dev->obj.type);
+
+    return !info->not_hotpluggable ||
+           error_set(err, "Device '%s' does not support hotplugging", dev->obj.type->name);
+}
+
+static void plugged(void *opaque, Device *dev) { acpi_pcihp_plugged(opaque, container_of(dev, PciDevice, dev)); }
+
+static bool request_unplug(void *opaque, Device *dev, GError **err)
+{
+    return acpi_pcihp_request_unplug(opaque, container_of(dev, PciDevice, dev), err);
+}
+
+static const HotplugOps hotplug_ops = {.may_plug = may_plug, .plugged = plugged, .request_unplug = request_unplug};
+
 /* In depth-first order, as the AML was built. Ejected bridges take their numbers with them. */
 static int assign_bsel(AcpiPciHotplug *hp, PciBus *bus, int next)
 {
     bool takes_part = bus->bridge ? hp->bridges : hp->root_bus;
 
     bus->acpi_bsel = takes_part && next < ACPI_PCIHP_BUSES ? next++ : -1;
+    if (bus->acpi_bsel >= 0) {
+        bus->bus.hotplug = &hotplug_ops;
+        bus->bus.hotplug_opaque = hp;
+    }
     for (unsigned devfn = 0; bus->bridge_count && devfn < 256; devfn++) {
         PciDevice *pci = bus->devices[devfn];
 

@@ -4,7 +4,7 @@
  *
  *   PMBASE (config 0x40), enabled by PMREGMISC (0x80) bit 0: PM1 events +0, control +4, timer +8
  *   SMBBA (config 0x90), enabled by SMBHSTCFG (0xd2) bit 0: SMBus host
- *   fixed: APM control and status at 0xb2 and 0xb3, GPE0 at 0xafe0, hot-plug at 0xae00 and 0xaf00
+ *   fixed: APM control and status at 0xb2 and 0xb3, GPE0 at 0xafe0, hot-plug at 0xa00, 0xae00 and 0xaf00
  *
  * GPE0 and hot-plug stand where QEMU 7.2's machine and its AML have them, not where the chip has
  * them.
@@ -13,8 +13,7 @@
  * DEVACTB (config 0x58) bit 25 lets it. Without SMM the bit reads set, which tells firmware that
  * somebody already did what it would do in SMM.
  *
- * Not done: general purpose I/O, device monitors, clock control, memory hot-plug (its selector is
- * in the state because QEMU's always is).
+ * Not done: general purpose I/O, device monitors, clock control.
  */
 #include "hw/acpi/piix4_pm.h"
 
@@ -46,10 +45,10 @@ typedef struct Piix4Pm {
     PmSmbus smb;
     AcpiPciHotplug pcihp;
     AcpiCpuHotplug cpuhp;
+    AcpiMemHotplug memhp;        /* without slots only its selector, on the wire */
     Region io;                   /* container of the PM1 block */
     Region apm;
     uint8_t apmc, apms;
-    uint32_t memhp_selector;     /* wire only */
     bool ports_seen;             /* the presence bits were set, once all devices were there */
     Irq *sci;
     uint32_t smb_io_base;
@@ -214,6 +213,7 @@ static void pm_unrealize(Device *dev)
     Piix4Pm *pm = container_of(dev, Piix4Pm, pci.dev);
 
     acpi_cpuhp_cleanup(&pm->cpuhp);
+    acpi_memhp_cleanup(&pm->memhp);
     region_destroy(&pm->pcihp.io);
     pm_smbus_cleanup(&pm->smb);
     acpi_regs_cleanup(&pm->regs);
@@ -261,6 +261,7 @@ static bool pm_post_load(void *obj, unsigned version, GError **err)
 /* Without the subsection the guest has not changed over to the modern interface. */
 static bool pm_pre_load(void *obj, GError **err)
 {
+    STATE_KEEP(((Piix4Pm *)obj)->cpuhp.modern);
     ((Piix4Pm *)obj)->cpuhp.modern = false;
     return true;
 }
@@ -287,19 +288,13 @@ static bool cpuhp_needed(void *obj) { return ((const Piix4Pm *)obj)->cpuhp.moder
 
 static bool cpuhp_pre_load(void *obj, GError **err)
 {
+    STATE_KEEP(((Piix4Pm *)obj)->cpuhp.modern);
     ((Piix4Pm *)obj)->cpuhp.modern = true;
     return true;
 }
 
-static const StateField memhp_inner[] = {
-    STATE_U32(Piix4Pm, memhp_selector, .name = "selector"),
-    {}
-};
-static const StateDesc memhp_inner_state = {
-    .name = "memory hotplug state", .version = 1, .min_version = 1, .fields = memhp_inner};
 static const StateField memhp_fields[] = {
-    {.name = "acpi_memory_hotplug", .kind = &state_kind_struct, .count = 1,
-     .desc = &memhp_inner_state},
+    STATE_STRUCT(Piix4Pm, memhp, &acpi_memhp_state, .name = "acpi_memory_hotplug"),
     {}
 };
 static const StateDesc memhp_state = {
@@ -373,6 +368,7 @@ I2cBus *piix4_pm_i2c(PciDevice *pm) { return to_pm(pm)->smb.bus; }
 AcpiRegs *piix4_pm_regs(PciDevice *pm) { return &to_pm(pm)->regs; }
 AcpiPciHotplug *piix4_pm_pci_hotplug(PciDevice *pm) { return &to_pm(pm)->pcihp; }
 AcpiCpuHotplug *piix4_pm_cpu_hotplug(PciDevice *pm) { return &to_pm(pm)->cpuhp; }
+AcpiMemHotplug *piix4_pm_memory_hotplug(PciDevice *pm) { return &to_pm(pm)->memhp; }
 
 Piix4PmConfig piix4_pm_config(const PciDevice *pci)
 {
@@ -419,7 +415,7 @@ DEVICE_TYPE(piix4_pm) = {
     .parent = "pci-device",
     .desc = "PM",
     .size = sizeof(Piix4Pm),
-    .not_user = "it is part of the machine",
+    .not_user = "it is part of the machine; leave it out",
     .category = "bridge",
     .props = pm_props,
     .state = &pm_state,

@@ -5,6 +5,7 @@
 
 #include "hw/acpi/acpi_regs.h"
 #include "hw/acpi/cpu_hotplug.h"
+#include "hw/acpi/memory_hotplug.h"
 #include "hw/acpi/pci_hotplug.h"
 #include "hw/i2c/i2c.h"
 
@@ -16,6 +17,8 @@ I2cBus *piix4_pm_i2c(PciDevice *pm);
 AcpiRegs *piix4_pm_regs(PciDevice *pm);
 AcpiPciHotplug *piix4_pm_pci_hotplug(PciDevice *pm);
 AcpiCpuHotplug *piix4_pm_cpu_hotplug(PciDevice *pm);
+/* The board makes its registers when there are slots. */
+AcpiMemHotplug *piix4_pm_memory_hotplug(PciDevice *pm);
 
 /* What the ACPI tables and fw_cfg must say. */
 typedef struct Piix4PmConfig {

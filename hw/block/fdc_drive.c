@@ -5,6 +5,7 @@
  * A raw image has no geometry: its size tells, among the formats that PCs used. A size that is none
  * of them is taken as the largest format of the drive; what is past the image's end reads as zeros.
  */
+#include "hw/block/disk_options.h"
 #include "hw/block/fdc_internal.h"
 #include "util/trace.h"
 
@@ -193,7 +194,7 @@ typedef struct Floppy {
     BlockBackend *blk;
     uint32_t unit;
     int type;
-    bool share_rw;
+    DiskOptions options; /* no geometry, no policy for errors */
 } Floppy;
 
 static FdcDrive *floppy_slot(Floppy *f)
@@ -240,6 +241,17 @@ static bool floppy_plug(Bus *bus, Device *dev, GError **err)
     return true;
 }
 
+static bool check_block_sizes(Floppy *f, GError **err)
+{
+    DiskOptions *o = &f->options;
+
+    if (!disk_options_check_sizes(o, err)) {
+        return false;
+    }
+    return (o->logical_block_size == 512 && o->physical_block_size == 512) ||
+           error_set(err, "floppy: logical_block_size and physical_block_size must be 512");
+}
+
 static bool floppy_realize(Device *dev, GError **err)
 {
     Floppy *f = container_of(dev, Floppy, dev);
@@ -249,8 +261,11 @@ static bool floppy_realize(Device *dev, GError **err)
     if (f->type == FLOPPY_NONE) {
         return error_set(err, "floppy: drive-type=none: leave the device out instead");
     }
-    if (f->blk && !(f->share_rw ? blk_attach_shared : blk_attach)(f->blk, dev, &floppy_blk_ops,
-                                                                  drive, need_write, err)) {
+    if (!check_block_sizes(f, err)) {
+        return false;
+    }
+    f->options.rerror = f->options.werror = BLK_ON_ERROR_AUTO;
+    if (f->blk && !disk_options_attach(&f->options, f->blk, dev, &floppy_blk_ops, drive, need_write, err)) {
         return false;
     }
     drive->dev = dev;
@@ -289,10 +304,9 @@ static const Property floppy_props[] = {
     PROP_DRIVE("drive", Floppy, blk, .help = "node name or id of the medium's block device"),
     PROP_U32("unit", Floppy, unit, .def = UINT32_MAX,
              .help = "0 is A:, 1 is B:; default: the first that is free"),
-    PROP_ENUM("drive-type", Floppy, type, .def = FLOPPY_AUTO, .values = floppy_type_names,
+    PROP_ENUM("drive-type", Floppy, type, .type = "FdcDriveType", .def = FLOPPY_AUTO, .values = floppy_type_names,
               .help = "144, 288, 120 or auto (by the medium's size)"),
-    PROP_BOOL("share-rw", Floppy, share_rw, .def = false,
-              .help = "let others write to the medium too"),
+    DISK_PROPS(Floppy, options, "accepted; floppies know no discard"),
     {}};
 
 DEVICE_TYPE(floppy) = {

@@ -172,6 +172,8 @@ uint8_t fdc_pio_read(Fdc *s);
 void fdc_pio_write(Fdc *s, uint8_t value);
 /* Forgets what is under way. */
 void fdc_abort_transfer(Fdc *s);
+/* Its part that concerns others: what is in flight no longer counts, the DMA channel is let go. */
+void fdc_forget_transfer(Fdc *s);
 /* The VM runs again, perhaps with a loaded state: what waited for a sector asks for it. */
 void fdc_resume_transfer(Fdc *s);
 bool fdc_transfer_init(Fdc *s, GError **err);

@@ -20,6 +20,8 @@ static bool drive_pre_load(void *obj, GError **err)
 {
     FdcDrive *drive = obj;
 
+    STATE_KEEP(drive->media_changed);
+    STATE_KEEP(drive->perpendicular);
     drive->media_changed = 1;
     drive->perpendicular = 0;
     return true;
@@ -125,7 +127,13 @@ static bool fdc_pre_load(void *obj, GError **err)
 {
     Fdc *s = obj;
 
-    fdc_abort_transfer(s);
+    STATE_KEEP(s->phase);
+    STATE_KEEP(s->reset_sensei);
+    STATE_KEEP(s->io_busy);
+    STATE_KEEP(s->sector_ready);
+    STATE_KEEP(s->track_end);
+    state_cancel_timer(&s->result_timer);
+    s->io_busy = s->sector_ready = s->track_end = false;
     s->phase = PHASE_RECONSTRUCT;
     s->reset_sensei = 0;
     return true;
@@ -145,6 +153,7 @@ static bool fdc_post_load(void *obj, unsigned version, GError **err)
     if (s->data_pos > s->data_len) {
         return error_set(err, "data_pos %u is past data_len %u", s->data_pos, s->data_len);
     }
+    fdc_forget_transfer(s);
     s->cur_drv = s->dor_vmstate & DOR_SELMASK;
     s->dor = s->dor_vmstate & ~DOR_SELMASK;
     return true;

@@ -509,12 +509,17 @@ void fdc_start_transfer(Fdc *s, FdcDirection dir)
     begin_execution(s);
 }
 
-void fdc_abort_transfer(Fdc *s)
+void fdc_forget_transfer(Fdc *s)
 {
     s->transfer++;
+    isa_dma_release(isa_bus(&s->isa), s->dma);
+}
+
+void fdc_abort_transfer(Fdc *s)
+{
+    fdc_forget_transfer(s);
     s->io_busy = s->sector_ready = s->track_end = false;
     timer_cancel(&s->result_timer);
-    isa_dma_release(isa_bus(&s->isa), s->dma);
 }
 
 void fdc_resume_transfer(Fdc *s)

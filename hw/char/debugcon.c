@@ -8,6 +8,7 @@
  */
 #include "chardev/char.h"
 #include "hw/isa/isa.h"
+#include "util/lock.h"
 #include "util/trace.h"
 
 #define BUFFER_SIZE 4096
@@ -19,7 +20,7 @@ typedef struct DebugCon {
     CharPort *chr;
     Region port;
     LoopTimer *flush_timer;
-    pthread_mutex_t lock;    /* buffer, len, planned; the innermost of all locks */
+    Lock lock;    /* buffer, len, planned; the innermost of all locks */
     uint8_t buffer[BUFFER_SIZE];
     size_t len;
     bool planned;            /* a flush is posted or its timer runs */
@@ -34,12 +35,12 @@ static void debugcon_flush(void *opaque)
     uint8_t copy[BUFFER_SIZE];
     size_t len;
 
-    pthread_mutex_lock(&d->lock);
+    lock_acquire(&d->lock);
     len = d->len;
     memcpy(copy, d->buffer, len);
     d->len = 0;
     d->planned = false;
-    pthread_mutex_unlock(&d->lock);
+    lock_release(&d->lock);
     if (charport_write(d->chr, copy, len) < len) {
         trace(debugcon_lost, "the reader is slow: some of %zu bytes are lost", len);
     }
@@ -57,14 +58,14 @@ static bool buffer_put(DebugCon *d, uint8_t byte)
 {
     bool plan = false, put;
 
-    pthread_mutex_lock(&d->lock);
+    lock_acquire(&d->lock);
     put = d->len < BUFFER_SIZE;
     if (put) {
         d->buffer[d->len++] = byte;
         plan = !d->planned;
         d->planned = true;
     }
-    pthread_mutex_unlock(&d->lock);
+    lock_release(&d->lock);
     if (plan) {
         loop_post(d->isa.dev.vm->loop, debugcon_burst, d);
     }
@@ -133,7 +134,7 @@ static bool debugcon_realize(Device *dev, GError **err)
         return false;
     }
     charport_set_ops(d->chr, NULL, NULL);
-    pthread_mutex_init(&d->lock, NULL);
+    lock_init(&d->lock, "debug console", LOCK_RANK_LEAF);
     d->flush_timer = loop_timer_new(dev->vm->loop, debugcon_flush, d);
     vm_on_run_state(dev->vm, debugcon_run_state, d);
     return true;
@@ -148,7 +149,7 @@ static void debugcon_unrealize(Device *dev)
     region_destroy(&d->port);
     debugcon_flush(d);
     loop_timer_free(d->flush_timer);
-    pthread_mutex_destroy(&d->lock);
+    lock_destroy(&d->lock);
 }
 
 static const Property debugcon_props[] = {

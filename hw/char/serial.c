@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * 16550A UART (PC16550D data sheet), as QEMU 7.2's guests know it: bytes leave as fast as the back
- * end takes them, only the receiver's timeout and modem polling follow the baud rate. When the back
- * end is full, the transmitter stays busy until it has room.
+ * end takes them, only the receiver's timeout, modem polling and how long a character device waits
+ * for the end of a burst (chardev/burst.c) follow the baud rate. When the back end is full, the
+ * transmitter stays busy until it has room.
  *
  * Not done: DMA modes (FCR bit 3 is kept, nothing follows from it), parity and framing errors (a
  * back end has none), stick parity.
@@ -645,6 +646,13 @@ static bool serial_pre_load(void *obj, GError **err)
 {
     Serial *s = obj;
 
+    STATE_KEEP(s->thr_ipending);
+    STATE_KEEP(s->poll_msl);
+    STATE_KEEP(s->tsr_retry);
+    STATE_KEEP(s->timeout_ipending);
+    STATE_KEEP(s->thr_acked);
+    STATE_KEEP(s->recv_fifo);
+    STATE_KEEP(s->xmit_fifo);
     s->thr_ipending = -1;
     s->poll_msl = -1;
     s->tsr_retry = 0;
@@ -652,8 +660,8 @@ static bool serial_pre_load(void *obj, GError **err)
     s->thr_acked = false;
     fifo8_reset(&s->recv_fifo);
     fifo8_reset(&s->xmit_fifo);
-    timer_cancel(&s->fifo_timeout_timer);
-    timer_cancel(&s->modem_status_poll);
+    state_cancel_timer(&s->fifo_timeout_timer);
+    state_cancel_timer(&s->modem_status_poll);
     return true;
 }
 

@@ -3,9 +3,11 @@
  * FADT, MADT, HPET, SRAT, SLIT, WAET, RSDT and RSDP, in the revisions that QEMU 7.2 gives to a pc, and
  * the fw_cfg files they go to.
  *
- * Not done: TPM2, NVDIMM, HMAT, DMAR and ERST, whose devices do not exist yet; -acpitable.
+ * Not done: TPM2, NVDIMM, DMAR and ERST, whose devices do not exist yet; -acpitable.
  */
 #include "hw/i386/acpi_build.h"
+
+#include <malloc.h>
 
 #include "core/state.h"
 #include "hw/i386/acpi_dsdt.h"
@@ -224,14 +226,14 @@ static void put_srat_nodes(const PcInfo *info, AcpiTables *t)
         if (base < info->below_4g && next > info->below_4g) {
             put_srat_memory(t, base, info->below_4g - base, node, SRAT_ENABLED);
             length = next - info->below_4g;
-            base = 4 * GIB;
+            base = info->above_4g_base;
             next = base + length;
         }
         if (length) {
             put_srat_memory(t, base, length, node, SRAT_ENABLED);
         }
         if (next == info->below_4g) {
-            next = 4 * GIB;
+            next = info->above_4g_base;
         }
     }
 }
@@ -354,6 +356,9 @@ void acpi_build(const PcInfo *info, AcpiTables *t)
         if (info->has_distances) {
             put_slit(info, t);
         }
+        if (info->hmat) {
+            acpi_put_hmat(info, t);
+        }
     }
     put_waet(t);
     put_rsdp(t, put_rsdt(t));
@@ -416,6 +421,7 @@ static void fill_part(AcpiFiles *files, AcpiPart part, GByteArray *out)
     files->patched = 1;
     if (files->taken == PART_ALL) {
         files_forget(files);
+        malloc_trim(0); /* building them took more memory than anything will again */
     }
 }
 

@@ -12,6 +12,9 @@
 /* Builds all tables from the machine as it is now. t was initialised. VM lock. */
 void acpi_build(const PcInfo *info, AcpiTables *t);
 
+/* hw/i386/acpi_hmat.c: the HMAT. There are nodes. */
+void acpi_put_hmat(const PcInfo *info, AcpiTables *t);
+
 /* Adds the three files. info must live as long as the device. */
 bool acpi_add_files(PcInfo *info, GError **err);
 

@@ -189,16 +189,13 @@ static void bus_range_above_4g(PciBus *bus, uint64_t *min, uint64_t *max)
 static void put_windows(const PcInfo *info, GString *text)
 {
     PciBus *bus = pci_root_bus(info->vm);
-    uint64_t base = align_up(info->device_memory_size ? info->device_memory_base + info->device_memory_size
-                                                      : 4 * GIB + info->above_4g,
-                             GIB);
     uint64_t min = UINT64_MAX, max = 0, last;
 
     if (bus) {
         bus_range_above_4g(bus, &min, &max);
     }
     if (min > max) {
-        min = base;
+        min = info->hole64_start;
     }
     last = MAX(max, align_up(min + info->pci_hole64_size, GIB) - 1);
     g_string_append(text, "  (name _CRS (resources\n"

@@ -45,7 +45,7 @@ char *device_fw_path(Device *dev)
 /* A number property's value, -1 when there is none. */
 static int64_t number(Device *dev, const char *name)
 {
-    json_object *value = type_property(dev->obj.type, name) ? object_get(&dev->obj, name, NULL) : NULL;
+    json_object *value = type_own_property(dev->obj.type, name) ? object_get(&dev->obj, name, NULL) : NULL;
     int64_t n = value ? json_object_get_int64(value) : -1;
 
     json_object_put(value);
@@ -61,6 +61,38 @@ static int64_t boot_index(Device *dev)
     return number(dev, "bootindex");
 }
 
+/* What boots from a card is its PHY. */
+static char *entry_path(Device *dev)
+{
+    char *path = device_fw_path(dev);
+
+    if (type_own_property(dev->obj.type, "netdev")) {
+        g_autofree char *card = path;
+
+        path = g_strconcat(card, "/ethernet-phy@0", NULL);
+    }
+    return path;
+}
+
+void bios_geometry_build(Vm *vm, GString *out)
+{
+    for (unsigned i = 0; i < vm->devices->len; i++) {
+        Device *dev = g_ptr_array_index(vm->devices, i);
+
+        if (!type_own_property(dev->obj.type, "lcyls")) {
+            continue; /* no disk */
+        }
+        int64_t cyls = number(dev, "lcyls"), heads = number(dev, "lheads"), secs = number(dev, "lsecs");
+
+        if (cyls > 0 || heads > 0 || secs > 0) {
+            g_autofree char *path = device_fw_path(dev);
+
+            g_string_append_printf(out, "%s%s %" PRId64 " %" PRId64 " %" PRId64, out->len ? "\n" : "", path, cyls, heads,
+                                   secs);
+        }
+    }
+}
+
 bool boot_order_build(Vm *vm, const GPtrArray *option_roms, bool strict, GString *out, GError **err)
 {
     GArray *entries = g_array_new(FALSE, FALSE, sizeof(BootEntry));
@@ -72,7 +104,7 @@ bool boot_order_build(Vm *vm, const GPtrArray *option_roms, bool strict, GString
         BootEntry entry = {.index = boot_index(dev)};
 
         if (entry.index >= 0) {
-            entry.path = device_fw_path(dev);
+            entry.path = entry_path(dev);
             g_array_append_val(entries, entry);
         }
     }

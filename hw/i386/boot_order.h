@@ -14,4 +14,8 @@ char *device_fw_path(Device *dev);
  */
 bool boot_order_build(Vm *vm, const GPtrArray *option_roms, bool strict, GString *out, GError **err);
 
+/* What the user wants firmware to call the disks' cylinders, heads and sectors (the fw_cfg file "bios-geometry"): a
+ * line "path cylinders heads sectors" of each disk with lcyls, lheads or lsecs; nothing when there is none. */
+void bios_geometry_build(Vm *vm, GString *out);
+
 #endif

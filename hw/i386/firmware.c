@@ -25,20 +25,22 @@ static uint32_t firmware_check_size(int fd, const char *path, GError **err)
         return 0;
     }
     if (!S_ISREG(st.st_mode)) {
-        error_set(err, "-bios: '%s' is not a regular file", path);
+        error_set(err, "-bios: '%s' is not a regular file; name one", path);
         return 0;
     }
     if (st.st_size == 0) {
-        error_set(err, "-bios: firmware image '%s' is empty", path);
+        error_set(err, "-bios: firmware image '%s' is empty; name SeaBIOS's bios-256k.bin or another image", path);
         return 0;
     }
     if (st.st_size > (off_t)FIRMWARE_MAX) {
-        error_set(err, "-bios: firmware image '%s' has %lld bytes, at most %u (16 MiB) can be mapped", path,
+        error_set(err, "-bios: firmware image '%s' has %lld bytes, at most %u (16 MiB) can be mapped; "
+                       "name a smaller one", path,
                   (long long)st.st_size, FIRMWARE_MAX);
         return 0;
     }
     if (st.st_size % FIRMWARE_ALIGN) {
-        error_set(err, "-bios: firmware image '%s' has %lld bytes, which is not a multiple of 64 KiB", path,
+        error_set(err, "-bios: firmware image '%s' has %lld bytes, which is not a multiple of 64 KiB; "
+                       "is it the right file, and whole?", path,
                   (long long)st.st_size);
         return 0;
     }

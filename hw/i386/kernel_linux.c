@@ -103,7 +103,8 @@ bool linux_image_parse(const KernelSource *source, uint64_t below_4g, LinuxImage
     sectors = header[SETUP_SECTS] ? header[SETUP_SECTS] : 4;
     found.setup_size = (sectors + 1) * SECTOR;
     if (source->size <= found.setup_size) {
-        return error_set(err, "the kernel is truncated: %u bytes of setup code, but the file has %" G_GUINT64_FORMAT,
+        return error_set(err, "the kernel is truncated: %u bytes of setup code, but the file has %" G_GUINT64_FORMAT
+                         "; copy it again",
                          found.setup_size, source->size);
     }
     if (source->size - found.setup_size > below_4g) {

@@ -59,11 +59,11 @@ static bool file_open(KernelFile *file, const char *option, const char *path, GE
         return error_set_errno(err, errno, "%s: cannot open '%s'", option, path);
     }
     if (fstat(file->fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-        error_set(err, "%s: '%s' is not a regular file", option, path);
+        error_set(err, "%s: '%s' is not a regular file; name one", option, path);
     } else if (st.st_size == 0) {
-        error_set(err, "%s: '%s' is empty", option, path);
+        error_set(err, "%s: '%s' is empty; is it the right file, and whole?", option, path);
     } else if (st.st_size > (off_t)UINT32_MAX) {
-        error_set(err, "%s: '%s' is larger than 4 GiB", option, path);
+        error_set(err, "%s: '%s' is larger than 4 GiB; is it the right file?", option, path);
     } else {
         file->size = (uint64_t)st.st_size;
         return true;
@@ -346,7 +346,8 @@ static bool load_any(PcInfo *info, const KernelFile *kernel, KernelFile *initrd,
     bool is_linux = linux_image_probe(&source), is_multiboot = !is_linux && multiboot_image_probe(&source);
 
     if (!is_linux && !is_multiboot && !elf_image_probe(&source)) {
-        return error_set(err, "-kernel '%s': is neither a Linux bzImage nor an ELF (PVH) or Multiboot image",
+        return error_set(err, "-kernel '%s': is neither a Linux bzImage nor an ELF (PVH) or Multiboot image; name one "
+                              "that is",
                          info->kernel);
     }
     if (is_multiboot) {

@@ -10,6 +10,8 @@
 #include "core/vm.h"
 
 struct SmbiosOptions;
+struct MemoryBackend;
+struct NumaConfig;
 
 typedef struct MachineOps {
     const char *name;            /* "pc-i440fx-7.2" */
@@ -18,10 +20,16 @@ typedef struct MachineOps {
     bool has_ram;                /* false: -m and CPUs mean nothing (none) */
     unsigned max_cpus;
     const char *default_cpu;     /* -cpu's default */
+    const char *default_ram_id;  /* what its RAM is called; NULL: it has none */
     /* Builds everything; the accelerator is open, no CPU runs. */
     bool (*init)(Machine *machine, GError **err);
     /* All devices of the command line exist: firmware tables, boot order, kernel. */
     bool (*done)(Machine *machine, GError **err);
+    /* How often each line of the interrupt controllers has risen: *n numbers. Lines that the kernel raises by
+     * itself (irqfd, its timer) are not counted. NULL: it has none. VM lock. */
+    const uint64_t *(*irq_counts)(Machine *machine, unsigned *n);
+    /* What the next boot tries, as -boot order=; NULL: there is no such list. False with *err. */
+    bool (*set_boot_order)(Machine *machine, const char *order, GError **err);
 } MachineOps;
 
 /* -smp, complete and consistent: sockets * dies * cores * threads == max_cpus >= cpus >= 1. */
@@ -49,12 +57,19 @@ typedef struct RtcConfig {
 /* What the command line says of the board. Strings live as long as the command line. */
 typedef struct MachineConfig {
     uint64_t ram_size;           /* bytes */
+    bool has_ram_size;           /* -m size= was given */
+    uint64_t max_ram_size;       /* bytes with all modules; machine_find_ram makes 0 (not given) ram_size */
+    unsigned ram_slots;          /* for modules */
+    bool has_max_ram, has_slots; /* -m maxmem=, slots= */
+    const char *mem_path;        /* NULL: RAM is memory of the process */
+    bool mem_prealloc;
     SmpConfig smp;
     BootConfig boot;
     RtcConfig rtc;
     const char *cpu_model;       /* NULL: the machine's default */
     const char *bios;            /* NULL: default */
     const char *kernel, *initrd, *append, *dtb;
+    struct NumaConfig *numa;     /* hw/i386/numa.h; NULL: no -numa */
     struct SmbiosOptions *smbios;
     GPtrArray *fw_cfg_items;     /* const char *: the texts of -fw_cfg */
     char **serial_ids;           /* chardev ids of COM1..4, NULL entries: no port */
@@ -70,6 +85,10 @@ struct Machine {
     Vm *vm;
     const MachineOps *ops;
     MachineConfig config;
+    char *memory_backend;        /* property: id of the back end of its RAM; NULL: the machine makes one */
+    bool hmat;                   /* property: tell the guest how fast its nodes' memory is */
+    bool mem_merge, dump_guest_core; /* properties: defaults of all memory back ends */
+    struct MemoryBackend *ram_backend; /* claimed; NULL before machine_init_ram, and for machines without RAM */
 };
 
 /* The machine type with this name or alias, the default for NULL. NULL with *err: none; older versions
@@ -77,6 +96,11 @@ struct Machine {
 const Type *machine_type_find(const char *name, GError **err);
 /* An instance at /machine, not built: its properties can be set. */
 Machine *machine_new(Vm *vm, const Type *type, GError **err);
+/* hw/i386/machine_memory.c. After config was set and the objects were made: looks at memory-backend=, and takes its size
+ * when -m gave none; checks -m maxmem= and slots=. */
+bool machine_find_ram(Machine *machine, GError **err);
+/* All RAM as one region. */
+bool machine_init_ram(Machine *machine, Region *ram, GError **err);
 /* Prints what -machine help prints. */
 void machine_help(void);
 

@@ -2,68 +2,27 @@
 /*
  * The "pc" machine: i440FX and PIIX3 of 1996, with QEMU 7.2's guest-visible identity.
  *
- * RAM lies below 3.5 GiB, or below 3 GiB when there is more than fits there; the rest starts at 4 GiB.
- * PCI memory fills every address that RAM leaves free.
+ * PCI memory fills every address that RAM (pc_memory.c) leaves free.
  */
 #include "hw/i386/pc.h"
 
 #include "accel/x86/cpu.h"
 #include "hw/acpi/piix4_pm.h"
+#include "hw/i386/numa.h"
 #include "hw/i386/smbios.h"
 #include "hw/isa/piix3.h"
 #include "hw/timer/hpet.h"
+#include "net/net.h"
 
-#define PC_DEFAULT_BELOW_4G (UINT64_C(0xe0000000))
-#define PC_ALIGNED_BELOW_4G (UINT64_C(0xc0000000)) /* whole GiB, when some RAM is above 4 GiB */
 #define PC_PCI_HOLE64_SIZE (2 * GIB)
 #define PC_OPTION_ROMS 0xc0000
-#define PC_OPTION_ROMS_SIZE 0x20000
-/* AMD IOMMUs keep the range below 1 TiB for HyperTransport: no DMA reaches what is there. */
-#define AMD_HYPERTRANSPORT UINT64_C(0xfd00000000)
-#define AMD_HYPERTRANSPORT_SIZE UINT64_C(0x0300000000)
 #define PC_SMI_PRIORITY 1
+#define PC_DEFAULT_CARD "e1000"
 #define PC_SMBUS_BASE 0xb100
 #define PC_SCI_GSI 9
 #define PC_SMBUS_EEPROMS 8
 
 /* ---- memory -------------------------------------------------------------------------- */
-
-static bool split_ram(PcMachine *pc, GError **err)
-{
-    uint64_t size = pc->machine.config.ram_size, limit = pc->max_ram_below_4g;
-
-    if (!limit) {
-        limit = size >= PC_DEFAULT_BELOW_4G ? PC_ALIGNED_BELOW_4G : PC_DEFAULT_BELOW_4G;
-    }
-    if (limit > 4 * GIB || limit < MIB) {
-        return error_set(err, "-machine max-ram-below-4g: allowed is 1 MiB to 4 GiB");
-    }
-    pc->info.below_4g = MIN(size, limit);
-    pc->info.above_4g = size - pc->info.below_4g;
-    return true;
-}
-
-static bool make_memory(PcMachine *pc, GError **err)
-{
-    Vm *vm = pc->machine.vm;
-    PcInfo *info = &pc->info;
-
-    if (!split_ram(pc, err)) {
-        return false;
-    }
-    if (!region_init_ram(&pc->ram, vm, "pc.ram", pc->machine.config.ram_size, err)) {
-        g_prefix_error(err, "-m: ");
-        return false;
-    }
-    region_init_alias(&pc->ram_below_4g, "ram-below-4g", &pc->ram, 0, info->below_4g);
-    region_add(&vm->system_memory, 0, &pc->ram_below_4g);
-    if (info->above_4g) {
-        region_init_alias(&pc->ram_above_4g, "ram-above-4g", &pc->ram, info->below_4g, info->above_4g);
-        region_add(&vm->system_memory, 4 * GIB, &pc->ram_above_4g);
-    }
-    region_init_container(&pc->pci_memory, "pci", UINT64_MAX);
-    return region_init_ram(&pc->option_roms, vm, "pc.rom", PC_OPTION_ROMS_SIZE, err);
-}
 
 static bool make_firmware(PcMachine *pc, GError **err)
 {
@@ -73,25 +32,6 @@ static bool make_firmware(PcMachine *pc, GError **err)
     region_set_readonly(&pc->option_roms, true); /* PAM opens it */
     region_add_overlap(&pc->pci_memory, PC_OPTION_ROMS, &pc->option_roms, 1);
     return true;
-}
-
-/* The memory map, in QEMU's order. After the CPUs: it depends on their kind. */
-static void make_e820(PcMachine *pc)
-{
-    const Accel *accel = pc->machine.vm->accel;
-    const Cpu *cpu = g_ptr_array_index(pc->machine.vm->cpus, 0);
-    PcInfo *info = &pc->info;
-
-    if (accel->reserved_size) {
-        e820_add(&info->e820, accel->reserved_addr, accel->reserved_size, E820_RESERVED);
-    }
-    if (!g_strcmp0(cpu->vendor, "AuthenticAMD") && cpu->phys_bits >= 40) {
-        e820_add(&info->e820, AMD_HYPERTRANSPORT, AMD_HYPERTRANSPORT_SIZE, E820_RESERVED);
-    }
-    e820_add(&info->e820, 0, info->below_4g, E820_RAM);
-    if (info->above_4g) {
-        e820_add(&info->e820, 4 * GIB, info->above_4g, E820_RAM);
-    }
 }
 
 /* A CPU in SMM sees the chipset's SMRAM over everything else. */
@@ -112,41 +52,6 @@ static void make_smm_space(PcMachine *pc)
     vm->accel->smm_space = &pc->smm_space;
 }
 
-/* ---- CPUs ------------------------------------------------------------------------------- */
-
-static bool make_cpus(PcMachine *pc, GError **err)
-{
-    Vm *vm = pc->machine.vm;
-    const SmpConfig *smp = &pc->machine.config.smp;
-    CpuTopology topology = {smp->sockets, smp->dies, smp->cores, smp->threads};
-    PcInfo *info = &pc->info;
-
-    cpu_set_topology(vm, &topology);
-    info->n_cpus = smp->cpus;
-    info->max_cpus = smp->max_cpus;
-    info->sockets = smp->sockets;
-    info->dies = smp->dies;
-    info->cores = smp->cores;
-    info->threads = smp->threads;
-    info->cpus = g_new0(PcCpuSlot, smp->max_cpus);
-    for (unsigned i = 0; i < smp->max_cpus; i++) {
-        uint32_t apic_id = cpu_topology_apic_id(&topology, i);
-
-        info->cpus[i] = (PcCpuSlot){.apic_id = apic_id, .node = -1, .present = i < smp->cpus};
-        info->apic_id_limit = MAX(info->apic_id_limit, apic_id + 1);
-        if (i < smp->cpus && !cpu_new(vm, i, apic_id, err)) {
-            return false;
-        }
-    }
-    const Cpu *cpu = g_ptr_array_index(vm->cpus, 0);
-    info->cpuid_1_eax = cpu->cpuid_version;
-    info->cpuid_1_edx = (uint32_t)cpu->features[FEAT_1_EDX]; /* without what the topology adds */
-    /* Locked, with VMX and LMCE as far as the CPU has them. */
-    info->feature_control = (cpu_has_feature(cpu, FEAT_1_ECX, 5) ? 4 : 0) | (cpu->lmce ? 1 << 20 : 0);
-    info->feature_control |= info->feature_control ? 1 : 0;
-    return true;
-}
-
 /* ---- chipset ------------------------------------------------------------------------------- */
 
 static bool make_chipset(PcMachine *pc, GError **err)
@@ -157,7 +62,7 @@ static bool make_chipset(PcMachine *pc, GError **err)
         .pci_memory = &pc->pci_memory,
         .ram_size = pc->machine.config.ram_size,
         .below_4g = info->below_4g,
-        .above_4g = info->above_4g,
+        .hole64_start = info->hole64_start,
     };
 
     pc->host = i440fx_create(pc->machine.vm, &params, err);
@@ -172,17 +77,34 @@ static bool make_chipset(PcMachine *pc, GError **err)
     return true;
 }
 
-/* The registers from which AML learns what CPUs there are. */
-static void tell_cpus(PcMachine *pc)
+/* -nic and -net nic. */
+static bool make_cards(PcMachine *pc, GError **err)
 {
-    const PcInfo *info = &pc->info;
-    g_autofree AcpiCpu *cpus = g_new0(AcpiCpu, info->max_cpus);
+    Vm *vm = pc->machine.vm;
 
-    for (unsigned i = 0; i < info->max_cpus; i++) {
-        cpus[i].apic_id = info->cpus[i].apic_id;
-        cpus[i].present = info->cpus[i].present;
+    for (const NicRequest *r; vm->net && (r = net_next_nic_request(vm));) {
+        GError *reason = NULL;
+        Device *dev = device_new_user(vm, r->model ? r->model : PC_DEFAULT_CARD, &reason);
+
+        if (!dev || !object_is_a(dev, "pci-device") || !type_property(dev->obj.type, "netdev")) {
+            g_clear_error(&reason);
+            if (dev) {
+                object_unref(dev);
+            }
+            return error_set(err, "%s: Unsupported NIC model: %s; -nic model=help lists them", r->option, r->model);
+        }
+        g_autofree char *vectors = r->vectors < 0 ? NULL : g_strdup_printf("%" PRId64, r->vectors);
+        if ((r->mac && !object_set(&dev->obj, "mac", r->mac, &reason)) ||
+            (vectors && type_property(dev->obj.type, "vectors") && !object_set(&dev->obj, "vectors", vectors, &reason)) ||
+            (r->addr && !object_set(&dev->obj, "addr", r->addr, &reason)) ||
+            (r->netdev && !object_set(&dev->obj, "netdev", r->netdev, &reason)) ||
+            !device_realize(dev, &i440fx_bus(pc->host)->bus, &reason)) {
+            g_propagate_prefixed_error(err, reason, "%s: ", r->option);
+            object_unref(dev);
+            return false;
+        }
     }
-    acpi_cpuhp_set_cpus(piix4_pm_cpu_hotplug(pc->pm), cpus, info->max_cpus);
+    return true;
 }
 
 static bool make_pci_functions(PcMachine *pc, GError **err)
@@ -202,13 +124,32 @@ static bool make_pci_functions(PcMachine *pc, GError **err)
         return false;
     }
     device_connect(&pc->pm->dev, 0, &pc->gsi[PC_SCI_GSI]);
-    tell_cpus(pc);
+    pc_tell_cpus(pc);
+    pc_make_memory_slots(pc);
     Piix4PmConfig config = piix4_pm_config(pc->pm);
     pc->info.disable_s3 = config.disable_s3;
     pc->info.disable_s4 = config.disable_s4;
     pc->info.s4_val = config.s4_val;
     pc->info.acpi_pci_hotplug = config.pci_hotplug_root;
     return smbus_eeproms_create(piix4_pm_i2c(pc->pm), PC_SMBUS_EEPROMS, err);
+}
+
+static void describe_numa(PcMachine *pc)
+{
+    NumaConfig *numa = pc->machine.config.numa;
+    PcInfo *info = &pc->info;
+
+    info->numa = numa;
+    info->hmat = pc->machine.hmat;
+    info->n_nodes = numa_node_count(numa);
+    info->has_distances = numa_has_distances(numa);
+    info->nodes = g_new0(PcNumaNode, info->n_nodes);
+    for (unsigned i = 0; i < info->n_nodes; i++) {
+        info->nodes[i].mem = numa_node(numa, i)->size;
+        for (unsigned j = 0; info->has_distances && j < info->n_nodes; j++) {
+            info->nodes[i].distance[j] = numa_distance(numa, i, j);
+        }
+    }
 }
 
 /* ---- building --------------------------------------------------------------------------------- */
@@ -262,18 +203,23 @@ static bool pc_init(Machine *machine, GError **err)
 
     state_set_machine_name(machine->vm, machine->ops->name);
     describe(pc);
-    if (!make_memory(pc, err) || !make_cpus(pc, err) || !make_kvmclock(pc, err)) {
+    describe_numa(pc);
+    if (!pc_place_memory(pc, err) || !pc_create_memory(pc, err) ||
+        (!pc->info.cpus && !pc_create_cpus(pc, err)) || !pc_check_memory(pc, err) || !make_kvmclock(pc, err)) {
         return false;
     }
-    make_e820(pc);
+    pc_enable_hotplug(pc);
+    pc_make_e820(pc);
     pc->info.fw_cfg = fw_cfg_io_create(machine->vm, err);
     if (!pc->info.fw_cfg || !make_chipset(pc, err)) {
         return false;
     }
     make_smm_space(pc);
     return make_firmware(pc, err) && pc_create_irqchips(pc, err) && pc_create_isa_devices(pc, err) &&
-           make_pci_functions(pc, err) && pc_connect_drives(pc, err);
+           make_cards(pc, err) && make_pci_functions(pc, err) && pc_connect_drives(pc, err);
 }
+
+#define PC_BOOT_DEVICES 3    /* that CMOS memory has room for */
 
 /* ---- once all devices are there ------------------------------------------------------------------ */
 
@@ -318,6 +264,35 @@ static bool pc_done(Machine *machine, GError **err)
     return pc_fw_cfg_populate(&pc->info, err);
 }
 
+static bool check_boot_order(const char *order, GError **err)
+{
+    for (const char *c = order; *c; c++) {
+        if (*c < 'a' || *c > 'p') {
+            return error_set(err, "Invalid boot device '%c'", *c);
+        }
+        if (strchr(c + 1, *c)) {
+            return error_set(err, "Boot device '%c' was given twice", *c);
+        }
+    }
+    if (strlen(order) > PC_BOOT_DEVICES) {
+        return error_set(err, "Too many boot devices for PC");
+    }
+    size_t known = strspn(order, "abcdn");
+    return !order[known] || error_set(err, "Invalid boot device for PC: '%c'", order[known]);
+}
+
+static bool pc_set_boot_order(Machine *machine, const char *order, GError **err)
+{
+    PcMachine *pc = pc_of(machine);
+
+    if (!check_boot_order(order, err)) {
+        return false;
+    }
+    g_strlcpy(pc->info.boot_order, order, sizeof pc->info.boot_order);
+    pc_fill_cmos(pc);
+    return true;
+}
+
 /* ---- the type --------------------------------------------------------------------------------------- */
 
 static const char *const smbios_entry_points[] = {"32", "64", NULL};
@@ -328,8 +303,9 @@ static const Property pc_props[] = {
     PROP_BOOL("pit", PcMachine, pit, .def = true, .help = "8254 interval timer"),
     PROP_BOOL("graphics", PcMachine, graphics, .def = true, .help = "tell firmware that there is a screen"),
     PROP_ON_OFF_AUTO("smm", PcMachine, smm, .help = "system management mode"),
+    PROP_ON_OFF_AUTO("vmport", PcMachine, vmport, .help = "VMware's port and absolute pointer; auto: on"),
     PROP_SIZE("max-ram-below-4g", PcMachine, max_ram_below_4g, .help = "RAM below 4 GiB at most; 0: 3 or 3.5 GiB"),
-    PROP_ENUM("smbios-entry-point-type", PcMachine, smbios_entry_point, .values = smbios_entry_points,
+    PROP_ENUM("smbios-entry-point-type", PcMachine, smbios_entry_point, .type = "SmbiosEntryPointType", .values = smbios_entry_points,
               .help = "SMBIOS entry point: 2.8 or 3.0"),
     PROP_STRING("x-oem-id", PcMachine, oem_id, .help = "OEM id of the ACPI tables, 6 characters"),
     PROP_STRING("x-oem-table-id", PcMachine, oem_table_id, .help = "OEM table id of the ACPI tables, 8 characters"),
@@ -343,8 +319,11 @@ static const MachineOps pc_i440fx_7_2_ops = {
     .has_ram = true,
     .max_cpus = 255,
     .default_cpu = "qemu64",
+    .default_ram_id = "pc.ram",
     .init = pc_init,
     .done = pc_done,
+    .irq_counts = pc_irq_counts,
+    .set_boot_order = pc_set_boot_order,
 };
 
 KILN_TYPE(pc_i440fx_7_2_machine) = {

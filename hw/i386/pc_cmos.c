@@ -48,11 +48,11 @@ static void fill_memory(PcMachine *pc)
     rtc_set_cmos(pc->rtc, CMOS_MEMORY_ABOVE_4G + 2, (uint8_t)(above >> 32));
 }
 
-/* a: 1, c: 2, d: 3, n: 4; others are not known to a BIOS of that age. */
+/* a and b: 1, c: 2, d: 3, n: 4; others are not known to a BIOS of that age. */
 static uint8_t boot_code(char drive)
 {
     static const char codes[] = "acdn";
-    const char *at = drive ? strchr(codes, drive) : NULL;
+    const char *at = drive ? strchr(codes, drive == 'b' ? 'a' : drive) : NULL;
 
     return at ? (uint8_t)(at - codes + 1) : 0;
 }
@@ -113,11 +113,16 @@ static void fill_disks(PcMachine *pc)
     rtc_set_cmos(pc->rtc, CMOS_DISK_TRANSLATIONS, translations);
 }
 
+void pc_fill_cmos_cpus(PcMachine *pc)
+{
+    rtc_set_cmos(pc->rtc, CMOS_CPU_COUNT, (uint8_t)(pc->info.n_cpus - 1));
+}
+
 void pc_fill_cmos(PcMachine *pc)
 {
     fill_memory(pc);
     fill_boot_order(pc);
-    rtc_set_cmos(pc->rtc, CMOS_CPU_COUNT, (uint8_t)(pc->info.n_cpus - 1));
+    pc_fill_cmos_cpus(pc);
     fill_floppies(pc);
     fill_disks(pc);
 }

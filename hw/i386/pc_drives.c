@@ -33,6 +33,7 @@ static bool connect_floppies(PcMachine *pc, GError **err)
     return true;
 }
 
+/* Drives of if=virtio get their devices after those of -device (system/startup.c). */
 static bool refuse_others(PcMachine *pc, GError **err)
 {
     for (unsigned n = 0;; n++) {
@@ -41,9 +42,10 @@ static bool refuse_others(PcMachine *pc, GError **err)
         if (!drive) {
             return true;
         }
-        if (!drive->connected && strcmp(drive->interface, "none")) {
-            return error_set(err, "-drive if=%s,bus=%d,unit=%d: machine type does not support this interface or place",
-                             drive->interface, drive->bus, drive->unit);
+        if (!drive->connected && strcmp(drive->interface, "none") && strcmp(drive->interface, "virtio")) {
+            return error_set(err, "%s: machine type does not support this interface or place (if=%s,bus=%d,unit=%d); "
+                                  "use if=ide, if=virtio or if=none with -device",
+                             drive->asked ? drive->asked : "-drive", drive->interface, drive->bus, drive->unit);
         }
     }
 }

@@ -121,13 +121,15 @@ static bool add_splash(const PcInfo *info, GError **err)
     jpeg = len > 2 && (uint8_t)data[0] == 0xff && (uint8_t)data[1] == 0xd8;
     bmp = len > 2 && data[0] == 'B' && data[1] == 'M';
     ok = jpeg || bmp ? fw_cfg_add_file(info->fw_cfg, jpeg ? "bootsplash.jpg" : "bootsplash.bmp", data, len, err)
-                     : error_set(err, "-boot splash=%s: is neither a JPEG nor a BMP picture", info->boot_splash);
+                     : error_set(err, "-boot splash=%s: is neither a JPEG nor a BMP picture; "
+                                      "name one that is", info->boot_splash);
     g_free(data);
     return ok;
 }
 
 static bool add_boot_options(const PcInfo *info, GError **err)
 {
+    g_autoptr(GString) geometry = g_string_new(NULL);
     GString *order = g_string_new(NULL);
     uint8_t raw[4];
     bool ok;
@@ -142,7 +144,9 @@ static bool add_boot_options(const PcInfo *info, GError **err)
          fw_cfg_set_file(info->fw_cfg, "bootorder", order->str, order->len ? order->len + 1 : 0, err) &&
          fw_cfg_add_file(info->fw_cfg, "etc/boot-fail-wait", raw, sizeof raw, err) && add_splash(info, err);
     g_string_free(order, TRUE);
-    return ok;
+    bios_geometry_build(info->vm, geometry);
+    return ok && (!geometry->len ||
+                  fw_cfg_set_file(info->fw_cfg, "bios-geometry", geometry->str, geometry->len + 1, err));
 }
 
 /* Files that exist only when what they are about does. */
@@ -227,8 +231,9 @@ bool pc_fw_cfg_populate(PcInfo *info, GError **err)
             return false;
         }
     } else if (info->initrd || info->append || info->dtb) {
-        return error_set(err, "%s is only possible with -kernel",
-                         info->initrd ? "-initrd" : info->append ? "-append" : "-dtb");
+        return error_set(err, "%s %s: is only possible with -kernel; add it, or leave this out",
+                         info->initrd ? "-initrd" : info->append ? "-append" : "-dtb",
+                         info->initrd ? info->initrd : info->append ? info->append : info->dtb);
     }
     if (info->acpi && (!acpi_add_files(info, err) || !fw_cfg_add_file(info->fw_cfg, "etc/tpm/log", "", 0, err))) {
         return false;

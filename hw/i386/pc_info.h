@@ -33,7 +33,9 @@ typedef struct PcInfo {
     char oem_id[7], oem_table_id[9]; /* -machine x-oem-id=, x-oem-table-id=; empty: "BOCHS ", "BXPC    " */
 
     /* Memory. */
-    uint64_t below_4g, above_4g; /* bytes of RAM; above_4g starts at 4 GiB */
+    uint64_t below_4g, above_4g; /* bytes of RAM */
+    uint64_t above_4g_base;      /* where above_4g starts: 4 GiB, or 1 TiB */
+    uint64_t hole64_start;       /* PCI memory above all RAM; whole GiB */
     uint64_t pci_hole64_size;    /* 2 GiB for pc */
     uint64_t device_memory_base, device_memory_size; /* hotplug area; size 0: none */
     unsigned ram_slots;          /* -m slots= */
@@ -52,6 +54,8 @@ typedef struct PcInfo {
     unsigned n_nodes;
     PcNumaNode *nodes;
     bool has_distances;
+    struct NumaConfig *numa;     /* hw/i386/numa.h; for the HMAT */
+    bool hmat;                   /* -machine hmat=on */
 
     bool acpi;                   /* not -no-acpi */
     bool graphics;               /* not -nographic */

@@ -7,11 +7,26 @@
 #include "hw/i386/pc.h"
 #include "hw/intc/i8259.h"
 
+static void count(PcMachine *pc, unsigned n, int level)
+{
+    uint32_t mask = UINT32_C(1) << n;
+
+    pc->gsi_count[n] += level && !(pc->gsi_level & mask);
+    pc->gsi_level = level ? pc->gsi_level | mask : pc->gsi_level & ~mask;
+}
+
+const uint64_t *pc_irq_counts(Machine *machine, unsigned *n)
+{
+    *n = PC_NUM_GSIS;
+    return pc_of(machine)->gsi_count;
+}
+
 /* Both controllers are here: the line goes to each. */
 static void set_gsi_split(void *opaque, unsigned n, int level)
 {
     PcMachine *pc = opaque;
 
+    count(pc, n, level);
     if (n < ISA_NUM_IRQS) {
         irq_set(pc->pic_in[n], level);
     }
@@ -24,6 +39,7 @@ static void set_gsi_kernel(void *opaque, unsigned n, int level)
     PcMachine *pc = opaque;
     Accel *accel = pc->machine.vm->accel;
 
+    count(pc, n, level);
     accel->ops->set_gsi(accel, n, level);
 }
 

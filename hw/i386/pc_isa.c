@@ -82,7 +82,8 @@ static bool make_pit(PcMachine *pc, GError **err)
 static bool make_ports(PcMachine *pc, const char *type, char **ids, unsigned n, unsigned max, GError **err)
 {
     if (n > max) {
-        return error_set(err, "%s: a PC has at most %u of these ports, %u were given", type, max, n);
+        return error_set(err, "-%s: a PC has at most %u of these ports, and %u were given; leave out what is too much",
+                         type + strlen("isa-"), max, n);
     }
     for (unsigned i = 0; i < n; i++) {
         if (!ids[i]) {
@@ -97,6 +98,27 @@ static bool make_ports(PcMachine *pc, const char *type, char **ids, unsigned n, 
     return true;
 }
 
+/* ---- pointer ----------------------------------------------------------------------------- */
+
+static bool make_input(PcMachine *pc, GError **err)
+{
+    Device *i8042 = make(pc, "i8042", err), *vmport;
+
+    if (!i8042 || pc->vmport == ON_OFF_AUTO_OFF) {
+        return i8042;
+    }
+    vmport = make(pc, "vmport", err);
+    if (!vmport) {
+        return false;
+    }
+    g_autofree char *i8042_path = object_path(i8042);
+    g_autofree char *vmport_path = object_path(vmport);
+    pc->vmmouse = device_new(pc->machine.vm, "vmmouse");
+    object_set_str(pc->vmmouse, "i8042", i8042_path);
+    object_set_str(pc->vmmouse, "vmport", vmport_path);
+    return device_realize_board(pc->vmmouse, NULL, &pc->isa->bus, err);
+}
+
 bool pc_create_isa_devices(PcMachine *pc, GError **err)
 {
     const MachineConfig *c = &pc->machine.config;
@@ -104,5 +126,5 @@ bool pc_create_isa_devices(PcMachine *pc, GError **err)
     return make_hpet(pc, err) && make_rtc(pc, err) && make_pit(pc, err) &&
            make_ports(pc, "isa-serial", c->serial_ids, c->n_serials, 4, err) &&
            make_ports(pc, "isa-parallel", c->parallel_ids, c->n_parallels, 3, err) &&
-           (pc->fdc = make(pc, "isa-fdc", err)) && make(pc, "i8042", err) && make(pc, "port92", err);
+           (pc->fdc = make(pc, "isa-fdc", err)) && make_input(pc, err) && make(pc, "port92", err);
 }

@@ -138,7 +138,9 @@ static bool unknown_key(unsigned type, const char *key, GError **err)
     }
     names[count] = NULL;
     hint = suggest_names(key, names);
-    error_set(err, "unknown parameter '%s' of type %u%s", key, type, hint);
+    char *all = g_strjoinv(", ", (char **)names);
+    error_set(err, "unknown parameter '%s' of type %u%s; it has: %s", key, type, hint, all);
+    g_free(all);
     g_free(hint);
     return false;
 }

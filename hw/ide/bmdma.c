@@ -294,6 +294,7 @@ static void bm_pre_save(void *obj)
 static bool bm_pre_load(void *obj, GError **err)
 {
     (void)err;
+    STATE_KEEP(((BmDma *)obj)->status);
     ((BmDma *)obj)->status = 0;
     return true;
 }

@@ -80,43 +80,29 @@ static const BlkDevOps cdrom_ops = {
 
 static bool set_geometry(IdeDevice *device, IdeDrive *d, GError **err)
 {
-    if (!device->cyls && !device->heads && !device->secs) {
-        ide_guess_geometry(d, &device->cyls, &device->heads, &device->secs, &device->chs_trans);
+    DiskOptions *o = &device->options;
+
+    if (!o->cyls && !o->heads && !o->secs) {
+        ide_guess_geometry(d, &o->cyls, &o->heads, &o->secs, &device->chs_trans);
     } else if (device->chs_trans == IDE_TRANS_AUTO) {
-        device->chs_trans = device->cyls <= 1024 && device->heads <= 16 && device->secs <= 63
-                                ? IDE_TRANS_NONE
-                                : IDE_TRANS_LBA;
+        device->chs_trans =
+            o->cyls <= 1024 && o->heads <= 16 && o->secs <= 63 ? IDE_TRANS_NONE : IDE_TRANS_LBA;
     }
-    if (device->cyls < 1 || device->cyls > 65535) {
-        return error_set(err, "cyls must be between 1 and 65535");
-    }
-    if (device->heads < 1 || device->heads > 16) {
-        return error_set(err, "heads must be between 1 and 16");
-    }
-    if (device->secs < 1 || device->secs > 255) {
-        return error_set(err, "secs must be between 1 and 255");
-    }
-    d->cylinders = device->cyls;
-    d->heads = device->heads;
-    d->secs = device->secs;
-    return true;
+    d->cylinders = o->cyls;
+    d->heads = o->heads;
+    d->secs = o->secs;
+    return disk_options_set_geometry(o, d->blk, 16, err);
 }
 
 static bool set_block_sizes(IdeDevice *device, IdeDrive *d, GError **err)
 {
-    uint64_t physical = device->physical_block_size ? device->physical_block_size : 512;
-
-    if (device->logical_block_size && device->logical_block_size != 512) {
+    if (!disk_options_check_sizes(&device->options, err)) {
+        return false;
+    }
+    if (device->options.logical_block_size != IDE_SECTOR) {
         return error_set(err, "logical_block_size must be 512 for IDE");
     }
-    if (!is_power_of_two(physical) || physical < 512 || physical > 2 * MIB) {
-        return error_set(
-            err, "physical_block_size=%" PRIu64 " is not a power of two between 512 B and 2 MiB",
-            physical);
-    }
-    while ((UINT64_C(512) << d->physical_exponent) < physical) {
-        d->physical_exponent++;
-    }
+    d->physical_exponent = (uint8_t)__builtin_ctzll(device->options.physical_block_size / IDE_SECTOR);
     return true;
 }
 
@@ -137,7 +123,7 @@ static bool set_names(IdeDevice *device, IdeDrive *d, GError **err)
     g_strlcpy(d->model, model, sizeof d->model);
     g_strlcpy(d->version, device->version ? device->version : "2.5+", sizeof d->version);
     d->wwn = device->wwn;
-    d->rotation_rate = (uint16_t)device->rotation_rate_prop;
+    d->rotation_rate = device->rotation_rate_prop;
     return true;
 }
 
@@ -159,18 +145,13 @@ static void unplug_drive(IdeDevice *device)
 
 static bool attach(IdeDevice *device, IdeDrive *d, GError **err)
 {
-    bool is_disk = d->kind == IDE_HD;
-    bool (*fn)(BlockBackend *, Device *, const BlkDevOps *, void *, bool, GError **) =
-        device->share_rw ? blk_attach_shared : blk_attach;
+    const bool is_disk = d->kind == IDE_HD;
 
-    if (!fn(device->blk, &device->dev, is_disk ? &disk_ops : &cdrom_ops, d, is_disk, err)) {
+    if (!disk_options_attach(&device->options, device->blk, &device->dev, is_disk ? &disk_ops : &cdrom_ops, d, is_disk,
+                             err)) {
         return false;
     }
     d->blk = device->blk;
-    blk_set_on_error(d->blk, (BlkOnError)device->rerror, (BlkOnError)device->werror);
-    if (device->write_cache != ON_OFF_AUTO_AUTO) {
-        blk_set_write_cache(d->blk, device->write_cache == ON_OFF_AUTO_ON);
-    }
     return true;
 }
 
@@ -186,13 +167,12 @@ static bool plug_drive(IdeDevice *device, IdeKind kind, GError **err)
         device->blk = blk_new_empty(device->dev.vm);
         device->owns_blk = true;
     }
-    if (kind == IDE_HD && (!blk_is_inserted(device->blk) || blk_size(device->blk) == 0)) {
-        return error_set(err,
-                         blk_is_inserted(device->blk)
-                             ? "Device needs media, but image '%s' is empty (0 bytes)"
-                             : "Device needs media, but drive '%s' is empty: give it a file=",
-                         blk_is_inserted(device->blk) ? blk_filename(device->blk)
-                                                      : blk_name(device->blk));
+    if (kind == IDE_HD && !blk_check_disk(device->blk, err)) {
+        return false;
+    }
+    if (kind == IDE_HD && blk_size(device->blk) == 0) {
+        return error_set(err, "Device needs media, but image '%s' is empty (0 bytes); "
+                              "is it the right file? 'qemu-img create' makes one with a size", blk_filename(device->blk));
     }
     d->kind = kind;
     if (!attach(device, d, err)) {
@@ -202,7 +182,7 @@ static bool plug_drive(IdeDevice *device, IdeKind kind, GError **err)
     d->device = device;
     d->sectors = blk_size(d->blk) / IDE_SECTOR;
     d->io_buffer = g_malloc0(IDE_BUFFER_SIZE);
-    d->trim = kind == IDE_HD && device->discard_granularity != 0;
+    d->trim = kind == IDE_HD && device->options.discard_granularity != 0;
     if (!set_block_sizes(device, d, err) || !set_names(device, d, err) ||
         (kind == IDE_HD && !set_geometry(device, d, err))) {
         unplug_drive(device);
@@ -259,14 +239,14 @@ static bool connect_drive(Device *piix, DriveInfo *info, GError **err)
     if (info->bus > 1 || info->unit > 1) {
         return error_set(
             err,
-            "-drive if=ide,bus=%d,unit=%d: this machine has two IDE buses of two drives; use index=0 to 3",
-            info->bus, info->unit);
+            "%s: bus %d, unit %d: this machine has two IDE buses of two drives; use index=0 to 3",
+            info->asked ? info->asked : "-drive", info->bus, info->unit);
     }
     dev = device_new(piix->vm, info->is_cdrom ? "ide-cd" : "ide-hd");
     object_set_uint(dev, "unit", (uint64_t)info->unit);
     object_set_str(dev, "drive", info->id);
     if (!device_realize(dev, &ide_pci_bus(piix, (unsigned)info->bus)->bus, err)) {
-        g_prefix_error(err, "-drive if=ide,bus=%d,unit=%d: ", info->bus, info->unit);
+        g_prefix_error(err, "%s: ", info->asked ? info->asked : info->id);
         object_unref(dev);
         return false;
     }
@@ -295,7 +275,6 @@ bool ide_connect_drives(Device *piix, GError **err)
 
 /* ---- what users and managers see ------------------------------------------------------------ */
 
-static const char *const on_error_names[] = {"report", "ignore", "enospc", "stop", "auto", NULL};
 static const char *const translation_names[] = {"auto", "none", "lba", "large", "rechs", NULL};
 
 static const Property ide_props[] = {
@@ -303,27 +282,8 @@ static const Property ide_props[] = {
                .help = "Node name or ID of a block device to use as a backend"),
     PROP_U32("unit", IdeDevice, unit, .def = UINT32_MAX,
              .help = "0 or 1; default: the first that is free"),
-    PROP_SIZE("logical_block_size", IdeDevice, logical_block_size,
-              .help = "512 (the only one for IDE)"),
-    PROP_SIZE("physical_block_size", IdeDevice, physical_block_size,
-              .help = "A power of two between 512 B and 2 MiB"),
-    PROP_SIZE("min_io_size", IdeDevice, min_io_size,
-              .help = "accepted; IDE has no way to tell the guest"),
-    PROP_SIZE("opt_io_size", IdeDevice, opt_io_size,
-              .help = "accepted; IDE has no way to tell the guest"),
-    PROP_SIZE("discard_granularity", IdeDevice, discard_granularity, .def = UINT32_MAX,
-              .help = "0: no TRIM"),
-    PROP_ON_OFF_AUTO("write-cache", IdeDevice, write_cache,
-                     .help = "on/off; auto: as the drive's cache="),
-    PROP_BOOL("share-rw", IdeDevice, share_rw, .help = "others may write to the image too"),
-    PROP_ON_OFF_AUTO("account-invalid", IdeDevice, account_invalid, .help = "accepted, no effect"),
-    PROP_ON_OFF_AUTO("account-failed", IdeDevice, account_failed, .help = "accepted, no effect"),
-    PROP_ON_OFF_AUTO("backend_defaults", IdeDevice, backend_defaults,
-                     .help = "accepted, no effect"),
-    PROP_ENUM("rerror", IdeDevice, rerror, .values = on_error_names, .def = BLK_ON_ERROR_AUTO,
-              .help = "what a failed read does: report/ignore/stop/auto"),
-    PROP_ENUM("werror", IdeDevice, werror, .values = on_error_names, .def = BLK_ON_ERROR_AUTO,
-              .help = "what a failed write does: report/ignore/enospc/stop/auto"),
+    DISK_PROPS(IdeDevice, options, "0: no TRIM"),
+    DISK_ERROR_PROPS(IdeDevice, options),
     PROP_STRING("ver", IdeDevice, version, .help = "firmware version, up to 8 characters"),
     PROP_U64("wwn", IdeDevice, wwn, .help = "World Wide Name; 0: none"),
     PROP_STRING("serial", IdeDevice, serial, .help = "up to 20 characters"),
@@ -333,15 +293,10 @@ static const Property ide_props[] = {
     {}};
 
 static const Property hd_props[] = {
-    PROP_U32("cyls", IdeDevice, cyls, .max = 65535, .help = "cylinders; 0: guess"),
-    PROP_U32("heads", IdeDevice, heads, .max = 16, .help = "heads; 0: guess"),
-    PROP_U32("secs", IdeDevice, secs, .max = 255, .help = "sectors a track; 0: guess"),
-    PROP_U32("lcyls", IdeDevice, lcyls, .help = "logical cylinders for the BIOS"),
-    PROP_U32("lheads", IdeDevice, lheads, .help = "logical heads for the BIOS"),
-    PROP_U32("lsecs", IdeDevice, lsecs, .help = "logical sectors for the BIOS"),
-    PROP_ENUM("bios-chs-trans", IdeDevice, chs_trans, .values = translation_names,
+    DISK_GEOMETRY_PROPS(IdeDevice, options),
+    PROP_ENUM("bios-chs-trans", IdeDevice, chs_trans, .type = "BiosAtaTranslation", .values = translation_names,
               .help = "Logical CHS translation algorithm, auto/none/lba/large/rechs"),
-    PROP_U32("rotation_rate", IdeDevice, rotation_rate_prop, .max = 65535,
+    PROP_U16("rotation_rate", IdeDevice, rotation_rate_prop,
              .help = "turns a minute; 1: no rotating parts; 0: not said"),
     {}};
 

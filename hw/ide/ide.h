@@ -8,7 +8,7 @@
  * to the block layer as it is. One command, and so one request, at a time and drive.
  *
  *   core.c    registers, command table, data phase, resets      ata.c, smart.c   disk commands
- *   identify.c  IDENTIFY data, disk geometry                    atapi.c          packet commands
+ *   identify.c  IDENTIFY data, disk geometry                    atapi*.c         packet commands
  *   bmdma.c, piix.c  bus master, PIIX3 function                 device.c  ide-hd, ide-cd, the bus
  *   state.c   state tables
  */
@@ -19,6 +19,7 @@
 #include "core/device.h"
 #include "core/state.h"
 #include "core/vm.h"
+#include "hw/block/disk_options.h"
 
 #define IDE_SECTOR 512
 #define IDE_MAX_MULT 16
@@ -169,13 +170,10 @@ struct IdeDevice {
     bool owns_blk; /* an empty CD-ROM drive's own back end */
     char *serial, *model, *version;
     uint64_t wwn;
-    uint32_t cyls, heads, secs, lcyls, lheads, lsecs;
+    DiskOptions options;
     int chs_trans; /* IdeTranslation */
-    uint32_t rotation_rate_prop;
-    uint64_t logical_block_size, physical_block_size, min_io_size, opt_io_size, discard_granularity;
-    int rerror, werror, write_cache, account_invalid, account_failed, backend_defaults;
+    uint16_t rotation_rate_prop;
     int32_t bootindex;
-    bool share_rw;
 };
 
 typedef enum IdeTranslation {
@@ -254,6 +252,9 @@ IdeCommandFn ide_cmd_smart, ide_cmd_identify, ide_cmd_packet, ide_cmd_identify_p
 void ide_atapi_command(IdeDrive *d);
 void ide_atapi_reply_next(IdeDrive *d);
 void ide_atapi_dma(IdeDrive *d);
+/* Of the state: which sectors come after the reply that is in the buffer. */
+void ide_atapi_save_note(IdeDrive *d);
+void ide_atapi_load_note(IdeDrive *d);
 void ide_atapi_media_changed(IdeDrive *d, bool loaded);
 
 void ide_identify_hd(IdeDrive *d);

@@ -3,6 +3,7 @@
  * IDENTIFY DEVICE and IDENTIFY PACKET DEVICE data (ATA/ATAPI-7, 6.17 and 6.18), with the values
  * that QEMU 7.2's drives show, and the geometry that a disk claims.
  */
+#include "hw/block/geometry.h"
 #include "hw/ide/ide.h"
 
 static void set_word(IdeDrive *d, unsigned word, uint16_t value)
@@ -150,66 +151,26 @@ bool ide_cmd_identify_packet(IdeDrive *d, uint8_t cmd)
 
 /* ---- geometry ------------------------------------------------------------------------------- */
 
-typedef struct SyncRead {
-    bool done;
-    int result;
-} SyncRead;
-
-static void sync_read_done(void *opaque, int result)
-{
-    *(SyncRead *)opaque = (SyncRead){true, result};
-}
-
-/* The geometry that the partition table was made with: the last head and sector of a partition. */
-static bool geometry_from_mbr(IdeDrive *d, uint32_t *cylinders, uint32_t *heads, uint32_t *sectors)
-{
-    uint8_t mbr[512] __attribute__((aligned(512)));
-    struct iovec iov = {mbr, sizeof mbr};
-    SyncRead read = {0};
-
-    blk_readv(d->blk, 0, &iov, 1, sync_read_done, &read);
-    blk_drain(d->blk);
-    if (!read.done || read.result < 0 || load16_le(mbr + 510) != 0xaa55) {
-        return false;
-    }
-    for (unsigned i = 0; i < 4; i++) {
-        const uint8_t *part = mbr + 0x1be + 16 * i;
-        uint32_t head = part[5], sector = part[6] & 63;
-        uint64_t cyls;
-
-        if (!load32_le(part + 12) || !head || !sector) {
-            continue;
-        }
-        cyls = d->sectors / ((head + 1) * sector);
-        if (cyls >= 1 && cyls <= 16383) {
-            *cylinders = (uint32_t)cyls;
-            *heads = head + 1;
-            *sectors = sector;
-            return true;
-        }
-    }
-    return false;
-}
-
 void ide_guess_geometry(IdeDrive *d, uint32_t *cylinders, uint32_t *heads, uint32_t *sectors,
                         int *translation)
 {
-    uint64_t cyls = d->sectors / (16 * 63);
-    bool from_mbr = geometry_from_mbr(d, cylinders, heads, sectors);
+    DiskGeometry g;
+    bool from_mbr = disk_geometry_from_mbr(d->blk, &g);
     int guess = IDE_TRANS_NONE;
 
-    if (from_mbr && *heads > 16) {
+    if (from_mbr && g.heads > 16) {
         /* A BIOS translated: the partition table has its heads, not the disk's. */
-        guess = (uint64_t)*cylinders * *heads <= 131072 ? IDE_TRANS_LARGE : IDE_TRANS_LBA;
+        guess = (uint64_t)g.cylinders * g.heads <= 131072 ? IDE_TRANS_LARGE : IDE_TRANS_LBA;
     }
-    if (!from_mbr || *heads > 16) {
-        *cylinders = (uint32_t)CLAMP(cyls, 2, 16383);
-        *heads = 16;
-        *sectors = 63;
+    if (!from_mbr || g.heads > 16) {
+        g = disk_geometry_by_size(d->sectors * IDE_SECTOR);
         if (!from_mbr) {
-            guess = *cylinders <= 1024 ? IDE_TRANS_NONE : IDE_TRANS_LBA;
+            guess = g.cylinders <= 1024 ? IDE_TRANS_NONE : IDE_TRANS_LBA;
         }
     }
+    *cylinders = g.cylinders;
+    *heads = g.heads;
+    *sectors = g.sectors;
     if (*translation == IDE_TRANS_AUTO) {
         *translation = guess;
     }

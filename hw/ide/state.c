@@ -28,6 +28,9 @@ static void pio_pre_save(void *obj)
 
     d->cur_io_buffer_offset = (int32_t)d->data_pos;
     d->cur_io_buffer_len = (int32_t)(d->data_end - d->data_pos);
+    if (d->kind == IDE_CD) {
+        ide_atapi_save_note(d);
+    }
 }
 
 static bool pio_post_load(void *obj, unsigned version, GError **err)
@@ -50,11 +53,10 @@ static bool pio_post_load(void *obj, unsigned version, GError **err)
     d->data_end = d->data_pos + (uint32_t)d->cur_io_buffer_len;
     d->data_to_device = d->end_transfer_fn_idx == IDE_NEXT_SECTOR_WRITE ||
                         d->end_transfer_fn_idx == IDE_NEXT_PACKET_COMMAND;
-    /* What follows the window of a packet reply stands behind it, as far as it was read. */
-    d->buf_pos = d->data_end;
-    d->buf_end =
-        (uint32_t)MIN((uint64_t)d->data_end + (uint32_t)d->packet_transfer_size, IDE_BUFFER_SIZE);
-    d->atapi_block = d->atapi_sectors_left = 0;
+    d->buf_pos = d->buf_end = d->data_end;
+    if (d->kind == IDE_CD) {
+        ide_atapi_load_note(d);
+    }
     return true;
 }
 
@@ -135,7 +137,16 @@ static bool drive_pre_load(void *obj, GError **err)
     IdeDrive *d = obj;
 
     (void)err;
-    ide_cancel(d);
+    STATE_KEEP(d->data_pos);
+    STATE_KEEP(d->data_end);
+    STATE_KEEP(d->data_to_device);
+    STATE_KEEP(d->end_transfer_fn_idx);
+    STATE_KEEP(d->status);
+    STATE_KEEP(d->new_media);
+    STATE_KEEP(d->eject_request);
+    STATE_KEEP(d->tray_open);
+    STATE_KEEP(d->tray_locked);
+    ide_cancel(d); /* there is none while the VM is stopped */
     ide_stop_transfer(d);
     d->new_media = d->eject_request = d->tray_open = d->tray_locked = false;
     return true;

@@ -450,6 +450,8 @@ static bool i8042_pre_load(void *obj, GError **err)
 {
     I8042 *s = obj;
 
+    STATE_KEEP(s->extended_loaded);
+    STATE_KEEP(s->outport_loaded);
     s->extended_loaded = s->outport_loaded = false;
     return true;
 }
@@ -570,7 +572,7 @@ DEVICE_TYPE(i8042) = {
     .desc = "PS/2 keyboard and mouse controller",
     .size = sizeof(I8042),
     .category = "input",
-    .not_user = "it is part of the board",
+    .not_user = "it is part of the board; leave it out",
     .props = i8042_props,
     .state = &i8042_state,
     .realize = i8042_realize,

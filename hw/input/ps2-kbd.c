@@ -9,6 +9,7 @@
  * Not done: typematic repeat (the user's screen does it), key-by-key make/break modes of set 3.
  */
 #include "hw/input/ps2.h"
+#include "ui/input.h"
 #include "util/trace.h"
 
 #define REPLY_ACK 0xfa
@@ -40,6 +41,7 @@ typedef struct Ps2Keyboard {
     int32_t ledstate;     /* bit 0 scroll, 1 num, 2 caps */
     bool need_high_bit;   /* QEMU's: an 0xF0 is waiting; written when it came with a stream */
     unsigned modifiers;   /* MOD_ bits of keys that are down */
+    InputDevice *input;
 } Ps2Keyboard;
 
 /* ---- scan codes -------------------------------------------------------------------- */
@@ -397,16 +399,39 @@ static void keyboard_reset(Device *dev)
     s->modifiers = 0;
 }
 
+static void input_key_event(void *opaque, unsigned qnum, bool down)
+{
+    ps2_keyboard_key(opaque, qnum, down);
+}
+
+static const InputOps keyboard_input = {
+    .name = "QEMU PS/2 Keyboard",
+    .kinds = INPUT_KEYS,
+    .key = input_key_event,
+};
+
 static bool keyboard_realize(Device *dev, GError **err)
 {
     keyboard_reset(dev);
+    container_of(dev, Ps2Keyboard, ps2.dev)->input = input_add(dev->vm, &keyboard_input, dev);
     return true;
+}
+
+static void keyboard_unrealize(Device *dev)
+{
+    Ps2Keyboard *s = container_of(dev, Ps2Keyboard, ps2.dev);
+
+    input_remove(s->input);
+    s->input = NULL;
 }
 
 static bool keyboard_pre_load(void *obj, GError **err)
 {
     Ps2Keyboard *s = obj;
 
+    STATE_KEEP(s->ledstate);
+    STATE_KEEP(s->need_high_bit);
+    STATE_KEEP(s->ps2.queue.cwptr);
     /* Subsections that are absent stand for these. */
     s->ledstate = 0;
     s->need_high_bit = false;
@@ -490,5 +515,6 @@ DEVICE_TYPE(ps2_keyboard) = {
     .size = sizeof(Ps2Keyboard),
     .state = &keyboard_state,
     .realize = keyboard_realize,
+    .unrealize = keyboard_unrealize,
     .reset = keyboard_reset,
 };

@@ -8,6 +8,7 @@
  * packet is sent when something happened. Scaling 2:1 is reported, not applied.
  */
 #include "hw/input/ps2.h"
+#include "ui/input.h"
 #include "util/trace.h"
 
 #define REPLY_ACK 0xfa
@@ -47,6 +48,7 @@ typedef struct Ps2Mouse {
     uint8_t detect_state; /* how much of a type's magic rates was seen, 0 to 3 */
     int32_t dx, dy, dz;   /* not yet sent; dy upwards */
     uint8_t buttons;      /* PS2_MOUSE_ bits that are down */
+    InputDevice *input;
 } Ps2Mouse;
 
 #define DELTA_LIMIT 100000 /* movement kept while the guest does not listen */
@@ -245,6 +247,38 @@ void ps2_mouse_write(Device *dev, uint8_t value)
 
 /* ---- lifecycle and state ----------------------------------------------------------- */
 
+/* ---- life -------------------------------------------------------------------------- */
+
+static void input_move_event(void *opaque, int dx, int dy, int dz, unsigned buttons)
+{
+    ps2_mouse_event(opaque, dx, dy, dz, (uint8_t)buttons);
+}
+
+static const InputOps mouse_input = {
+    .name = "QEMU PS/2 Mouse",
+    .kinds = INPUT_RELATIVE,
+    .move = input_move_event,
+};
+
+/* One set of button bits for both. */
+G_STATIC_ASSERT(INPUT_LEFT == PS2_MOUSE_LEFT && INPUT_RIGHT == PS2_MOUSE_RIGHT &&
+                INPUT_MIDDLE == PS2_MOUSE_MIDDLE && INPUT_SIDE == PS2_MOUSE_SIDE &&
+                INPUT_EXTRA == PS2_MOUSE_EXTRA);
+
+static bool mouse_realize(Device *dev, GError **err)
+{
+    container_of(dev, Ps2Mouse, ps2.dev)->input = input_add(dev->vm, &mouse_input, dev);
+    return true;
+}
+
+static void mouse_unrealize(Device *dev)
+{
+    Ps2Mouse *s = container_of(dev, Ps2Mouse, ps2.dev);
+
+    input_remove(s->input);
+    s->input = NULL;
+}
+
 static void mouse_reset(Device *dev)
 {
     Ps2Mouse *s = container_of(dev, Ps2Mouse, ps2.dev);
@@ -257,6 +291,7 @@ static void mouse_reset(Device *dev)
 
 static bool mouse_pre_load(void *obj, GError **err)
 {
+    STATE_KEEP(((Ps2Mouse *)obj)->ps2.queue.cwptr);
     ((Ps2Mouse *)obj)->ps2.queue.cwptr = -1;
     return true;
 }
@@ -299,5 +334,7 @@ DEVICE_TYPE(ps2_mouse) = {
     .desc = "PS/2 mouse",
     .size = sizeof(Ps2Mouse),
     .state = &mouse_state,
+    .realize = mouse_realize,
+    .unrealize = mouse_unrealize,
     .reset = mouse_reset,
 };

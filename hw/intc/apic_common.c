@@ -69,14 +69,15 @@ const StateField apic_fields[] = {
 
 static bool apic_common_realize(Device *dev, GError **err)
 {
-    const ApicCommon *apic = container_of(dev, ApicCommon, dev);
+    ApicCommon *apic = container_of(dev, ApicCommon, dev);
 
-    dev->state_instance = apic->id;
+    apic->id = (uint8_t)apic->initial_id;
+    dev->state_instance = (int)apic->initial_id;
     return true;
 }
 
 static const Property apic_props[] = {
-    PROP_U8("id", ApicCommon, id, .max = 0xff, .help = "initial APIC id"),
+    PROP_U32("id", ApicCommon, initial_id, .help = "initial APIC id"),
     {}
 };
 

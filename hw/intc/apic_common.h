@@ -14,6 +14,29 @@
 #define APIC_VERSION 0x14
 #define APIC_LVT_MASKED (1u << 16)
 
+/* Registers: 32 bits every 16 bytes; in KVM's page, too. */
+enum {
+    APIC_REG_ID = 0x02,
+    APIC_REG_VERSION = 0x03,
+    APIC_REG_TPR = 0x08,
+    APIC_REG_APR = 0x09,
+    APIC_REG_PPR = 0x0a,
+    APIC_REG_EOI = 0x0b,
+    APIC_REG_LDR = 0x0d,
+    APIC_REG_DFR = 0x0e,
+    APIC_REG_SVR = 0x0f,
+    APIC_REG_ISR = 0x10,
+    APIC_REG_TMR = 0x18,
+    APIC_REG_IRR = 0x20,
+    APIC_REG_ESR = 0x28,
+    APIC_REG_ICR_LOW = 0x30,
+    APIC_REG_ICR_HIGH = 0x31,
+    APIC_REG_LVT = 0x32,
+    APIC_REG_INITIAL_COUNT = 0x38,
+    APIC_REG_CURRENT_COUNT = 0x39,
+    APIC_REG_DIVIDE = 0x3e,
+};
+
 /* Latest time of the virtual clock, in ns, that a stream may name (146 years). */
 #define APIC_TIME_MAX (INT64_MAX / 2)
 
@@ -29,7 +52,8 @@ enum {
 
 typedef struct ApicCommon {
     Device dev;
-    uint8_t id;                  /* property: initial APIC id, low 8 bits */
+    uint32_t initial_id;         /* property */
+    uint8_t id;                  /* its low 8 bits, or what the guest wrote */
     /* state, as on the wire */
     uint32_t apicbase;
     uint8_t arb_id, tpr;
@@ -45,6 +69,11 @@ typedef struct ApicCommon {
     int32_t sipi_vector;         /* of the last start-up IPI; user space only, as the next */
     int32_t wait_for_sipi;       /* 1: after INIT, nothing but a start-up IPI moves this CPU */
 } ApicCommon;
+
+/* What both types' ops are. */
+typedef struct ApicOps {
+    uint32_t (*current_count)(const ApicCommon *apic); /* of the timer, as the register shows it */
+} ApicOps;
 
 /* The CPU that it belongs to. */
 Cpu *apic_cpu(const ApicCommon *apic);

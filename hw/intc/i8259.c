@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The 8259A interrupt controller in user space: used with kernel-irqchip=split and off and by qtest.
- * Spec: Intel 8259A data sheet (231468); ELCR: 82371SB (PIIX3) data sheet, "Edge/Level Control".
+ * The 8259A interrupt controller in user space: used with kernel-irqchip=split and off and by
+ * qtest. Spec: Intel 8259A data sheet (231468); ELCR: 82371SB (PIIX3) data sheet, "Edge/Level
+ * Control".
  *
  * Each input has a bit in IRR (requested), ISR (in service) and IMR (masked). INT is high while a
  * request that is not masked has a higher priority than everything in service:
@@ -10,9 +11,9 @@
  *                                                         |
  *                                                        INT --> CPU, or IR2 of the master
  *
- * As in the PIIX, ICW1's LTIM bit does nothing: the ELCR decides for each line. As in KVM's chip and
- * QEMU's, an edge stays requested when its line falls before it is taken (the data sheet makes it
- * a spurious IR7), and ICW1 lets a line that already stands high count as a new edge when it is
+ * As in the PIIX, ICW1's LTIM bit does nothing: the ELCR decides for each line. As in KVM's chip
+ * and QEMU's, an edge stays requested when its line falls before it is taken (the data sheet makes
+ * it a spurious IR7), and ICW1 lets a line that already stands high count as a new edge when it is
  * driven again.
  *
  * Not done: 8080/8085 mode (ICW4 bit 0 clear is taken as 8086 mode) and buffered mode.
@@ -34,7 +35,7 @@
 #define CASCADE         2
 #define SPURIOUS        7
 
-/* ---- priority ---------------------------------------------------------------------------- */
+/* ---- priority --------------------------------------------------------------------------- */
 
 /* The distance of the highest set bit from the top of the rotated order; 8: none is set. */
 static unsigned top_rank(const I8259 *s, uint8_t mask)
@@ -67,7 +68,7 @@ static void update_output(I8259 *s)
     irq_set_level(s->out, pending_irq(s) >= 0);
 }
 
-/* ---- inputs and acknowledge ------------------------------------------------------------------ */
+/* ---- inputs and acknowledge ------------------------------------------------------------- */
 
 static void set_input(void *opaque, unsigned n, int level)
 {
@@ -133,7 +134,7 @@ int i8259_ack(void *opaque)
     return (s->irq_base + n) & 0xff;
 }
 
-/* ---- commands -------------------------------------------------------------------------------- */
+/* ---- commands --------------------------------------------------------------------------- */
 
 static void end_of_interrupt(I8259 *s, unsigned n, bool rotate)
 {
@@ -230,7 +231,7 @@ static uint8_t read_poll(I8259 *s)
     return 0x80 | n;
 }
 
-/* ---- registers ------------------------------------------------------------------------------- */
+/* ---- registers -------------------------------------------------------------------------- */
 
 static uint64_t pic_read(void *opaque, uint64_t offset, unsigned size)
 {
@@ -252,7 +253,8 @@ static void pic_write(void *opaque, uint64_t offset, uint64_t value, unsigned si
 {
     I8259 *s = opaque;
 
-    trace(i8259_write, "master %d addr %u value 0x%02x", s->master, (unsigned)offset, (unsigned)value);
+    trace(i8259_write, "master %d addr %u value 0x%02x", s->master, (unsigned)offset,
+          (unsigned)value);
     if (offset == 1) {
         write_data(s, value);
     } else if (value & ICW1) {
@@ -294,7 +296,7 @@ static const RegionOps elcr_ops = {
     .impl = {.min_size = 1, .max_size = 1},
 };
 
-/* ---- lifecycle ------------------------------------------------------------------------------- */
+/* ---- lifecycle -------------------------------------------------------------------------- */
 
 static void pic_reset(Device *dev)
 {
@@ -331,7 +333,7 @@ static bool pic_post_load(void *opaque, unsigned version, GError **err)
     return true;
 }
 
-/* ---- tables ---------------------------------------------------------------------------------- */
+/* ---- tables ----------------------------------------------------------------------------- */
 
 static const StateDesc isa_i8259_state = {
     .name = "i8259",

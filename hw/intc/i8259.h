@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The PC's pair of 8259 interrupt controllers, with the ELCR of the PIIX: types "isa-i8259" (user
- * space, for split, off and qtest) and "kvm-i8259" (the kernel's; holds its state for migration). One
- * device is one chip; its 8 unnamed inputs are IR0 to IR7 and its output is INT.
+ * space, for split, off and qtest) and "kvm-i8259" (the kernel's; holds its state for migration).
+ * One device is one chip; its 8 unnamed inputs are IR0 to IR7 and its output is INT.
  *
  * kvm-i8259's inputs are the kernel's GSIs 0 to 15, which feed its IOAPIC too.
  */
@@ -45,13 +45,14 @@ struct I8259 {
  * (number 2 is the cascade and must stay unconnected). intr is the CPU's INTR pin (NULL in the
  * kernel's case). Returns the master, NULL with *err.
  */
-I8259 *i8259_create_pair(IsaBus *bus, const char *type, Irq *intr, Irq *inputs[ISA_NUM_IRQS], GError **err);
+I8259 *i8259_create_pair(IsaBus *bus, const char *type, Irq *intr, Irq *inputs[ISA_NUM_IRQS],
+                         GError **err);
 
-/* The CPU acknowledges INTR: the vector of the highest request of the pair, or a spurious IR7. opaque:
- * the master. For Accel.pic_ack. VM lock. Intel 8259A, "Interrupt sequence". */
+/* The CPU acknowledges INTR: the vector of the highest request of the pair, or a spurious IR7.
+ * opaque: the master. For Accel.pic_ack. VM lock. Intel 8259A, "Interrupt sequence". */
 int i8259_ack(void *opaque);
 
-/* ---- between the two implementations -------------------------------------------------------- */
+/* ---- between the two implementations ---------------------------------------------------- */
 
 extern const StateField i8259_fields[];
 /* Power-on state, but for the ELCR as ICW1 leaves it. */

@@ -39,7 +39,8 @@ static I8259 *create_chip(IsaBus *bus, const char *type, bool master, GError **e
     return container_of(dev, I8259, isa.dev);
 }
 
-I8259 *i8259_create_pair(IsaBus *bus, const char *type, Irq *intr, Irq *inputs[ISA_NUM_IRQS], GError **err)
+I8259 *i8259_create_pair(IsaBus *bus, const char *type, Irq *intr, Irq *inputs[ISA_NUM_IRQS],
+                         GError **err)
 {
     I8259 *master = create_chip(bus, type, true, err);
     I8259 *slave = master ? create_chip(bus, type, false, err) : NULL;
@@ -57,7 +58,7 @@ I8259 *i8259_create_pair(IsaBus *bus, const char *type, Irq *intr, Irq *inputs[I
     return master;
 }
 
-/* ---- tables ------------------------------------------------------------------------------ */
+/* ---- tables ----------------------------------------------------------------------------- */
 
 const StateField i8259_fields[] = {
     STATE_U8(I8259, last_irr),
@@ -81,8 +82,10 @@ const StateField i8259_fields[] = {
 
 static const Property pic_props[] = {
     PROP_U32("iobase", I8259, iobase, .def = UINT32_MAX, .help = "first of the two ports"),
-    PROP_U32("elcr_addr", I8259, elcr_addr, .def = UINT32_MAX, .help = "port of the edge/level register"),
-    PROP_U8("elcr_mask", I8259, elcr_mask, .def = 0xff, .help = "lines that can be level-triggered"),
+    PROP_U32("elcr_addr", I8259, elcr_addr, .def = UINT32_MAX,
+             .help = "port of the edge/level register"),
+    PROP_U8("elcr_mask", I8259, elcr_mask, .def = 0xff,
+            .help = "lines that can be level-triggered"),
     PROP_BOOL("master", I8259, master, .help = "first of the pair"),
     {}
 };

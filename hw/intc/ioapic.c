@@ -5,7 +5,8 @@
  *
  * A pin's redirection entry says which message an interrupt becomes:
  *
- *   63..56 destination | 16 mask | 15 level | 14 remote IRR | 13 active low | 11 logical | 10..8 mode | 7..0 vector
+ *   63..56 destination | 16 mask | 15 level | 14 remote IRR | 13 active low | 11 logical |
+ *   10..8 delivery mode | 7..0 vector
  *
  * An edge is sent once. A level is sent, sets remote IRR, and is sent again when an EOI for its
  * vector finds the line still asserted. Delivery mode ExtINT is sent as it is: fetching the
@@ -35,7 +36,7 @@
 
 #define MSI_ADDRESS     0xfee00000u
 
-/* ---- messages -------------------------------------------------------------------------------- */
+/* ---- messages --------------------------------------------------------------------------- */
 
 static MsiMessage entry_message(uint64_t entry)
 {
@@ -113,7 +114,7 @@ void ioapic_eoi(void *opaque, uint8_t vector)
     }
 }
 
-/* ---- registers ------------------------------------------------------------------------------- */
+/* ---- registers -------------------------------------------------------------------------- */
 
 static uint32_t read_window(const Ioapic *s)
 {
@@ -183,7 +184,8 @@ static void ioapic_write(void *opaque, uint64_t offset, uint64_t value, unsigned
 {
     Ioapic *s = opaque;
 
-    trace(ioapic_write, "addr 0x%x select 0x%02x value 0x%x", (unsigned)offset, s->ioregsel, (unsigned)value);
+    trace(ioapic_write, "addr 0x%x select 0x%02x value 0x%x", (unsigned)offset, s->ioregsel,
+          (unsigned)value);
     if (offset == REG_SELECT) {
         s->ioregsel = value;
     } else if (offset == REG_WINDOW && size == 4) {
@@ -200,7 +202,7 @@ static const RegionOps ioapic_ops = {
     .impl = {.min_size = 1, .max_size = 4},
 };
 
-/* ---- lifecycle ------------------------------------------------------------------------------- */
+/* ---- lifecycle -------------------------------------------------------------------------- */
 
 static void ioapic_reset(Device *dev)
 {
@@ -217,7 +219,8 @@ static bool ioapic_realize(Device *dev, GError **err)
     Ioapic *s = container_of(dev, Ioapic, dev);
 
     if (s->version != 0x11 && s->version != 0x20) {
-        return error_set(err, "ioapic: version: 0x%02x is not supported (0x11 and 0x20 are)", s->version);
+        return error_set(err, "ioapic: version: 0x%02x is not supported (0x11 and 0x20 are)",
+                         s->version);
     }
     device_init_irq_in(dev, set_pin, s, IOAPIC_PINS);
     region_init_io(&s->regs, &ioapic_ops, s, "ioapic", IOAPIC_SIZE);
@@ -239,7 +242,7 @@ static bool ioapic_post_load(void *opaque, unsigned version, GError **err)
     return true;
 }
 
-/* ---- tables ---------------------------------------------------------------------------------- */
+/* ---- tables ----------------------------------------------------------------------------- */
 
 static const StateDesc ioapic_state = {
     .name = "ioapic",
@@ -250,7 +253,8 @@ static const StateDesc ioapic_state = {
 };
 
 static const Property ioapic_props[] = {
-    PROP_U8("version", Ioapic, version, .def = 0x20, .help = "version register: 0x11 or 0x20 (has an EOI register)"),
+    PROP_U8("version", Ioapic, version, .def = 0x20,
+            .help = "version register: 0x11 or 0x20 (has an EOI register)"),
     {}
 };
 

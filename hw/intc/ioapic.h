@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The I/O APIC: types "ioapic" (user space, for split, off and qtest) and "kvm-ioapic" (the kernel's).
- * 24 unnamed inputs. A PC's GSI n is connected to input n; input 0 reaches pin 2 inside (the MADT's
- * interrupt source override). Realize maps its page at fec00000h of system memory.
+ * The I/O APIC: types "ioapic" (user space, for split, off and qtest) and "kvm-ioapic" (the
+ * kernel's). 24 unnamed inputs. A PC's GSI n is connected to input n; input 0 reaches pin 2 inside
+ * (the MADT's interrupt source override). Realize maps its page at fec00000h of system memory.
  */
 #ifndef HW_INTC_IOAPIC_H
 #define HW_INTC_IOAPIC_H
@@ -30,7 +30,7 @@ typedef struct Ioapic {
 /* A local APIC got an EOI for this vector. opaque: the Ioapic. For Accel.ioapic_eoi. VM lock. */
 void ioapic_eoi(void *opaque, uint8_t vector);
 
-/* ---- between the two implementations -------------------------------------------------------- */
+/* ---- between the two implementations ---------------------------------------------------- */
 
 extern const StateField ioapic_fields[];
 void ioapic_reset_state(Ioapic *s);

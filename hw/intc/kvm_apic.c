@@ -5,23 +5,6 @@
  */
 #include "hw/intc/apic_common.h"
 
-enum {
-    REG_ID = 0x02,
-    REG_VERSION = 0x03,
-    REG_TPR = 0x08,
-    REG_LDR = 0x0d,
-    REG_DFR = 0x0e,
-    REG_SVR = 0x0f,
-    REG_ISR = 0x10,
-    REG_TMR = 0x18,
-    REG_IRR = 0x20,
-    REG_ESR = 0x28,
-    REG_ICR = 0x30,
-    REG_LVT = 0x32,
-    REG_INITIAL_COUNT = 0x38,
-    REG_DIVIDE = 0x3e,
-};
-
 static uint32_t get_reg(const Cpu *cpu, unsigned reg) { return load32_le(cpu->lapic + 16 * reg); }
 static void set_reg(Cpu *cpu, unsigned reg, uint32_t value) { store32_le(cpu->lapic + 16 * reg, value); }
 
@@ -33,25 +16,25 @@ static void apic_to_page(ApicCommon *s)
     if (!cpu->lapic) {
         return;
     }
-    set_reg(cpu, REG_ID, (uint32_t)s->id << 24);
-    set_reg(cpu, REG_VERSION, APIC_VERSION | (APIC_LVTS - 1) << 16);
-    set_reg(cpu, REG_TPR, s->tpr);
-    set_reg(cpu, REG_LDR, (uint32_t)s->log_dest << 24);
-    set_reg(cpu, REG_DFR, (uint32_t)s->dest_mode << 28 | 0x0fffffff);
-    set_reg(cpu, REG_SVR, s->spurious_vec);
+    set_reg(cpu, APIC_REG_ID, (uint32_t)s->id << 24);
+    set_reg(cpu, APIC_REG_VERSION, APIC_VERSION | (APIC_LVTS - 1) << 16);
+    set_reg(cpu, APIC_REG_TPR, s->tpr);
+    set_reg(cpu, APIC_REG_LDR, (uint32_t)s->log_dest << 24);
+    set_reg(cpu, APIC_REG_DFR, (uint32_t)s->dest_mode << 28 | 0x0fffffff);
+    set_reg(cpu, APIC_REG_SVR, s->spurious_vec);
     for (unsigned i = 0; i < 8; i++) {
-        set_reg(cpu, REG_ISR + i, s->isr[i]);
-        set_reg(cpu, REG_TMR + i, s->tmr[i]);
-        set_reg(cpu, REG_IRR + i, s->irr[i]);
+        set_reg(cpu, APIC_REG_ISR + i, s->isr[i]);
+        set_reg(cpu, APIC_REG_TMR + i, s->tmr[i]);
+        set_reg(cpu, APIC_REG_IRR + i, s->irr[i]);
     }
-    set_reg(cpu, REG_ESR, s->esr);
-    set_reg(cpu, REG_ICR, s->icr[0]);
-    set_reg(cpu, REG_ICR + 1, s->icr[1]);
+    set_reg(cpu, APIC_REG_ESR, s->esr);
+    set_reg(cpu, APIC_REG_ICR_LOW, s->icr[0]);
+    set_reg(cpu, APIC_REG_ICR_LOW + 1, s->icr[1]);
     for (unsigned i = 0; i < APIC_LVTS; i++) {
-        set_reg(cpu, REG_LVT + i, s->lvt[i]);
+        set_reg(cpu, APIC_REG_LVT + i, s->lvt[i]);
     }
-    set_reg(cpu, REG_INITIAL_COUNT, s->initial_count);
-    set_reg(cpu, REG_DIVIDE, s->divide_conf);
+    set_reg(cpu, APIC_REG_INITIAL_COUNT, s->initial_count);
+    set_reg(cpu, APIC_REG_DIVIDE, s->divide_conf);
 }
 
 static void kvm_apic_pre_save(void *obj)
@@ -63,24 +46,24 @@ static void kvm_apic_pre_save(void *obj)
         return;
     }
     s->apicbase = (uint32_t)cpu->apic_base;
-    s->id = (uint8_t)(get_reg(cpu, REG_ID) >> 24);
-    s->tpr = (uint8_t)get_reg(cpu, REG_TPR);
-    s->log_dest = (uint8_t)(get_reg(cpu, REG_LDR) >> 24);
-    s->dest_mode = (uint8_t)(get_reg(cpu, REG_DFR) >> 28);
-    s->spurious_vec = get_reg(cpu, REG_SVR);
+    s->id = (uint8_t)(get_reg(cpu, APIC_REG_ID) >> 24);
+    s->tpr = (uint8_t)get_reg(cpu, APIC_REG_TPR);
+    s->log_dest = (uint8_t)(get_reg(cpu, APIC_REG_LDR) >> 24);
+    s->dest_mode = (uint8_t)(get_reg(cpu, APIC_REG_DFR) >> 28);
+    s->spurious_vec = get_reg(cpu, APIC_REG_SVR);
     for (unsigned i = 0; i < 8; i++) {
-        s->isr[i] = get_reg(cpu, REG_ISR + i);
-        s->tmr[i] = get_reg(cpu, REG_TMR + i);
-        s->irr[i] = get_reg(cpu, REG_IRR + i);
+        s->isr[i] = get_reg(cpu, APIC_REG_ISR + i);
+        s->tmr[i] = get_reg(cpu, APIC_REG_TMR + i);
+        s->irr[i] = get_reg(cpu, APIC_REG_IRR + i);
     }
-    s->esr = get_reg(cpu, REG_ESR);
-    s->icr[0] = get_reg(cpu, REG_ICR);
-    s->icr[1] = get_reg(cpu, REG_ICR + 1);
+    s->esr = get_reg(cpu, APIC_REG_ESR);
+    s->icr[0] = get_reg(cpu, APIC_REG_ICR_LOW);
+    s->icr[1] = get_reg(cpu, APIC_REG_ICR_LOW + 1);
     for (unsigned i = 0; i < APIC_LVTS; i++) {
-        s->lvt[i] = get_reg(cpu, REG_LVT + i);
+        s->lvt[i] = get_reg(cpu, APIC_REG_LVT + i);
     }
-    s->initial_count = get_reg(cpu, REG_INITIAL_COUNT);
-    s->divide_conf = get_reg(cpu, REG_DIVIDE) & 0xf;
+    s->initial_count = get_reg(cpu, APIC_REG_INITIAL_COUNT);
+    s->divide_conf = get_reg(cpu, APIC_REG_DIVIDE) & 0xf;
     s->count_shift = apic_divide_shift(s->divide_conf);
 }
 
@@ -104,6 +87,15 @@ static void kvm_apic_reset(Device *dev)
     apic_to_page(s);
 }
 
+static uint32_t kvm_apic_current_count(const ApicCommon *s)
+{
+    const Cpu *cpu = apic_cpu(s);
+
+    return cpu->lapic ? get_reg(cpu, APIC_REG_CURRENT_COUNT) : s->initial_count;
+}
+
+static const ApicOps kvm_apic_ops = {.current_count = kvm_apic_current_count};
+
 static const StateDesc kvm_apic_state = {
     .name = "apic",
     .version = 3,
@@ -118,5 +110,6 @@ DEVICE_TYPE(kvm_apic) = {
     .parent = "apic-common",
     .desc = "local APIC of the kernel",
     .state = &kvm_apic_state,
+    .ops = &kvm_apic_ops,
     .reset = kvm_apic_reset,
 };

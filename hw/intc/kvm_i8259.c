@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * kvm-i8259: the kernel's 8259, one chip. It answers the ports itself; this device raises its lines and
- * holds its state for reset and migration.
+ * kvm-i8259: the kernel's 8259, one chip. It answers the ports itself; this device raises its lines
+ * and holds its state for reset and migration.
  */
 #include <linux/kvm.h>
 
@@ -9,7 +9,10 @@
 #include "hw/intc/i8259.h"
 #include "util/trace.h"
 
-static IrqchipId chip_id(const I8259 *s) { return s->master ? IRQCHIP_PIC_MASTER : IRQCHIP_PIC_SLAVE; }
+static IrqchipId chip_id(const I8259 *s)
+{
+    return s->master ? IRQCHIP_PIC_MASTER : IRQCHIP_PIC_SLAVE;
+}
 
 static void kvm_pic_get(void *opaque)
 {
@@ -41,7 +44,9 @@ static void kvm_pic_get(void *opaque)
 static bool kvm_pic_put(I8259 *s)
 {
     Vm *vm = s->isa.dev.vm;
-    struct kvm_irqchip chip = {.chip_id = s->master ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE};
+    struct kvm_irqchip chip = {
+        .chip_id = s->master ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE,
+    };
     struct kvm_pic_state *k = &chip.chip.pic;
 
     k->last_irr = s->last_irr;
@@ -98,7 +103,7 @@ static bool kvm_pic_post_load(void *opaque, unsigned version, GError **err)
     return true;
 }
 
-/* ---- tables ---------------------------------------------------------------------------------- */
+/* ---- tables ----------------------------------------------------------------------------- */
 
 static const StateDesc kvm_i8259_state = {
     .name = "i8259",

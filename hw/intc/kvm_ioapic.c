@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * kvm-ioapic: the kernel's I/O APIC. It answers its page itself; this device raises its lines and holds
- * its state for reset and migration.
+ * kvm-ioapic: the kernel's I/O APIC. It answers its page itself; this device raises its lines and
+ * holds its state for reset and migration.
  */
 #include <linux/kvm.h>
 
@@ -65,6 +65,7 @@ static bool kvm_ioapic_realize(Device *dev, GError **err)
     Ioapic *s = container_of(dev, Ioapic, dev);
     static const RegionOps in_kernel; /* nothing reaches it */
 
+    s->version = 0x11; /* KVM's */
     device_init_irq_in(dev, kvm_ioapic_set_pin, s, IOAPIC_PINS);
     region_init_io(&s->regs, &in_kernel, s, "kvm-ioapic", IOAPIC_SIZE);
     region_set_owner(&s->regs, dev);
@@ -80,7 +81,7 @@ static bool kvm_ioapic_post_load(void *opaque, unsigned version, GError **err)
     return true;
 }
 
-/* ---- tables ---------------------------------------------------------------------------------- */
+/* ---- tables ----------------------------------------------------------------------------- */
 
 static const StateDesc kvm_ioapic_state = {
     .name = "ioapic",

@@ -41,6 +41,8 @@ static void pvpanic_write(void *opaque, uint64_t offset, uint64_t value, unsigne
     }
     if (value & PVPANIC_PANICKED) {
         vm_request_panic(p->isa.dev.vm);
+    } else if (value & PVPANIC_CRASH_LOADED) {
+        vm_request_crash_loaded(p->isa.dev.vm);
     }
 }
 

@@ -1,87 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * fw_cfg_io: the firmware configuration device at ports 0x510 to 0x51b. Spec: QEMU's
- * docs/specs/fw_cfg; the header has the overview.
+ * What the firmware configuration device holds: items by key, files by name, and contents that are
+ * made when they are asked for. hw/nvram/fw_cfg.h has the overview.
  *
- * The selector and data ports run without the VM lock: firmware and old option ROMs read megabytes
- * through them, a byte an exit. The device's own mutex guards the contents and the position. Lock
+ * The device's mutex guards contents against the guest's ports, which run without the VM lock. Lock
  * order: VM lock, then the mutex; a content that must be made first takes the VM lock before.
- *
- * Not done: writing through the data port (QEMU dropped it, too), the memory-mapped variant, and
- * deprecated keys that no firmware of PCs reads.
  */
-#include "hw/nvram/fw_cfg.h"
-
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <unistd.h>
 
-#include "core/dma.h"
-#include "util/iov.h"
-#include "util/trace.h"
-
-#define FW_CFG_IO_BASE 0x510
-#define FW_CFG_DMA_BASE 0x514
-#define FW_CFG_KEY_ARCH 0x8000u     /* this architecture's items */
-#define FW_CFG_KEY_MASK 0x3fffu     /* without the architecture and the (ignored) write bit */
-#define FW_CFG_INVALID 0xffffu
-#define FW_CFG_ARCH_ITEMS 0x20u
-#define FW_CFG_FILE_SLOTS 0x20u     /* default; the least that firmware relies on is 0x10 */
-
-#define FW_CFG_VERSION 1u           /* bits of FW_CFG_ID */
-#define FW_CFG_VERSION_DMA 2u
-
-/* The control word of a DMA request. */
-#define DMA_ERROR 1u
-#define DMA_READ 2u
-#define DMA_SKIP 4u
-#define DMA_SELECT 8u
-#define DMA_WRITE 16u
-#define DMA_SIGNATURE UINT64_C(0x51454d5520434647) /* "QEMU CFG" */
-
-/* Reads past an item's end give zeros; one request may not ask for more of them than this. */
-#define ZERO_FILL_MAX (64 * MIB)
-#define FD_CACHE_SIZE 4096u
-#define FD_CHUNK MIB
-
-typedef struct FwCfgItem {
-    GBytes *bytes;              /* content in memory; NULL: not made yet, or in a file */
-    const FwCfgSource *source;  /* NULL: the content is fixed */
-    void *opaque;
-    int fd;                     /* content is [fd_offset, fd_offset + fd_size) of it; -1: no */
-    uint64_t fd_offset;
-    uint32_t fd_size;
-    bool only_sized;        /* made for the directory: to be made again when it is read */
-} FwCfgItem;
-
-typedef struct FwCfgFile {
-    char *name;
-    FwCfgItem *item;
-} FwCfgFile;
-
-struct FwCfg {
-    Device dev;
-    bool dma_enabled;
-    bool acpi_mr_restore;
-    uint16_t file_slots;
-    pthread_mutex_t mutex;
-    FwCfgItem *common[FW_CFG_FILE_FIRST];    /* keys 0x00 to 0x1f */
-    FwCfgItem *arch[FW_CFG_ARCH_ITEMS];      /* keys 0x8000 to 0x801f */
-    GPtrArray *files;                        /* FwCfgFile *, sorted; key: 0x20 + index */
-    uint16_t cur_entry;                      /* selected key, FW_CFG_INVALID: none; guest-written */
-    uint32_t cur_offset;                     /* next byte of it */
-    uint64_t dma_addr;                       /* high half, until the low half comes */
-    uint64_t table_mr_size, linker_mr_size, rsdp_mr_size; /* wire only: sizes of the ACPI files */
-    FwCfgItem *cached;                       /* the last file-backed item read through the port */
-    uint32_t cache_offset, cache_len;
-    uint8_t *cache;
-    Region io, dma;
-};
+#include "hw/nvram/fw_cfg_internal.h"
 
 /* ---- items ------------------------------------------------------------------------- */
 
-static FwCfgItem *item_new(void)
+FwCfgItem *fw_cfg_item_new(void)
 {
     FwCfgItem *item = g_new0(FwCfgItem, 1);
 
@@ -89,7 +22,7 @@ static FwCfgItem *item_new(void)
     return item;
 }
 
-static void item_free(FwCfgItem *item)
+void fw_cfg_item_free(FwCfgItem *item)
 {
     if (item) {
         g_clear_pointer(&item->bytes, g_bytes_unref);
@@ -103,27 +36,26 @@ static void item_free(FwCfgItem *item)
     }
 }
 
-static void file_free(gpointer data)
+void fw_cfg_file_free(gpointer data)
 {
     FwCfgFile *file = data;
 
     g_free(file->name);
-    item_free(file->item);
+    fw_cfg_item_free(file->item);
     g_free(file);
 }
 
-static uint32_t item_size(const FwCfgItem *item)
+uint32_t fw_cfg_item_size(const FwCfgItem *item)
 {
     return item->fd >= 0 ? item->fd_size : item->bytes ? (uint32_t)g_bytes_get_size(item->bytes) : 0;
 }
 
-static bool item_unmade(const FwCfgItem *item)
+bool fw_cfg_item_unmade(const FwCfgItem *item)
 {
     return item && item->source && (!item->bytes || item->only_sized);
 }
 
-/* The item of a key as the guest wrote it, NULL when there is none: validated at every access. */
-static FwCfgItem *item_find(FwCfg *fw, uint16_t key)
+FwCfgItem *fw_cfg_item_find(FwCfg *fw, uint16_t key)
 {
     unsigned index = key & FW_CFG_KEY_MASK;
 
@@ -140,7 +72,7 @@ static FwCfgItem *item_find(FwCfg *fw, uint16_t key)
     return index < fw->files->len ? ((FwCfgFile *)g_ptr_array_index(fw->files, index))->item : NULL;
 }
 
-static FwCfgFile *file_find(const FwCfg *fw, const char *name)
+FwCfgFile *fw_cfg_file_find(const FwCfg *fw, const char *name)
 {
     for (unsigned i = 0; i < fw->files->len; i++) {
         FwCfgFile *file = g_ptr_array_index(fw->files, i);
@@ -157,7 +89,7 @@ static void item_make(FwCfg *fw, FwCfgItem *item)
     GByteArray *out = g_byte_array_new();
 
     item->source->fill(item->opaque, out);
-    pthread_mutex_lock(&fw->mutex);
+    lock_acquire(&fw->mutex);
     if (item->bytes && !item->only_sized) {
         g_byte_array_unref(out);    /* it was made meanwhile, as a part of the same group */
     } else {
@@ -165,7 +97,27 @@ static void item_make(FwCfg *fw, FwCfgItem *item)
         item->bytes = g_byte_array_free_to_bytes(out);
     }
     item->only_sized = false;
-    pthread_mutex_unlock(&fw->mutex);
+    lock_release(&fw->mutex);
+}
+
+/* For its size: firmware reads the directory first, and moves devices before it reads the file. The file is made again
+ * then. VM lock. */
+static void file_make_for_size(FwCfg *fw, FwCfgFile *file)
+{
+    if (fw_cfg_item_unmade(file->item) && !file->item->bytes) {
+        item_make(fw, file->item);
+        file->item->only_sized = true;
+    }
+}
+
+void fw_cfg_foreach_file(FwCfg *fw, void (*fn)(const char *name, uint64_t size, void *opaque), void *opaque)
+{
+    for (unsigned i = 0; i < fw->files->len; i++) {
+        FwCfgFile *file = g_ptr_array_index(fw->files, i);
+
+        file_make_for_size(fw, file);
+        fn(file->name, fw_cfg_item_size(file->item), opaque);
+    }
 }
 
 /* VM lock: the directory (sizes of all files). */
@@ -176,40 +128,33 @@ static void directory_make(FwCfg *fw)
     FwCfgItem *item = fw->common[FW_CFG_FILE_DIR];
 
     for (unsigned i = 0; i < fw->files->len; i++) {
-        FwCfgFile *file = g_ptr_array_index(fw->files, i);
-        if (item_unmade(file->item) && !file->item->bytes) {
-            /* For its size: firmware reads the directory first, and moves devices before it reads the
-             * file. The file is made again then. */
-            item_make(fw, file->item);
-            file->item->only_sized = true;
-        }
+        file_make_for_size(fw, g_ptr_array_index(fw->files, i));
     }
-    pthread_mutex_lock(&fw->mutex);
+    lock_acquire(&fw->mutex);
     store32_be(dir, fw->files->len);
     for (unsigned i = 0; i < fw->files->len; i++) {
         FwCfgFile *file = g_ptr_array_index(fw->files, i);
         uint8_t *entry = dir + 4 + 64 * (size_t)i;
 
-        store32_be(entry, item_size(file->item));
+        store32_be(entry, fw_cfg_item_size(file->item));
         store16_be(entry + 4, (uint16_t)(FW_CFG_FILE_FIRST + i));
         g_strlcpy((char *)entry + 8, file->name, FW_CFG_MAX_FILE_PATH);
     }
     g_clear_pointer(&item->bytes, g_bytes_unref);
     item->bytes = g_bytes_new_take(dir, size);
-    pthread_mutex_unlock(&fw->mutex);
+    lock_release(&fw->mutex);
 }
 
-/* Any thread, with or without the VM lock, without the mutex: the item of key has its content. */
-static void item_prepare(FwCfg *fw, uint16_t key)
+void fw_cfg_item_prepare(FwCfg *fw, uint16_t key)
 {
     Vm *vm = fw->dev.vm;
     bool is_dir = key == FW_CFG_FILE_DIR, need, locked;
     FwCfgItem *item;
 
-    pthread_mutex_lock(&fw->mutex);
-    item = item_find(fw, key);
-    need = item_unmade(item) || (is_dir && !item->bytes);
-    pthread_mutex_unlock(&fw->mutex);
+    lock_acquire(&fw->mutex);
+    item = fw_cfg_item_find(fw, key);
+    need = fw_cfg_item_unmade(item) || (is_dir && !item->bytes);
+    lock_release(&fw->mutex);
     if (!need) {
         return;
     }
@@ -217,10 +162,10 @@ static void item_prepare(FwCfg *fw, uint16_t key)
     if (!locked) {
         vm_lock(vm);
     }
-    item = item_find(fw, key);
+    item = fw_cfg_item_find(fw, key);
     if (is_dir) {
         directory_make(fw);
-    } else if (item_unmade(item)) {
+    } else if (fw_cfg_item_unmade(item)) {
         item_make(fw, item);
     }
     if (!locked) {
@@ -228,10 +173,7 @@ static void item_prepare(FwCfg *fw, uint16_t key)
     }
 }
 
-/* ---- reading file-backed items -------------------------------------------------------- */
-
-/* A file may have shrunk since it was opened: what is missing reads as zero. */
-static void fd_read(const FwCfgItem *item, uint32_t offset, uint8_t *buf, size_t len)
+void fw_cfg_item_fd_read(const FwCfgItem *item, uint32_t offset, uint8_t *buf, size_t len)
 {
     size_t done = 0;
 
@@ -248,257 +190,6 @@ static void fd_read(const FwCfgItem *item, uint32_t offset, uint8_t *buf, size_t
     }
 }
 
-/* Mutex. */
-static uint8_t fd_read_byte(FwCfg *fw, FwCfgItem *item, uint32_t offset)
-{
-    if (fw->cached != item || offset < fw->cache_offset || offset - fw->cache_offset >= fw->cache_len) {
-        if (!fw->cache) {
-            fw->cache = g_malloc(FD_CACHE_SIZE);
-        }
-        fw->cached = item;
-        fw->cache_offset = offset;
-        fw->cache_len = MIN(FD_CACHE_SIZE, item->fd_size - offset);
-        fd_read(item, offset, fw->cache, fw->cache_len);
-    }
-    return fw->cache[offset - fw->cache_offset];
-}
-
-/* File to guest memory without a copy in between. */
-static bool fd_read_dma(FwCfg *fw, const FwCfgItem *item, uint32_t offset, uint64_t addr, uint32_t len)
-{
-    while (len) {
-        uint32_t chunk = (uint32_t)MIN(len, FD_CHUNK);
-        IoVec vec = {0};
-        size_t done = 0;
-
-        if (!dma_map(&fw->dev, addr, chunk, true, &vec)) {
-            return false;
-        }
-        for (unsigned i = 0; i < vec.count; i++) {
-            fd_read(item, offset + (uint32_t)done, vec.iov[i].iov_base, vec.iov[i].iov_len);
-            done += vec.iov[i].iov_len;
-        }
-        dma_unmap(&fw->dev, &vec, true, chunk);
-        offset += chunk;
-        addr += chunk;
-        len -= chunk;
-    }
-    return true;
-}
-
-/* ---- selector and data port --------------------------------------------------------------- */
-
-static void fw_cfg_select(FwCfg *fw, uint16_t key)
-{
-    unsigned limit = key & FW_CFG_KEY_ARCH ? FW_CFG_ARCH_ITEMS : (unsigned)FW_CFG_FILE_FIRST + fw->file_slots;
-    bool valid = (key & FW_CFG_KEY_MASK) < limit;
-
-    key &= (uint16_t)~0x4000u;
-    if (valid) {
-        item_prepare(fw, key);
-    }
-    pthread_mutex_lock(&fw->mutex);
-    fw->cur_entry = valid ? key : FW_CFG_INVALID;
-    fw->cur_offset = 0;
-    pthread_mutex_unlock(&fw->mutex);
-    trace(fw_cfg_select, "key 0x%x %s", key, valid ? "" : "(invalid)");
-}
-
-static uint64_t fw_cfg_data_read(void *opaque, uint64_t offset, unsigned size)
-{
-    FwCfg *fw = opaque;
-    FwCfgItem *item;
-    uint8_t value = 0;
-
-    pthread_mutex_lock(&fw->mutex);
-    item = item_find(fw, fw->cur_entry);
-    if (item && (item_unmade(item) || (fw->cur_entry == FW_CFG_FILE_DIR && !item->bytes))) {
-        /* Only after a reset or a load between selecting and reading. */
-        uint16_t key = fw->cur_entry;
-        pthread_mutex_unlock(&fw->mutex);
-        item_prepare(fw, key);
-        pthread_mutex_lock(&fw->mutex);
-        item = item_find(fw, fw->cur_entry);
-    }
-    if (item && fw->cur_offset < item_size(item)) {
-        if (item->fd >= 0) {
-            value = fd_read_byte(fw, item, fw->cur_offset);
-        } else {
-            value = ((const uint8_t *)g_bytes_get_data(item->bytes, NULL))[fw->cur_offset];
-        }
-        fw->cur_offset++;
-    }
-    trace(fw_cfg_read, "key 0x%x = 0x%02x", fw->cur_entry, value);
-    pthread_mutex_unlock(&fw->mutex);
-    return value;
-}
-
-static void fw_cfg_io_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
-{
-    if (size == 2) {
-        fw_cfg_select(opaque, (uint16_t)value);
-    } else {
-        trace(fw_cfg_write_ignored, "value 0x%02x", (unsigned)value);
-    }
-}
-
-/* Any one port reads data; only the selector takes 16 bits. */
-static bool fw_cfg_io_accepts(void *opaque, uint64_t offset, unsigned size, bool is_write)
-{
-    return size == 1 || (is_write && size == 2);
-}
-
-static const RegionOps fw_cfg_io_ops = {
-    .read = fw_cfg_data_read,
-    .write = fw_cfg_io_write,
-    .valid = {.min_size = 1, .max_size = 2, .accepts = fw_cfg_io_accepts},
-    .impl = {.min_size = 1, .max_size = 2},
-    .lockless = true,
-};
-
-/* ---- DMA ---------------------------------------------------------------------------------- */
-
-/* A request, and the item and position it applies to: taken once, because the data port moves the
- * position without the VM lock. */
-typedef struct DmaRequest {
-    uint32_t control, length;
-    uint64_t address;
-    FwCfgItem *item;        /* NULL: none is selected */
-    uint32_t offset, left;  /* position in the item, bytes from there to its end */
-} DmaRequest;
-
-/* The guest writes an item. Whole and exact, or refused. */
-static bool dma_item_write(FwCfg *fw, const DmaRequest *req)
-{
-    FwCfgItem *item = req->item;
-    GBytes *old;
-    uint8_t *copy;
-    gsize size;
-    bool ok = false;
-
-    if (!item || !item->source || !item->source->written || req->length > req->left) {
-        return false;
-    }
-    old = item->bytes;
-    copy = g_memdup2(g_bytes_get_data(old, &size), g_bytes_get_size(old));
-    if (dma_read(&fw->dev, req->address, copy + req->offset, req->length)) {
-        pthread_mutex_lock(&fw->mutex);
-        item->bytes = g_bytes_new(copy, size);
-        g_bytes_unref(old);
-        pthread_mutex_unlock(&fw->mutex);
-        item->source->written(item->opaque, req->offset, req->length, copy);
-        ok = true;
-    }
-    g_free(copy);
-    return ok;
-}
-
-static bool dma_item_read(FwCfg *fw, const DmaRequest *req)
-{
-    uint32_t have = MIN(req->length, req->left);
-    bool ok = true;
-
-    if (have && req->item->fd >= 0) {
-        ok = fd_read_dma(fw, req->item, req->offset, req->address, have);
-    } else if (have) {
-        const uint8_t *data = g_bytes_get_data(req->item->bytes, NULL);
-        ok = dma_write(&fw->dev, req->address, data + req->offset, have);
-    }
-    if (ok && have < req->length) {
-        if (req->length - have > ZERO_FILL_MAX) {
-            guest_error(&fw->dev, "DMA read of %u bytes past the end of an item", req->length - have);
-            return false;
-        }
-        ok = dma_fill(&fw->dev, req->address + have, 0, req->length - have);
-    }
-    return ok;
-}
-
-/* VM lock. The position moves by what the item had, as with the data port. */
-static bool dma_run(FwCfg *fw, DmaRequest *req)
-{
-    uint16_t key;
-    bool ok = true;
-
-    if (req->control & DMA_SELECT) {
-        fw_cfg_select(fw, (uint16_t)(req->control >> 16));
-    }
-    if (!(req->control & (DMA_READ | DMA_WRITE | DMA_SKIP))) {
-        return true;
-    }
-    pthread_mutex_lock(&fw->mutex);
-    key = fw->cur_entry;
-    pthread_mutex_unlock(&fw->mutex);
-    item_prepare(fw, key);
-    pthread_mutex_lock(&fw->mutex);
-    req->item = item_find(fw, key);
-    req->offset = fw->cur_offset;
-    req->left = req->item && req->offset < item_size(req->item) ? item_size(req->item) - req->offset : 0;
-    fw->cur_offset += MIN(req->length, req->left);
-    pthread_mutex_unlock(&fw->mutex);
-    if (req->control & DMA_READ) {
-        ok = dma_item_read(fw, req);
-    } else if (req->control & DMA_WRITE) {
-        ok = dma_item_write(fw, req);
-    }
-    return ok;
-}
-
-static void dma_start(FwCfg *fw)
-{
-    uint64_t addr = fw->dma_addr;
-    uint8_t raw[16], result[4];
-    DmaRequest req;
-    bool ok = false;
-
-    fw->dma_addr = 0;
-    if (dma_read(&fw->dev, addr, raw, sizeof raw)) {
-        req = (DmaRequest){
-            .control = load32_be(raw), .length = load32_be(raw + 4), .address = load64_be(raw + 8)};
-        trace(fw_cfg_dma, "control 0x%x length %u address 0x%" PRIx64, req.control, req.length, req.address);
-        ok = dma_run(fw, &req);
-    }
-    if (!ok) {
-        guest_error(&fw->dev, "DMA request at 0x%" PRIx64 " failed", addr);
-    }
-    store32_be(result, ok ? 0 : DMA_ERROR);
-    dma_write(&fw->dev, addr, result, sizeof result);
-}
-
-static uint64_t fw_cfg_dma_read(void *opaque, uint64_t offset, unsigned size)
-{
-    return extract_bits(DMA_SIGNATURE, (unsigned)(8 - offset - size) * 8, size * 8);
-}
-
-static void fw_cfg_dma_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
-{
-    FwCfg *fw = opaque;
-
-    trace(fw_cfg_dma_write, "offset %u value 0x%" PRIx64, (unsigned)offset, value);
-    if (size == 4 && offset == 0) {
-        fw->dma_addr = value << 32;
-    } else if (size == 4 && offset == 4) {
-        fw->dma_addr |= value;
-        dma_start(fw);
-    } else if (size == 8 && offset == 0) {
-        fw->dma_addr = value;
-        dma_start(fw);
-    }
-}
-
-static bool fw_cfg_dma_accepts(void *opaque, uint64_t offset, unsigned size, bool is_write)
-{
-    return !is_write || (size == 4 && (offset == 0 || offset == 4)) || (size == 8 && offset == 0);
-}
-
-static const RegionOps fw_cfg_dma_ops = {
-    .read = fw_cfg_dma_read,
-    .write = fw_cfg_dma_write,
-    .valid = {.min_size = 1, .max_size = 8, .accepts = fw_cfg_dma_accepts},
-    .impl = {.min_size = 1, .max_size = 8},
-    .big_endian = true,
-};
-
 /* ---- adding items ------------------------------------------------------------------------- */
 
 static FwCfgItem **item_slot(FwCfg *fw, uint16_t key)
@@ -513,16 +204,16 @@ static void item_install(FwCfg *fw, uint16_t key, FwCfgItem *item)
 {
     FwCfgItem **slot = item_slot(fw, key), *old = *slot;
 
-    pthread_mutex_lock(&fw->mutex);
+    lock_acquire(&fw->mutex);
     *slot = item;
     fw->cached = NULL;
-    pthread_mutex_unlock(&fw->mutex);
-    item_free(old);
+    lock_release(&fw->mutex);
+    fw_cfg_item_free(old);
 }
 
 void fw_cfg_add_bytes(FwCfg *fw, uint16_t key, const void *data, size_t len)
 {
-    FwCfgItem *item = item_new();
+    FwCfgItem *item = fw_cfg_item_new();
 
     item->bytes = g_bytes_new(data, len);
     item_install(fw, key, item);
@@ -559,7 +250,7 @@ void fw_cfg_set_u64(FwCfg *fw, uint16_t key, uint64_t value)
 
 static FwCfgItem *item_from_fd(int fd, uint64_t offset, uint32_t len)
 {
-    FwCfgItem *item = item_new();
+    FwCfgItem *item = fw_cfg_item_new();
 
     item->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (item->fd < 0) {
@@ -579,8 +270,8 @@ void fw_cfg_add_fd(FwCfg *fw, uint16_t key, int fd, uint64_t offset, uint32_t le
         uint8_t *data = g_malloc0(len);     /* out of descriptors: read it now */
         FwCfgItem range = {.fd = fd, .fd_offset = offset, .fd_size = len};
 
-        fd_read(&range, 0, data, len);
-        item = item_new();
+        fw_cfg_item_fd_read(&range, 0, data, len);
+        item = fw_cfg_item_new();
         item->bytes = g_bytes_new_take(data, len);
     }
     item_install(fw, key, item);
@@ -593,34 +284,34 @@ static bool file_install(FwCfg *fw, const char *name, FwCfgItem *item, GError **
     unsigned at = 0;
 
     if (!*name || strlen(name) >= FW_CFG_MAX_FILE_PATH) {
-        item_free(item);
+        fw_cfg_item_free(item);
         return error_set(err, "fw_cfg file name '%s' must have 1 to %d characters", name, FW_CFG_MAX_FILE_PATH - 1);
     }
-    if (file_find(fw, name)) {
-        item_free(item);
-        return error_set(err, "fw_cfg file name '%s' is already in use", name);
+    if (fw_cfg_file_find(fw, name)) {
+        fw_cfg_item_free(item);
+        return error_set(err, "fw_cfg file name '%s' is already in use; leave one of them out", name);
     }
     if (fw->files->len >= fw->file_slots) {
-        item_free(item);
+        fw_cfg_item_free(item);
         return error_set(err, "fw_cfg file '%s': all %u file slots are taken; fw_cfg_io.x-file-slots=%u gives more",
                          name, fw->file_slots, fw->file_slots * 2u);
     }
     file = g_new0(FwCfgFile, 1);
     file->name = g_strdup(name);
     file->item = item;
-    pthread_mutex_lock(&fw->mutex);
+    lock_acquire(&fw->mutex);
     while (at < fw->files->len && strcmp(((FwCfgFile *)g_ptr_array_index(fw->files, at))->name, name) < 0) {
         at++;
     }
     g_ptr_array_insert(fw->files, (int)at, file);
     g_clear_pointer(&fw->common[FW_CFG_FILE_DIR]->bytes, g_bytes_unref);
-    pthread_mutex_unlock(&fw->mutex);
+    lock_release(&fw->mutex);
     return true;
 }
 
 bool fw_cfg_add_file(FwCfg *fw, const char *name, const void *data, size_t len, GError **err)
 {
-    FwCfgItem *item = item_new();
+    FwCfgItem *item = fw_cfg_item_new();
 
     item->bytes = g_bytes_new(data, len);
     return file_install(fw, name, item, err);
@@ -628,7 +319,7 @@ bool fw_cfg_add_file(FwCfg *fw, const char *name, const void *data, size_t len, 
 
 bool fw_cfg_add_file_source(FwCfg *fw, const char *name, const FwCfgSource *source, void *opaque, GError **err)
 {
-    FwCfgItem *item = item_new();
+    FwCfgItem *item = fw_cfg_item_new();
 
     item->source = source;
     item->opaque = opaque;
@@ -647,27 +338,27 @@ bool fw_cfg_add_file_fd(FwCfg *fw, const char *name, int fd, uint64_t offset, ui
 
 bool fw_cfg_set_file(FwCfg *fw, const char *name, const void *data, size_t len, GError **err)
 {
-    FwCfgFile *file = file_find(fw, name);
+    FwCfgFile *file = fw_cfg_file_find(fw, name);
     FwCfgItem *item, *old;
 
     if (!file) {
         return fw_cfg_add_file(fw, name, data, len, err);
     }
-    item = item_new();
+    item = fw_cfg_item_new();
     item->bytes = g_bytes_new(data, len);
-    pthread_mutex_lock(&fw->mutex);
+    lock_acquire(&fw->mutex);
     old = file->item;
     file->item = item;
     fw->cached = NULL;
     g_clear_pointer(&fw->common[FW_CFG_FILE_DIR]->bytes, g_bytes_unref);
-    pthread_mutex_unlock(&fw->mutex);
-    item_free(old);
+    lock_release(&fw->mutex);
+    fw_cfg_item_free(old);
     return true;
 }
 
 bool fw_cfg_has_file(const FwCfg *fw, const char *name)
 {
-    return file_find(fw, name) != NULL;
+    return fw_cfg_file_find(fw, name) != NULL;
 }
 
 bool fw_cfg_has_dma(const FwCfg *fw)
@@ -683,7 +374,7 @@ static GBytes *item_content(FwCfgItem *item)
         return g_bytes_ref(item->bytes);
     }
     data = g_malloc(item->fd_size);
-    fd_read(item, 0, data, item->fd_size);
+    fw_cfg_item_fd_read(item, 0, data, item->fd_size);
     return g_bytes_new_take(data, item->fd_size);
 }
 
@@ -691,205 +382,20 @@ GBytes *fw_cfg_key_content(FwCfg *fw, uint16_t key)
 {
     FwCfgItem *item;
 
-    item_prepare(fw, key);
-    item = item_find(fw, key);
+    fw_cfg_item_prepare(fw, key);
+    item = fw_cfg_item_find(fw, key);
     return item ? item_content(item) : NULL;
 }
 
 GBytes *fw_cfg_file_content(FwCfg *fw, const char *name)
 {
-    FwCfgFile *file = file_find(fw, name);
+    FwCfgFile *file = fw_cfg_file_find(fw, name);
 
     if (!file) {
         return NULL;
     }
-    if (item_unmade(file->item)) {
+    if (fw_cfg_item_unmade(file->item)) {
         item_make(fw, file->item);
     }
     return item_content(file->item);
 }
-
-/* ---- lifecycle ----------------------------------------------------------------------------- */
-
-static void fw_cfg_init(Object *obj)
-{
-    FwCfg *fw = container_of(obj, FwCfg, dev.obj);
-
-    pthread_mutex_init(&fw->mutex, NULL);
-    fw->files = g_ptr_array_new_with_free_func(file_free);
-    fw->cur_entry = 0;
-}
-
-static void fw_cfg_finalize(Object *obj)
-{
-    FwCfg *fw = container_of(obj, FwCfg, dev.obj);
-
-    for (unsigned i = 0; i < G_N_ELEMENTS(fw->common); i++) {
-        item_free(fw->common[i]);
-    }
-    for (unsigned i = 0; i < G_N_ELEMENTS(fw->arch); i++) {
-        item_free(fw->arch[i]);
-    }
-    g_ptr_array_unref(fw->files);
-    g_free(fw->cache);
-    pthread_mutex_destroy(&fw->mutex);
-}
-
-static bool fw_cfg_realize(Device *dev, GError **err)
-{
-    FwCfg *fw = container_of(dev, FwCfg, dev);
-
-    fw->common[FW_CFG_FILE_DIR] = item_new();
-    fw_cfg_add_bytes(fw, FW_CFG_SIGNATURE, "QEMU", 4);
-    fw_cfg_set_u32(fw, FW_CFG_ID, FW_CFG_VERSION | (fw->dma_enabled ? FW_CFG_VERSION_DMA : 0));
-    region_init_io(&fw->io, &fw_cfg_io_ops, fw, "fwcfg", 2);
-    region_set_owner(&fw->io, dev);
-    region_add(&dev->vm->system_io, FW_CFG_IO_BASE, &fw->io);
-    if (fw->dma_enabled) {
-        region_init_io(&fw->dma, &fw_cfg_dma_ops, fw, "fwcfg.dma", 8);
-        region_set_owner(&fw->dma, dev);
-        region_add(&dev->vm->system_io, FW_CFG_DMA_BASE, &fw->dma);
-    }
-    return true;
-}
-
-static void fw_cfg_unrealize(Device *dev)
-{
-    FwCfg *fw = container_of(dev, FwCfg, dev);
-
-    region_remove(&fw->io);
-    region_destroy(&fw->io);
-    if (fw->dma_enabled) {
-        region_remove(&fw->dma);
-        region_destroy(&fw->dma);
-    }
-}
-
-/* What is made on demand is made again, from the machine as it then is. */
-static void item_forget(FwCfgItem *item)
-{
-    if (item && item->source) {
-        g_clear_pointer(&item->bytes, g_bytes_unref);
-    }
-}
-
-static void fw_cfg_reset(Device *dev)
-{
-    FwCfg *fw = container_of(dev, FwCfg, dev);
-
-    pthread_mutex_lock(&fw->mutex);
-    for (unsigned i = 0; i < fw->files->len; i++) {
-        item_forget(((FwCfgFile *)g_ptr_array_index(fw->files, i))->item);
-    }
-    g_clear_pointer(&fw->common[FW_CFG_FILE_DIR]->bytes, g_bytes_unref);
-    fw->cur_entry = 0;
-    fw->cur_offset = 0;
-    fw->dma_addr = 0;
-    pthread_mutex_unlock(&fw->mutex);
-}
-
-FwCfg *fw_cfg_io_create(Vm *vm, GError **err)
-{
-    Device *dev = device_new(vm, "fw_cfg_io");
-
-    if (!device_realize_board(dev, "fw_cfg", NULL, err)) {
-        object_unref(dev);
-        return NULL;
-    }
-    return container_of(dev, FwCfg, dev);
-}
-
-FwCfg *fw_cfg_find(Vm *vm)
-{
-    for (unsigned i = 0; i < vm->devices->len; i++) {
-        Device *dev = g_ptr_array_index(vm->devices, i);
-        if (object_is_a(dev, "fw_cfg_io")) {
-            return container_of(dev, FwCfg, dev);
-        }
-    }
-    return NULL;
-}
-
-/* ---- tables -------------------------------------------------------------------------------- */
-
-static const Property fw_cfg_props[] = {
-    PROP_BOOL("dma_enabled", FwCfg, dma_enabled, .def = true, .help = "offer the DMA interface"),
-    PROP_U16("x-file-slots", FwCfg, file_slots, .def = FW_CFG_FILE_SLOTS, .min = 0x10, .max = 0x3fdf,
-             .help = "how many files the directory has room for"),
-    PROP_BOOL("acpi-mr-restore", FwCfg, acpi_mr_restore, .def = true,
-              .help = "migrate the sizes of the ACPI files"),
-    {}
-};
-
-static bool fw_cfg_dma_needed(void *obj)
-{
-    return ((FwCfg *)obj)->dma_enabled;
-}
-
-static const StateField fw_cfg_dma_fields[] = {STATE_U64(FwCfg, dma_addr), {}};
-static const StateDesc fw_cfg_dma_state = {
-    .name = "fw_cfg/dma", .needed = fw_cfg_dma_needed, .fields = fw_cfg_dma_fields};
-
-static uint64_t file_size(FwCfg *fw, const char *name)
-{
-    GBytes *content = fw_cfg_file_content(fw, name);
-    uint64_t size = content ? g_bytes_get_size(content) : 0;
-
-    g_clear_pointer(&content, g_bytes_unref);
-    return size;
-}
-
-static void acpi_mr_sizes(FwCfg *fw)
-{
-    fw->table_mr_size = file_size(fw, "etc/acpi/tables");
-    fw->linker_mr_size = file_size(fw, "etc/table-loader");
-    fw->rsdp_mr_size = file_size(fw, "etc/acpi/rsdp");
-}
-
-/* As QEMU: only sizes that are no whole pages need telling. */
-static bool fw_cfg_acpi_mr_needed(void *obj)
-{
-    FwCfg *fw = obj;
-
-    if (!fw->acpi_mr_restore) {
-        return false;
-    }
-    acpi_mr_sizes(fw);
-    return (fw->table_mr_size | fw->linker_mr_size | fw->rsdp_mr_size) & 0xfff;
-}
-
-static const StateField fw_cfg_acpi_mr_fields[] = {
-    STATE_U64(FwCfg, table_mr_size),
-    STATE_U64(FwCfg, linker_mr_size),
-    STATE_U64(FwCfg, rsdp_mr_size),
-    {}
-};
-static const StateDesc fw_cfg_acpi_mr_state = {
-    .name = "fw_cfg/acpi_mr", .version = 1, .min_version = 1, .needed = fw_cfg_acpi_mr_needed,
-    .fields = fw_cfg_acpi_mr_fields};
-
-static const StateField fw_cfg_fields[] = {
-    STATE_U16(FwCfg, cur_entry),
-    /* QEMU describes it as the second of two alternatives of one name. */
-    {.name = "cur_offset[1]", .kind = &state_kind_u32, .offset = offsetof(FwCfg, cur_offset), .size = 4,
-     .stride = 4, .count = 1},
-    {}
-};
-static const StateDesc *const fw_cfg_subsections[] = {&fw_cfg_dma_state, &fw_cfg_acpi_mr_state, NULL};
-static const StateDesc fw_cfg_state = {
-    .name = "fw_cfg", .version = 2, .min_version = 2, .fields = fw_cfg_fields, .subsections = fw_cfg_subsections};
-
-DEVICE_TYPE(fw_cfg_io) = {
-    .name = "fw_cfg_io",
-    .parent = "device",
-    .desc = "firmware configuration device",
-    .not_user = "it is a part of the board",
-    .size = sizeof(FwCfg),
-    .props = fw_cfg_props,
-    .state = &fw_cfg_state,
-    .init = fw_cfg_init,
-    .finalize = fw_cfg_finalize,
-    .realize = fw_cfg_realize,
-    .unrealize = fw_cfg_unrealize,
-    .reset = fw_cfg_reset,
-};

@@ -94,6 +94,8 @@ bool fw_cfg_add_file_fd(FwCfg *fw, const char *name, int fd, uint64_t offset, ui
 /* New content of a file that is there, or a new file. */
 bool fw_cfg_set_file(FwCfg *fw, const char *name, const void *data, size_t len, GError **err);
 bool fw_cfg_has_file(const FwCfg *fw, const char *name);
+/* Each file's name and size, in the directory's order. */
+void fw_cfg_foreach_file(FwCfg *fw, void (*fn)(const char *name, uint64_t size, void *opaque), void *opaque);
 
 /* One -fw_cfg option's text: [name=]NAME,file=PATH | string=TEXT | gen_id=ID. */
 bool fw_cfg_add_option(FwCfg *fw, const char *text, GError **err);

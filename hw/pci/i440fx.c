@@ -194,7 +194,7 @@ DEVICE_TYPE(i440fx) = {
     .parent = "pci-device",
     .desc = "Host bridge",
     .size = sizeof(I440fx),
-    .not_user = "it is part of the machine",
+    .not_user = "it is part of the machine; leave it out",
     .category = "bridge",
     .state = &i440fx_state,
     .ops = &i440fx_info,
@@ -212,7 +212,7 @@ Region *i440fx_smram(I440fxHost *host) { return &host->function->smram; }
 I440fxHoles i440fx_holes(const I440fxHost *host)
 {
     const I440fxParams *params = &host->function->params;
-    uint64_t high = align_up(4 * GIB + params->above_4g, GIB);
+    uint64_t high = params->hole64_start;
 
     return (I440fxHoles){
         .low_start = MIN(params->below_4g, PCI_HOLE_END),

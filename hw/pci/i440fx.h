@@ -15,7 +15,8 @@ typedef struct I440fxParams {
     /* container of 2^64 bytes; mapped below RAM's priority by i440fx_create */
     Region *pci_memory;
     uint64_t ram_size;      /* all of it, for the DRAM register */
-    uint64_t below_4g, above_4g; /* bytes of RAM on each side */
+    uint64_t below_4g;      /* bytes of RAM there */
+    uint64_t hole64_start;  /* PCI memory above all RAM; whole GiB */
 } I440fxParams;
 
 /*

@@ -65,7 +65,10 @@ bool msi_init(PciDevice *pci, uint8_t offset, unsigned vectors, bool wide, bool 
     }
     store16_le(pci->wmask + data_offset(pci, flags), 0xffff);
     if (per_vector_mask) {
-        store32_le(pci->wmask + mask_offset(pci, flags), 0xffffffffu >> (32 - vectors));
+        uint32_t offered = 0xffffffffu >> (32 - vectors);
+
+        store32_le(pci->wmask + mask_offset(pci, flags), offered);
+        store32_le(pci->cmask + pending_offset(pci, flags), ~offered); /* any in a saved state */
     }
     return true;
 }
@@ -133,6 +136,11 @@ void msi_config_written(PciDevice *pci, uint32_t addr, unsigned size)
     if (addr + size <= pci->cap_msi || addr >= pci->cap_msi + 24u ||
         !(flags & PCI_MSI_FLAGS_ENABLE)) {
         return;
+    }
+    /* As QEMU 7.2: what was enabled is what was offered at most. */
+    if (((flags & PCI_MSI_FLAGS_QSIZE) >> 4) > ((flags & PCI_MSI_FLAGS_QMASK) >> 1)) {
+        flags = (flags & ~PCI_MSI_FLAGS_QSIZE) | (flags & PCI_MSI_FLAGS_QMASK) << 3;
+        store16_le(pci->config + pci->cap_msi + PCI_MSI_FLAGS, flags);
     }
     /* With MSI on, the pin is never used. */
     pci_set_irq(pci, 0);

@@ -15,6 +15,7 @@ struct Msix {
     uint8_t *pending;            /* a bit a vector, padded to 8 bytes */
     uint16_t *used;              /* users of each vector */
     bool function_masked;        /* disabled or MASKALL, as last seen */
+    bool enabled;                /* atomic: queue threads read it */
     const MsixNotifiers *notifiers;
     Region table_region, pba_region;
     Region *bar;                 /* msix_init_exclusive_bar's own, else NULL */
@@ -35,7 +36,12 @@ static inline uint16_t msix_control(const PciDevice *pci)
 
 bool msix_enabled(const PciDevice *pci)
 {
-    return pci->cap_msix && (msix_control(pci) & PCI_MSIX_FLAGS_ENABLE);
+    return pci->msix && __atomic_load_n(&pci->msix->enabled, __ATOMIC_RELAXED);
+}
+
+static void update_enabled(PciDevice *pci)
+{
+    __atomic_store_n(&pci->msix->enabled, (msix_control(pci) & PCI_MSIX_FLAGS_ENABLE) != 0, __ATOMIC_RELAXED);
 }
 
 unsigned msix_vectors(const PciDevice *pci) { return pci->msix ? pci->msix->vectors : 0; }
@@ -104,6 +110,7 @@ static void update_function_mask(PciDevice *pci)
     Msix *msix = pci->msix;
     bool was = msix->function_masked;
 
+    update_enabled(pci);
     msix->function_masked = function_masked(pci);
     if (was == msix->function_masked) {
         return;
@@ -339,10 +346,10 @@ void msix_config_written(PciDevice *pci, uint32_t addr, unsigned size, uint16_t 
     if (!touched && !(command_changed & PCI_COMMAND_MASTER)) {
         return;
     }
+    update_function_mask(pci);
     if (msix_enabled(pci)) {
         pci_set_irq(pci, 0);
     }
-    update_function_mask(pci);
 }
 
 void msix_reset(PciDevice *pci)
@@ -395,6 +402,7 @@ bool msix_get(PciDevice *pci, StateBuf *buf)
     if (msix->vectors % 8) {
         msix->pending[msix->vectors / 8] &= (1u << (msix->vectors % 8)) - 1;
     }
+    update_enabled(pci);
     msix->function_masked = function_masked(pci);
     for (unsigned vector = 0; vector < msix->vectors; vector++) {
         vector_changed(pci, vector, true);

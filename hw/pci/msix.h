@@ -4,7 +4,7 @@
  *
  * A device either calls msix_notify, or hands a vector to an irqfd: its notifiers are told when a
  * vector's message becomes usable, changes, or is masked, and keep an accelerator route in step.
- * VM lock everywhere.
+ * VM lock everywhere, but msix_enabled: any thread.
  */
 #ifndef HW_PCI_MSIX_H
 #define HW_PCI_MSIX_H

@@ -263,6 +263,9 @@ static void pci_store_bytes(PciDevice *pci, uint32_t addr, uint32_t value, unsig
     }
 }
 
+/* Queue threads read it. */
+static void set_dma_off(PciDevice *pci, bool off) { __atomic_store_n(&pci->dev.dma_off, off, __ATOMIC_RELAXED); }
+
 void pci_config_write(PciDevice *pci, uint32_t addr, uint32_t value, unsigned size)
 {
     uint16_t old_command = pci_command(pci), changed;
@@ -277,7 +280,7 @@ void pci_config_write(PciDevice *pci, uint32_t addr, uint32_t value, unsigned si
     if (changed & PCI_COMMAND_INTX_DISABLE) {
         pci_gate_irqs(pci, pci_command(pci) & PCI_COMMAND_INTX_DISABLE);
     }
-    pci->dev.dma_off = !(pci_command(pci) & PCI_COMMAND_MASTER);
+    set_dma_off(pci, !(pci_command(pci) & PCI_COMMAND_MASTER));
     if (changed || touches(addr, size, PCI_BASE_ADDRESS_0, 24) ||
         touches(addr, size, pci_bar_offset(pci, PCI_ROM_SLOT), 4)) {
         pci_update_mappings(pci);
@@ -359,7 +362,8 @@ static bool pci_device_realize(Device *dev, GError **err)
     return pci_rom_init(pci, err);
 }
 
-static void pci_device_unrealize(Device *dev)
+/* While all parts of the device are still there: the accelerator takes ioeventfds back by descriptors that are open. */
+static void pci_device_leave(Device *dev)
 {
     PciDevice *pci = container_of(dev, PciDevice, dev);
 
@@ -371,6 +375,12 @@ static void pci_device_unrealize(Device *dev)
         }
     }
     region_commit(dev->vm);
+}
+
+static void pci_device_unrealize(Device *dev)
+{
+    PciDevice *pci = container_of(dev, PciDevice, dev);
+
     for (unsigned pin = 0; pin < 4; pin++) {
         pci_set_pin(pci, pin, 0);
     }
@@ -405,7 +415,7 @@ static void pci_device_reset(Device *dev)
             store32_le(reg, n == PCI_ROM_SLOT ? 0 : bar->type);
         }
     }
-    dev->dma_off = true;
+    set_dma_off(pci, true);
     pci_update_mappings(pci);
     msi_reset(pci);
     msix_reset(pci);
@@ -477,7 +487,7 @@ static bool pci_post_load(void *obj, unsigned version, GError **err)
     PciDevice *pci = obj;
 
     pci_update_status(pci);
-    pci->dev.dma_off = !(pci_command(pci) & PCI_COMMAND_MASTER);
+    set_dma_off(pci, !(pci_command(pci) & PCI_COMMAND_MASTER));
     pci_update_mappings(pci);
     if (pci->info->is_bridge) {
         pci_bridge_config_written(pci, 0, PCI_CONFIG_SIZE);
@@ -576,5 +586,6 @@ DEVICE_TYPE(pci_device) = {
     .init = pci_device_init,
     .realize = pci_device_realize,
     .unrealize = pci_device_unrealize,
+    .leave = pci_device_leave,
     .reset = pci_device_reset,
 };

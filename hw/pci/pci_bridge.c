@@ -125,16 +125,32 @@ static void bridge_init_masks(PciDevice *pci)
     store16_le(pci->cmask + PCI_PREF_MEMORY_LIMIT, PCI_PREF_RANGE_TYPE_MASK);
 }
 
+/* The bridge's id, as QEMU's does (-device X,bus=ID); without one the first "pci.N" that is free. */
+static char *secondary_name(Device *dev)
+{
+    if (dev->id) {
+        return g_strdup(dev->id);
+    }
+    for (unsigned n = 1;; n++) {
+        char *name = g_strdup_printf("pci.%u", n);
+
+        if (!bus_find(dev->vm, name)) {
+            return name;
+        }
+        g_free(name);
+    }
+}
+
 static bool bridge_realize(Device *dev, GError **err)
 {
     PciBridge *bridge = container_of(dev, PciBridge, pci.dev);
     PciBus *bus = &bridge->secondary;
+    g_autofree char *name = secondary_name(dev);
 
     bridge_init_masks(&bridge->pci);
     region_init_container(&bridge->memory, "pci_bridge_pci", UINT64_MAX);
     region_init_container(&bridge->io, "pci_bridge_io", 0x10000);
-    /* The bus takes the bridge's id, as QEMU's does: -device X,bus=ID. */
-    pci_bus_init_embedded(bus, dev->vm, dev, dev->id ? dev->id : "pci.1");
+    pci_bus_init_embedded(bus, dev->vm, dev, name);
     bus->bridge = &bridge->pci;
     bus->memory = &bridge->memory;
     bus->io = &bridge->io;

@@ -5,11 +5,13 @@
  * An image that came with the type (not with romfile=) may be shared by several device ids, so the
  * ids in its data structure are made to fit and the checksum is kept.
  *
- * rombar=0 means that there is no ROM at all (QEMU hands the image to the firmware instead, for
- * guests older than this machine).
+ * With rombar=0 there is no ROM BAR: firmware gets the image as a file of fw_cfg instead, and runs it
+ * as one of the machine's own. A device that is plugged in later is then without a ROM.
  */
 #include "core/data_dirs.h"
+#include "hw/nvram/fw_cfg.h"
 #include "hw/pci/pci.h"
+#include "util/file.h"
 #include "util/trace.h"
 
 #define ROM_MAX (16 * MIB)
@@ -37,6 +39,18 @@ static void rom_fit_ids(const PciDevice *pci, uint8_t *rom, size_t len)
     rom[ROM_CHECKSUM] += sum;
 }
 
+/* rombar=0 */
+static bool rom_to_firmware(const PciDevice *pci, const char *path, const void *image, size_t len,
+                            GError **err)
+{
+    FwCfg *fw = fw_cfg_find(pci->dev.vm);
+    g_autofree char *base = g_path_get_basename(path);
+    g_autofree char *name = g_strdup_printf(
+        "%s/%s", pci->info->class_id == PCI_CLASS_DISPLAY_VGA ? "vgaroms" : "genroms", base);
+
+    return !fw || pci->dev.hotplugged || fw_cfg_add_file(fw, name, image, len, err);
+}
+
 bool pci_rom_init(PciDevice *pci, GError **err)
 {
     const char *name = pci->romfile ? pci->romfile : pci->info->romfile;
@@ -47,7 +61,7 @@ bool pci_rom_init(PciDevice *pci, GError **err)
     const BusOps *bus_ops;
     size_t len, size;
 
-    if (!name || !*name || !pci->rombar) {
+    if (!name || !*name) {
         return true;
     }
     path = find_firmware(pci->dev.vm, name);
@@ -58,13 +72,16 @@ bool pci_rom_init(PciDevice *pci, GError **err)
         }
         return error_set(err, "romfile=%s: no such file; give a path, or romfile= for none", name);
     }
-    if (!g_file_get_contents(path, &image, &len, &failed)) {
+    if (!file_read(path, ROM_MAX, &image, &len, &failed)) {
         return error_set(err, "romfile=%s: %s", path, failed->message);
     }
     if (len == 0 || len > ROM_MAX) {
         return error_set(err,
                          "romfile=%s: an option ROM of %zu bytes; it must have 1 byte to 16 MiB",
                          path, len);
+    }
+    if (!pci->rombar) {
+        return rom_to_firmware(pci, path, image, len, err);
     }
     for (size = 2048; size < len; size *= 2) {
     }

@@ -18,7 +18,7 @@
 #define FAST_COUNT       24         /* 20 us: periods below that are looked at ... */
 #define FAST_INTERVAL_NS (10 * NSEC_PER_USEC) /* ... this often at most */
 
-/* ---- channel 0's line ------------------------------------------------------------------------- */
+/* ---- channel 0's line ------------------------------------------------------------------- */
 
 static void drive_line(Pit *pit, int level)
 {
@@ -80,7 +80,7 @@ static void pit_enable_irq(void *opaque, unsigned n, int level)
     }
 }
 
-/* ---- counters ----------------------------------------------------------------------------------- */
+/* ---- counters --------------------------------------------------------------------------- */
 
 static int bcd_to_count(unsigned value)
 {
@@ -170,7 +170,7 @@ static void get_info(Pit *pit, unsigned channel, PitChannelInfo *info)
     info->out = pit_out_at(ch, pit_ticks(ch, clock_now(pit->isa.dev.vm, CLOCK_VIRTUAL)));
 }
 
-/* ---- registers ------------------------------------------------------------------------------------ */
+/* ---- registers -------------------------------------------------------------------------- */
 
 static void latch_count(Pit *pit, PitChannel *ch)
 {
@@ -324,7 +324,7 @@ static const RegionOps pit_region_ops = {
     .impl = {.min_size = 1, .max_size = 1},
 };
 
-/* ---- lifecycle -------------------------------------------------------------------------------------- */
+/* ---- lifecycle -------------------------------------------------------------------------- */
 
 static void pit_reset(Device *dev)
 {
@@ -332,7 +332,8 @@ static void pit_reset(Device *dev)
 
     pit_reset_channels(pit);
     drive_line(pit, 0);
-    pit->out_level = 1; /* OUT is high from now on, and that is no edge: the first tick comes in 55 ms */
+    /* OUT is high from now on, and that is no edge: the first tick comes in 55 ms. */
+    pit->out_level = 1;
     restart_line(pit, &pit->channels[0]);
 }
 
@@ -386,8 +387,8 @@ static bool pit_post_load(void *opaque, unsigned version, GError **err)
         c->frozen_ticks = pit_ticks(c, now);
         c->frozen = !c->gate && (mode == 0 || mode == 4);
     }
-    /* What was to happen is acted upon by the timer, not here: the interrupt controllers have their own
-     * state of the line. */
+    /* What was to happen is acted upon by the timer, not here: the interrupt controllers have
+     * their own state of the line. */
     pit->checked = next >= 0 && next <= now ? next - 1 : now;
     pit->out_level = !pit->irq_disabled && pit_out_at(ch, pit_ticks(ch, pit->checked));
     timer_cancel(&pit->timer);
@@ -397,7 +398,7 @@ static bool pit_post_load(void *opaque, unsigned version, GError **err)
     return true;
 }
 
-/* ---- tables ------------------------------------------------------------------------------------------- */
+/* ---- tables ----------------------------------------------------------------------------- */
 
 static const PitOps pit_device_ops = {.get_info = get_info, .set_gate = set_gate};
 

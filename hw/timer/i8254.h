@@ -30,7 +30,7 @@ typedef struct PitChannel {
     int64_t next_transition_time; /* of OUT; -1: none to come */
 
     /* not on the wire */
-    bool null_count;             /* programmed, and no count written yet: OUT keeps its first level */
+    bool null_count; /* programmed, and no count written yet: OUT keeps its first level */
     bool frozen;                 /* the gate holds counting (modes 0 and 4) ... */
     int64_t frozen_ticks;        /* ... at so many clocks */
 } PitChannel;
@@ -48,8 +48,9 @@ struct Pit {
     Irq *irq;                    /* channel 0's OUT */
     Timer timer;                 /* of channel 0's next transition */
     int out_level;               /* what irq was told last */
-    int64_t checked;             /* virtual ns up to which transitions of channel 0 were acted upon */
+    int64_t checked; /* virtual ns up to which transitions of channel 0 were acted upon */
     int64_t clock_offset;        /* kvm-pit: virtual clock minus the kernel's */
+    bool speaker_data;           /* kvm-pit: bit 1 of port 61h, which the kernel answers as well */
     bool held;                   /* kvm-pit: the VM is stopped and channels[] is its state */
 };
 
@@ -61,13 +62,18 @@ typedef struct PitChannelInfo {
 /* dev is an isa-pit or kvm-pit. VM lock. */
 void pit_channel_info(Device *dev, unsigned channel, PitChannelInfo *info);
 void pit_set_gate(Device *dev, unsigned channel, int level);
+/* The chip answers port 61h itself (kvm-pit): its bit 1 is there, not in isa-pcspk. False: it does not. */
+bool pit_get_speaker_data(Device *dev, bool *on);
+void pit_set_speaker_data(Device *dev, bool on);
 
-/* ---- between the two implementations -------------------------------------------------------- */
+/* ---- between the two implementations ---------------------------------------------------- */
 
 /* Type.ops of both. */
 typedef struct PitOps {
     void (*get_info)(Pit *pit, unsigned channel, PitChannelInfo *info);
     void (*set_gate)(Pit *pit, unsigned channel, int level);
+    bool (*get_speaker_data)(Pit *pit); /* NULL, both: not its business */
+    void (*set_speaker_data)(Pit *pit, bool on);
 } PitOps;
 
 extern const StateField pit_fields[];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The counting of an 8254, as arithmetic: nothing runs between two looks at a counter; what it shows
- * follows from the time that its count was loaded. Spec: Intel 8254 data sheet (231164), "Mode
- * Definitions".
+ * The counting of an 8254, as arithmetic: nothing runs between two looks at a counter; what it
+ * shows follows from the time that its count was loaded. Spec: Intel 8254 data sheet (231164),
+ * "Mode Definitions".
  *
  *   mode                          OUT, by clocks d since the count N was loaded
  *   0 interrupt on terminal count low until d = N, then high
@@ -133,7 +133,27 @@ void pit_set_gate(Device *dev, unsigned channel, int level)
     pit_ops(pit)->set_gate(pit, channel, !!level);
 }
 
-/* ---- tables ------------------------------------------------------------------------------ */
+bool pit_get_speaker_data(Device *dev, bool *on)
+{
+    Pit *pit = container_of(dev, Pit, isa.dev);
+
+    if (!pit_ops(pit)->get_speaker_data) {
+        return false;
+    }
+    *on = pit_ops(pit)->get_speaker_data(pit);
+    return true;
+}
+
+void pit_set_speaker_data(Device *dev, bool on)
+{
+    Pit *pit = container_of(dev, Pit, isa.dev);
+
+    if (pit_ops(pit)->set_speaker_data) {
+        pit_ops(pit)->set_speaker_data(pit, on);
+    }
+}
+
+/* ---- tables ----------------------------------------------------------------------------- */
 
 static const StateField channel_fields[] = {
     STATE_I32(PitChannel, count, .min = 1, .max = 0x10000),

@@ -3,10 +3,13 @@
  * kvm-pit: the kernel's 8254. The kernel answers its ports (and port 61h) and raises line 0; this
  * device holds its state while the VM is stopped, for reset and for migration.
  *
- * The kernel counts from times of the host's monotonic clock; the wire has times of the virtual clock.
- * Loading a state into the kernel starts its counters anew, so a tick may come late once.
+ * The kernel counts from times of the host's monotonic clock; the wire has times of the virtual
+ * clock. Loading a state into the kernel starts its counters anew, so a tick may come late once.
  */
 #include <linux/kvm.h>
+#ifndef KVM_PIT_FLAGS_SPEAKER_DATA_ON
+#define KVM_PIT_FLAGS_SPEAKER_DATA_ON 0x00000002 /* Linux 5.18 */
+#endif
 
 #include "accel/accel.h"
 #include "hw/timer/i8254.h"
@@ -15,7 +18,8 @@
 enum { POLICY_DISCARD, POLICY_DELAY, POLICY_SLEW };
 static const char *const policy_names[] = {"discard", "delay", "slew", NULL};
 
-static void channel_from_kernel(PitChannel *ch, const struct kvm_pit_channel_state *k, int64_t offset)
+static void channel_from_kernel(PitChannel *ch, const struct kvm_pit_channel_state *k,
+                                int64_t offset)
 {
     *ch = (PitChannel){
         .count = k->count ? k->count : 0x10000,
@@ -72,6 +76,7 @@ static void kvm_pit_get(Pit *pit)
         channel_from_kernel(&pit->channels[i], &state.channels[i], offset);
     }
     pit->irq_disabled = !!(state.flags & KVM_PIT_FLAGS_HPET_LEGACY);
+    pit->speaker_data = !!(state.flags & KVM_PIT_FLAGS_SPEAKER_DATA_ON);
     pit->channels[0].next_transition_time =
         pit_next_transition(&pit->channels[0], clock_now(vm, CLOCK_VIRTUAL));
 }
@@ -79,7 +84,10 @@ static void kvm_pit_get(Pit *pit)
 static bool kvm_pit_put(Pit *pit)
 {
     Vm *vm = pit->isa.dev.vm;
-    struct kvm_pit_state2 state = {.flags = pit->irq_disabled ? KVM_PIT_FLAGS_HPET_LEGACY : 0};
+    struct kvm_pit_state2 state = {
+        .flags = (pit->irq_disabled ? KVM_PIT_FLAGS_HPET_LEGACY : 0) |
+                 (pit->speaker_data ? KVM_PIT_FLAGS_SPEAKER_DATA_ON : 0),
+    };
     int64_t offset = clock_offset(pit);
 
     for (unsigned i = 0; i < PIT_CHANNELS; i++) {
@@ -124,6 +132,21 @@ static void kvm_pit_gate(Pit *pit, unsigned channel, int level)
     }
 }
 
+static bool kvm_pit_get_speaker_data(Pit *pit)
+{
+    kvm_pit_get(pit);
+    return pit->speaker_data;
+}
+
+static void kvm_pit_set_speaker_data(Pit *pit, bool on)
+{
+    kvm_pit_get(pit);
+    if (pit->speaker_data != on) {
+        pit->speaker_data = on;
+        kvm_pit_put(pit);
+    }
+}
+
 static void kvm_pit_enable_irq(void *opaque, unsigned n, int level)
 {
     Pit *pit = opaque;
@@ -136,13 +159,14 @@ static void kvm_pit_enable_irq(void *opaque, unsigned n, int level)
     }
 }
 
-/* ---- lifecycle -------------------------------------------------------------------------------------- */
+/* ---- lifecycle -------------------------------------------------------------------------- */
 
 static void kvm_pit_reset(Device *dev)
 {
     Pit *pit = container_of(dev, Pit, isa.dev);
 
     pit_reset_channels(pit);
+    pit->speaker_data = false;
     kvm_pit_put(pit);
 }
 
@@ -152,7 +176,8 @@ static bool kvm_pit_realize(Device *dev, GError **err)
     Accel *accel = dev->vm->accel;
 
     if (pit->lost_tick_policy == POLICY_SLEW) {
-        return error_set(err, "kvm-pit: lost_tick_policy=slew is not supported; use 'delay' or 'discard'");
+        return error_set(
+            err, "kvm-pit: lost_tick_policy=slew is not supported; use 'delay' or 'discard'");
     }
     if (!accel->ops->pit_enable(accel, pit->lost_tick_policy == POLICY_DELAY, err)) {
         return false;
@@ -179,9 +204,14 @@ static bool kvm_pit_post_load(void *opaque, unsigned version, GError **err)
     return true;
 }
 
-/* ---- tables ------------------------------------------------------------------------------------------- */
+/* ---- tables ----------------------------------------------------------------------------- */
 
-static const PitOps kvm_pit_ops = {.get_info = kvm_pit_info, .set_gate = kvm_pit_gate};
+static const PitOps kvm_pit_ops = {
+    .get_info = kvm_pit_info,
+    .set_gate = kvm_pit_gate,
+    .get_speaker_data = kvm_pit_get_speaker_data,
+    .set_speaker_data = kvm_pit_set_speaker_data,
+};
 
 static const StateDesc kvm_pit_state = {
     .name = "i8254",
@@ -193,8 +223,10 @@ static const StateDesc kvm_pit_state = {
 };
 
 static const Property kvm_pit_props[] = {
-    PROP_ENUM("lost_tick_policy", Pit, lost_tick_policy, .def = POLICY_DELAY, .values = policy_names,
-              .help = "ticks that the guest missed: 'delay' delivers them later, 'discard' drops them"),
+    PROP_ENUM(
+        "lost_tick_policy", Pit, lost_tick_policy, .type = "LostTickPolicy", .def = POLICY_DELAY,
+        .values = policy_names,
+        .help = "ticks that the guest missed: 'delay' delivers them later, 'discard' drops them"),
     {}
 };
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * isa-pcspk: port 61h, the PC's "NMI status and control": the speaker's two switches and what can be
- * seen of the timer's channel 2. Spec: 82371SB (PIIX3) data sheet, "NMI Status and Control".
+ * isa-pcspk: port 61h, the PC's "NMI status and control": the speaker's two switches and what can
+ * be seen of the timer's channel 2. Spec: 82371SB (PIIX3) data sheet, "NMI Status and Control".
  *
  *   bit 0  gate of timer channel 2 (rw)      bit 4  toggles with memory refresh (each read, here)
  *   bit 1  speaker data enable (rw)          bit 5  OUT of timer channel 2 (ro)
  *
  * Bits 2, 3, 6 and 7 (parity and channel check NMIs) read as 0. Nothing is heard: sound back ends
- * are not there yet, and audiodev= is refused. With the kernel's PIT the kernel answers this port.
+ * are not there yet, and audiodev= is refused. With the kernel's PIT the kernel answers this port,
+ * and keeps bit 1 (since Linux 5.18).
  */
 #include "hw/isa/isa.h"
 #include "hw/timer/i8254.h"
@@ -31,7 +32,7 @@ typedef struct PcSpeaker {
 
 static Device *pit_of(const PcSpeaker *s) { return container_of(s->pit, Device, obj); }
 
-/* ---- registers ------------------------------------------------------------------------------- */
+/* ---- registers -------------------------------------------------------------------------- */
 
 static uint64_t pcspk_read(void *opaque, uint64_t offset, unsigned size)
 {
@@ -63,7 +64,7 @@ static const RegionOps pcspk_ops = {
     .impl = {.min_size = 1, .max_size = 1},
 };
 
-/* ---- lifecycle ------------------------------------------------------------------------------- */
+/* ---- lifecycle -------------------------------------------------------------------------- */
 
 static void pcspk_reset(Device *dev)
 {
@@ -78,7 +79,8 @@ static bool pcspk_realize(Device *dev, GError **err)
     PcSpeaker *s = container_of(dev, PcSpeaker, isa.dev);
 
     if (s->audiodev && *s->audiodev) {
-        return error_set(err, "isa-pcspk: audiodev=%s: there are no sound back ends yet; leave it out",
+        return error_set(err,
+                         "isa-pcspk: audiodev=%s: there are no sound back ends yet; leave it out",
                          s->audiodev);
     }
     if (!s->pit) {
@@ -88,9 +90,30 @@ static bool pcspk_realize(Device *dev, GError **err)
     return isa_map_ports(&s->isa, &s->port, s->iobase, err);
 }
 
-static void pcspk_unrealize(Device *dev) { region_destroy(&container_of(dev, PcSpeaker, isa.dev)->port); }
+static void pcspk_unrealize(Device *dev)
+{
+    region_destroy(&container_of(dev, PcSpeaker, isa.dev)->port);
+}
 
-/* ---- tables ---------------------------------------------------------------------------------- */
+/* ---- tables ----------------------------------------------------------------------------- */
+
+static void pcspk_pre_save(void *opaque)
+{
+    PcSpeaker *s = opaque;
+    bool on;
+
+    if (pit_get_speaker_data(pit_of(s), &on)) {
+        s->data_on = on;
+    }
+}
+
+static bool pcspk_post_load(void *opaque, unsigned version, GError **err)
+{
+    PcSpeaker *s = opaque;
+
+    pit_set_speaker_data(pit_of(s), s->data_on);
+    return true;
+}
 
 static bool pcspk_state_needed(void *opaque) { return ((PcSpeaker *)opaque)->migrate; }
 
@@ -106,12 +129,16 @@ static const StateDesc pcspk_state = {
     .min_version = 1,
     .fields = pcspk_fields,
     .needed = pcspk_state_needed,
+    .pre_save = pcspk_pre_save,
+    .post_load = pcspk_post_load,
 };
 
 static const Property pcspk_props[] = {
     PROP_U32("iobase", PcSpeaker, iobase, .def = 0x61, .max = 0xffff, .help = "port"),
-    PROP_STRING("audiodev", PcSpeaker, audiodev, .help = "sound back end (there is none yet: refused)"),
-    PROP_BOOL("migrate", PcSpeaker, migrate, .def = true, .help = "the state is part of the stream"),
+    PROP_STRING("audiodev", PcSpeaker, audiodev,
+                .help = "sound back end (there is none yet: refused)"),
+    PROP_BOOL("migrate", PcSpeaker, migrate, .def = true,
+              .help = "the state is part of the stream"),
     PROP_LINK("pit", PcSpeaker, pit, .link_type = "pit-common", .help = "the timer"),
     {}
 };

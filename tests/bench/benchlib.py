@@ -115,13 +115,14 @@ def shared_libraries(pid):
 
 
 def own_memory(pid, ram_mib):
-    """(private, proportional) KiB without guest RAM, which is the one mapping of at least its size."""
-    private = pss = 0
+    """(private dirty, all private, proportional) KiB without guest RAM: the one mapping of at least its size."""
+    dirty = clean = pss = 0
     for path, size, kib in mappings(pid):
         if size < ram_mib * 1024 or path not in ("", "[anon]"):
-            private += kib["Private_Clean"] + kib["Private_Dirty"]
+            dirty += kib["Private_Dirty"]
+            clean += kib["Private_Clean"]
             pss += kib["Pss"]
-    return private, pss
+    return dirty, dirty + clean, pss
 
 
 def resident(pid):

@@ -28,6 +28,10 @@ def check(condition, text):
         raise Failed(text)
 
 
+def same(value, expected, what=""):
+    check(value == expected, "%s%r, expected %r" % (what and what + ": ", value, expected))
+
+
 class Suite:
     """Tests by name, in order; run() prints TAP and returns the exit status."""
 
@@ -40,6 +44,13 @@ class Suite:
 
     def add(self, name, function, *args):
         self.tests.append((name, function, args))
+
+    def test(self, name):
+        """Of a function: it is a test."""
+        def add(function):
+            self.add(name, function)
+            return function
+        return add
 
     def run(self):
         print("1..%d" % len(self.tests))
@@ -81,7 +92,7 @@ class Suite:
         return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
 
     def bad(self, args, *needles, **options):
-        """Refused with status 1; the last line holds the needles; no file is left behind."""
+        """Refused with status 1; the last line, which is returned, holds the needles; no file is left behind."""
         before = set(os.listdir("."))
         status, out, err = self.go(*args, **options)
         lines = err.splitlines() or [""]
@@ -91,6 +102,7 @@ class Suite:
             check(needle in lines[-1], "%r is missing in the last line: %s" % (needle, lines[-1]))
         left = set(os.listdir(".")) - before
         check(not left, "left behind: %s" % left)
+        return lines[-1]
 
     def good(self, args, warning=None):
         """Builds the machine. Says nothing, or what warning says."""

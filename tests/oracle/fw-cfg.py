@@ -22,6 +22,28 @@ def disk(name, bootindex):
             f"ide-hd,drive={name},bootindex={bootindex}"]
 
 
+def nodes(*sizes):
+    """NUMA nodes with memory of these sizes."""
+    args = []
+    for number, size in enumerate(sizes):
+        args += ["-object", f"memory-backend-ram,id=m{number},size={size}", "-numa", f"node,nodeid={number},memdev=m{number}"]
+    return ["-nodefaults", *args]
+
+
+def cpus(*sockets):
+    """The node of each socket."""
+    return [arg for socket, node in enumerate(sockets) for arg in ("-numa", f"cpu,node-id={node},socket-id={socket}")]
+
+
+def lb(initiator, target, kind, value, hierarchy="memory"):
+    return ["-numa", f"hmat-lb,initiator={initiator},target={target},hierarchy={hierarchy},data-type={kind},"
+            f"{kind.split('-')[1]}={value}"]
+
+
+def cache(node, size, level, associativity, policy, line):
+    return ["-numa", f"hmat-cache,node-id={node},size={size},level={level},associativity={associativity},policy={policy},line={line}"]
+
+
 CONFIGS = {
     "default": [],
     "nodefaults": ["-nodefaults"],
@@ -33,10 +55,48 @@ CONFIGS = {
     "3583M": ["-nodefaults", "-m", "3583M"],
     "3584M": ["-nodefaults", "-m", "3584M"],
     "2M": ["-nodefaults", "-m", "2M"],
+    "memory-backend": ["-nodefaults", "-object", "memory-backend-memfd,id=m,size=96M", "-machine", "pc,memory-backend=m", "-m", "96M"],
+    "mem-path": ["-nodefaults", "-mem-path", "@mem:0x6000000", "-m", "96M"],
+    "numa": nodes("64M", "64M"),
+    "numa-sockets": [*nodes("64M", "32M", "32M"), "-smp", "4,sockets=4"],
+    "numa-cpus": ["-nodefaults", "-smp", "4", "-object", "memory-backend-ram,id=m0,size=128M", "-numa",
+                  "node,nodeid=1,cpus=2-3", "-numa", "node,nodeid=0,memdev=m0,cpus=0,cpus=1"],
+    "numa-cpu": [*nodes("64M", "64M"), "-smp", "8,sockets=2,dies=2,cores=2,threads=1", "-numa", "cpu,node-id=1,socket-id=0",
+                 "-numa", "cpu,node-id=0,socket-id=1,die-id=0", "-numa", "cpu,node-id=1,socket-id=1,die-id=1"],
+    "numa-partial": [*nodes("64M", "64M"), "-smp", "4,sockets=2,cores=2", "-numa", "cpu,node-id=1,socket-id=1,core-id=1"],
+    "numa-dist": [*nodes("64M", "32M", "32M"), "-numa", "dist,src=0,dst=1,val=20", "-numa", "dist,src=2,dst=1,val=30", "-numa",
+                  "dist,src=0,dst=2,val=255"],
+    "numa-asymmetric": [*nodes("64M", "64M"), "-numa", "dist,src=0,dst=1,val=20", "-numa", "dist,src=1,dst=0,val=21"],
+    "numa-5G": [*nodes("2G", "2G", "1G"), "-m", "5G", "-smp", "3,sockets=3"],
+    "hmat": ["-machine", "pc,hmat=on", *nodes("128M")],
+    "hmat-slots": ["-nodefaults", "-machine", "pc,hmat=on", "-m", "128M,slots=2,maxmem=1G"],
+    "hmat-off-nodes": ["-nodefaults", "-machine", "pc,hmat=on"],
+    "hmat-lb": ["-machine", "pc,hmat=on", *nodes("64M", "64M"), "-smp", "2,sockets=2", *cpus(0, 1), *lb(0, 0, "access-latency", 5),
+                *lb(0, 1, "access-latency", 20), *lb(1, 0, "access-latency", 100), *lb(0, 0, "access-bandwidth", "10G"),
+                *lb(1, 1, "read-bandwidth", "3M", "first-level"), *lb(1, 0, "write-latency", 655340, "third-level"),
+                *lb(1, 1, "write-latency", 10, "third-level"), *lb(1, 0, "read-latency", 0, "second-level"),
+                *lb(1, 1, "read-latency", 7, "second-level"), *cache(0, "10K", 1, "none", "none", 0),
+                *cache(0, "20K", 2, "direct", "write-back", 64), *cache(0, "1G", 3, "complex", "write-through", 65535),
+                *cache(1, "5K", 1, "complex", "none", 8)],
+    "hmat-memory-only": ["-machine", "pc,hmat=on", *nodes("64M", "64M"), "-smp", "2,sockets=2", "-numa", "node,nodeid=2,initiator=0",
+                         *cpus(0, 0), *lb(0, 2, "access-latency", 5), *lb(0, 1, "write-bandwidth", "65534M")],
+    "numa-low": [*nodes("512K", "512K", "3M"), "-m", "4M"],
+    "numa-hole": [*nodes("3G", "1G"), "-m", "4G", "-smp", "2,maxcpus=4"],
+    "slots": ["-nodefaults", "-m", "128M,slots=3,maxmem=1G"],
+    "slots-numa": [*nodes("64M", "64M"), "-m", "128M,slots=20,maxmem=5G", "-smp", "2,sockets=2"],
+    "maxmem": ["-nodefaults", "-m", "128M,maxmem=1G"],
+    "slots-5G": ["-nodefaults", "-m", "5G,slots=256,maxmem=8G"],
+    "slots-backend": ["-nodefaults", "-object", "memory-backend-memfd,id=m,size=96M", "-machine", "pc,memory-backend=m", "-m",
+                      "slots=2,maxmem=200M"],
+    "slots-high": ["-nodefaults", "-m", "128M,slots=1,maxmem=1T", "-cpu", "qemu64,phys-bits=42"],
+    "dimm": ["-nodefaults", "-m", "128M,slots=3,maxmem=1G", "-object", "memory-backend-ram,id=a,size=64M", "-device",
+             "pc-dimm,memdev=a,slot=1"],
     "no-hpet": ["-nodefaults", "-no-hpet"],
     "no-acpi": ["-nodefaults", "-no-acpi"],
     "disks": DISKS,
     "legacy-disks": ["-hda", "@a:0x1000000", "-hdb", "@b:0x1000000", "-cdrom", "@c:0x100000"],
+    "bridges": ["-nodefaults", "-device", "pci-bridge,id=b,chassis_nr=1", "-device", "pci-bridge,id=c,bus=b,chassis_nr=2,shpc=off",
+                "-device", "pci-testdev,bus=c"],
     "boot-order": ["-nodefaults", "-boot", "order=dc"],
     "boot-once": ["-nodefaults", "-boot", "order=dca,once=n"],
     "boot-menu": ["-nodefaults", "-boot", "menu=on,splash-time=3000"],
@@ -60,6 +120,9 @@ CONFIGS = {
     "floppies": ["-nodefaults", "-fda", "@fd:0x168000", "-fdb", "@fd720:0xb4000"],
     "floppy-288": ["-nodefaults", "-drive", "if=floppy,format=raw,file=@fd288:0x2d0000"],
     "more-disks": ["-nodefaults", *disk("a", 1), *disk("b", 3)],
+    "bios-geometry": ["-nodefaults", "-drive", "file=@a:0x1000000,format=raw,if=none,id=a", "-device",
+                      "ide-hd,drive=a,lcyls=100,lheads=20,lsecs=30", "-drive", "file=@b:0x1000000,format=raw,if=none,id=b",
+                      "-device", "ide-hd,drive=b,lsecs=3"],
     "global-floppy": ["-global", "isa-fdc.fallback=144", "-global", "driver=ide-cd,property=serial,value=x"],
     "pvpanic": ["-nodefaults", "-device", "pvpanic"],
     "ports": ["-nodefaults", "-serial", "null", "-serial", "null", "-serial", "null", "-serial", "null", "-parallel", "null"],

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,8 @@ import time
 
 QEMU = "qemu-system-x86_64"
 # What is not in Kiln yet, so not in the oracle's machine either.
-QEMU_ARGS = ["-S", "-vga", "none", "-net", "none"]
+QEMU_ARGS = ["-S", "-vga", "none"]
+FW_CFG_DMA, FW_CFG_DATA = 0x10000, 0x20000  # in RAM: a request, what comes
 
 
 def missing_tools(*tools):
@@ -25,24 +27,25 @@ def missing_tools(*tools):
 
 
 class Emulator:
-    """One emulator with its qtest connection; the oracle has a QMP connection as well."""
+    """One emulator with its qtest connection; the oracle always has a QMP connection as well, Kiln when asked for."""
 
-    def __init__(self, program, args, *, is_oracle, kvm=False):
-        self.is_oracle = is_oracle
+    def __init__(self, program, args, *, is_oracle, kvm=False, qmp=False):
+        self.is_oracle, self.kvm = is_oracle, kvm
+        self.events = []
         self.work = tempfile.mkdtemp(prefix="kiln-oracle-")
         self.listener = self._listen("qtest")
         accel = ["-accel", "kvm", "-S"] if kvm else ["-accel", "tcg"] if is_oracle else ["-accel", "qtest"]
-        command = [program, *accel, *(QEMU_ARGS if is_oracle else []), "-display", "none", "-qtest-log", "/dev/null",
+        command = [program, *accel, *(QEMU_ARGS if is_oracle else []), "-display", "none", "-net", "none", "-qtest-log", "/dev/null",
                    "-qtest", f"unix:{self.work}/qtest"]
-        if is_oracle:
-            qmp = self._listen("qmp")
+        qmp = self._listen("qmp") if is_oracle or qmp else None
+        if qmp:
             command += ["-monitor", "none", "-qmp", f"unix:{self.work}/qmp"]
         self.errors = open(os.path.join(self.work, "stderr"), "w+", encoding="utf-8", errors="replace")
         self.process = subprocess.Popen(command + args, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=self.errors, env={**os.environ, "LC_ALL": "C"})
         self.socket = self._accept(self.listener, command + args)
         self.reader = self.socket.makefile("r", newline="\n")
-        if is_oracle:
+        if qmp:
             self.qmp = self._accept(qmp, command + args).makefile("rw")
             try:
                 self.qmp.readline()
@@ -84,19 +87,40 @@ class Emulator:
             self.process.wait()
         shutil.rmtree(self.work, ignore_errors=True)
 
-    def execute(self, command, **arguments):
-        """A QMP command of the oracle."""
+    def _message(self):
+        line = self.qmp.readline()
+        if not line:
+            raise ConnectionError("the connection has ended")
+        return json.loads(line)
+
+    def ask(self, command, **arguments):
+        """The reply to a QMP command; events before it are kept in self.events."""
         self.qmp.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
         self.qmp.flush()
+        reply = self._message()
+        while "event" in reply:
+            self.events.append(reply)
+            reply = self._message()
+        return reply
+
+    def execute(self, command, **arguments):
+        """What a QMP command returns."""
+        reply = self.ask(command, **arguments)
+        if "error" in reply:
+            raise RuntimeError(f"{command}: {reply['error']}")
+        return reply["return"]
+
+    def wait_event(self, name):
+        """The data of the first event of this name that was not waited for."""
+        for event in self.events:
+            if event["event"] == name:
+                self.events.remove(event)
+                return event.get("data", {})
         while True:
-            line = self.qmp.readline()
-            if not line:
-                raise ConnectionError("the connection has ended")
-            reply = json.loads(line)
-            if "return" in reply:
-                return reply["return"]
-            if "error" in reply:
-                raise RuntimeError(f"{command}: {reply['error']}")
+            event = self._message()
+            if event["event"] == name:
+                return event.get("data", {})
+            self.events.append(event)
 
     def monitor(self, line):
         return self.execute("human-monitor-command", **{"command-line": line})
@@ -137,8 +161,17 @@ class Emulator:
     # ---- fw_cfg
 
     def fw_cfg(self, key, size):
+        """The first bytes through the port, the rest by DMA through low memory, as firmware does: a port gives a byte a request."""
         self.request(f"outw 0x510 {key:#x}")
-        return bytes(int(reply, 16) & 0xff for reply in self.requests(["inb 0x511"] * size))
+        data = bytes(int(reply, 16) & 0xff for reply in self.requests(["inb 0x511"] * min(size, 64)))
+        while len(data) < size:
+            length = min(size - len(data), 0x40000)
+            self.requests([f"write {FW_CFG_DMA:#x} 16 0x{struct.pack('>IIQ', 2, length, FW_CFG_DATA).hex()}", "outl 0x514 0",
+                           f"outl 0x518 {int.from_bytes(FW_CFG_DMA.to_bytes(4, 'little'), 'big'):#x}"])
+            if self.read(FW_CFG_DMA, 4) != bytes(4):
+                raise self.failure(f"DMA of fw_cfg key {key:#x} does not end")
+            data += self.read(FW_CFG_DATA, length)
+        return data
 
     def fw_cfg_files(self):
         """name: (key, size), in the order of the directory."""
@@ -179,12 +212,12 @@ class Emulator:
         return bytes(int(reply, 16) & 0xff for reply in self.requests(lines)[1::2])
 
 
-def start_both(kiln, args, kvm=False):
+def start_both(kiln, args, kvm=False, qmp=False):
     """(oracle, kiln), args being the pair of their arguments."""
     theirs, ours = args
     oracle = Emulator(QEMU, theirs, is_oracle=True, kvm=kvm)
     try:
-        return oracle, Emulator(kiln, ours, is_oracle=False, kvm=kvm)
+        return oracle, Emulator(kiln, ours, is_oracle=False, kvm=kvm, qmp=qmp)
     except BaseException:
         oracle.__exit__()
         raise
@@ -226,10 +259,10 @@ def hex_lines(data, base=0):
         yield f"{base + at:04x}: {data[at:at + 16].hex(' ')}"
 
 
-def run(configs, compare, tools=(QEMU,)):
+def run(configs, compare, tools=(QEMU,), qmp=False):
     """main() of a comparison: compare(oracle, kiln, name) returns the differences as lines. The program's
     arguments are Kiln's binary and, to run a part, names of configurations. Those that begin with "kvm-" run under KVM
-    on both sides, the others without."""
+    on both sides, the others without. qmp: Kiln gets a QMP connection, too."""
     binary, names = sys.argv[1], sys.argv[2:] or list(configs)
     print(f"1..{len(names)}", flush=True)
     reason, failed = missing_tools(*tools), False
@@ -242,7 +275,7 @@ def run(configs, compare, tools=(QEMU,)):
                 continue
             started = time.monotonic()
             try:
-                oracle, kiln = start_both(binary, images.arguments(configs[name]), kvm)
+                oracle, kiln = start_both(binary, images.arguments(configs[name]), kvm, qmp)
                 with oracle, kiln:
                     bad = compare(oracle, kiln, name)
             except RuntimeError as error:

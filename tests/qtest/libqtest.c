@@ -20,10 +20,12 @@
 #include <unistd.h>
 
 #define NUM_IRQS 256
-/* A wait looks at the emulator's processor time at each tick; it is stuck after so many idle ones. */
+/* A wait looks at the emulator's processor time at each tick; it is stuck after so many idle
+ * ones. */
 #define TICK_MS 1000
 #define IDLE_TICKS 120
-/* ... and when one wait has cost so much processor time (clock ticks of the kernel's, 100 a second). */
+/* ... and when one wait has cost so much processor time (clock ticks of the kernel's, 100 a
+ * second). */
 #define BUSY_LIMIT (1000 * 100)
 
 struct QTest {
@@ -40,7 +42,7 @@ struct QTest {
     uint32_t next_port, next_memory;
 };
 
-/* ---- the process ------------------------------------------------------------------------- */
+/* ---- the process ------------------------------------------------------------------------ */
 
 static const char *emulator_path(void)
 {
@@ -79,7 +81,8 @@ static uint64_t processor_time(pid_t pid)
     if (!g_file_get_contents(path, &text, NULL, NULL) || !(rest = strrchr(text, ')'))) {
         return 0;
     }
-    if (sscanf(rest, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user, &system) != 2) {
+    if (sscanf(rest, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user, &system) !=
+        2) {
         return 0;
     }
     return user + system;
@@ -229,6 +232,9 @@ QTest *qtest_start(const char *fmt, ...)
     close(listener);
     g_unlink(qt->socket_path);
     g_rmdir(qt->dir);
+    if (getenv("QTEST_DIRTY_LOG")) {
+        qtest_dirty_log(qt, true);
+    }
     return qt;
 }
 
@@ -316,7 +322,20 @@ int qtest_run(const char *args, char **out, char **err_out)
     return WIFEXITED(qt.status) ? WEXITSTATUS(qt.status) : -1;
 }
 
-/* ---- lines --------------------------------------------------------------------------------- */
+void qtest_expect_refused(const char *before, const char *const (*rows)[2], size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        g_autofree char *args = g_strdup_printf("-machine pc -accel qtest -nodefaults -display none %s%s", before, rows[i][0]);
+        g_autofree char *text = NULL;
+        int status = qtest_run(args, NULL, &text);
+
+        if (status != 1 || !strstr(text, rows[i][1])) {
+            g_error("'%s': status %d and not '%s' but: %s", rows[i][0], status, rows[i][1], text);
+        }
+    }
+}
+
+/* ---- lines ------------------------------------------------------------------------------ */
 
 void qtest_send_raw(QTest *qt, const void *data, size_t len)
 {
@@ -454,7 +473,10 @@ static uint64_t number(QTest *qt, char *text)
     return value;
 }
 
-/* ---- ports and memory -------------------------------------------------------------------------- */
+void qtest_dirty_log(QTest *qt, bool on) { g_free(command(qt, "dirty_log %s", on ? "on" : "off")); }
+char *qtest_dirty_pages(QTest *qt) { return command(qt, "dirty_pages"); }
+
+/* ---- ports and memory ------------------------------------------------------------------- */
 
 #define DEFINE_PORT(suffix, type)                                                                  \
     void qtest_out##suffix(QTest *qt, uint16_t port, type value)                                   \
@@ -536,7 +558,7 @@ void qtest_memset(QTest *qt, uint64_t addr, uint8_t value, size_t len)
     g_free(command(qt, "memset 0x%" PRIx64 " 0x%zx 0x%x", addr, len, value));
 }
 
-/* ---- clock and interrupts ------------------------------------------------------------------------- */
+/* ---- clock and interrupts --------------------------------------------------------------- */
 
 int64_t qtest_clock_step_next(QTest *qt) { return number(qt, command(qt, "clock_step")); }
 int64_t qtest_clock_step(QTest *qt, int64_t ns)
@@ -588,7 +610,7 @@ void qtest_set_irq_in(QTest *qt, const char *path, const char *name, unsigned n,
     g_free(command(qt, "set_irq_in %s %s %u %d", path, name ? name : "unnamed-gpio-in", n, level));
 }
 
-/* ---- PCI --------------------------------------------------------------------------------------------- */
+/* ---- PCI -------------------------------------------------------------------------------- */
 
 static uint16_t config_select(QTest *qt, unsigned devfn, uint8_t offset)
 {
@@ -630,7 +652,8 @@ int qpci_find(QTest *qt, uint16_t vendor, uint16_t device, unsigned index)
             return devfn;
         }
         /* Functions 1 to 7 count only when function 0 says that there are several. */
-        if ((devfn & 7) == 0 && (id == 0xffffffff || !(qpci_read_config8(qt, devfn, 0x0e) & 0x80))) {
+        if ((devfn & 7) == 0 &&
+            (id == 0xffffffff || !(qpci_read_config8(qt, devfn, 0x0e) & 0x80))) {
             devfn += 7;
         }
     }
@@ -683,7 +706,7 @@ uint64_t qpci_map_bar(QTest *qt, unsigned devfn, unsigned n, uint64_t *size)
     return addr;
 }
 
-/* ---- helpers -------------------------------------------------------------------------------------------- */
+/* ---- helpers ---------------------------------------------------------------------------- */
 
 uint64_t qtest_alloc(QTest *qt, size_t len, size_t align)
 {

@@ -155,7 +155,7 @@ static void test_clock(void)
     g_assert_cmpint(qtest_clock_step(qt, 100), ==, 100);
     g_assert_cmpint(qtest_clock_set(qt, 1000), ==, 1000);
     g_assert_cmpint(qtest_clock_set(qt, 500), ==, 1000); /* never back */
-    next = qtest_clock_step_next(qt);                     /* the timer chip always has something to do */
+    next = qtest_clock_step_next(qt); /* the timer chip always has something to do */
     g_assert_cmpint(next, >, 1000);
     g_assert_cmpint(next, <=, 60 * 1000 * 1000);
     qtest_end(qt);
@@ -188,7 +188,8 @@ static void test_interception(void)
         g_autofree char *reply8 = qtest_request(qt, "set_irq_in %s unnamed-gpio-in 8 0", candidate);
 
         if (!strcmp(reply, "OK") && g_str_has_prefix(reply8, "FAIL")) {
-            path = g_steal_pointer(&candidate); /* eight inputs: the 8259, whose master is made first */
+            /* Eight inputs: the 8259, whose master is made first. */
+            path = g_steal_pointer(&candidate);
         }
     }
     g_assert_nonnull(path);
@@ -225,9 +226,11 @@ static void test_bad_options(void)
     static const struct {
         const char *args, *expected;
     } cases[] = {
-        {"-machine pc -accel qtest -display none -qtest unix:/nonexistent/socket", "/nonexistent/socket"},
+        {"-machine pc -accel qtest -display none -qtest unix:/nonexistent/socket",
+         "/nonexistent/socket"},
         {"-machine pc -accel qtest -display none -qtest nonsense:x", "nonsense"},
-        {"-machine pc -accel qtest -display none -qtest stdio -qtest-log /nonexistent/log", "/nonexistent/log"},
+        {"-machine pc -accel qtest -display none -qtest stdio -qtest-log /nonexistent/log",
+         "/nonexistent/log"},
         {"-machine pc -accel frobnicate -display none", "frobnicate"},
     };
 

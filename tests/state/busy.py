@@ -1,43 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Busy devices: each scenario drives one device into the middle of something, and probes by going on from there.
-
-SCENARIOS: name -> (arguments, drive, probe). drive(m) acts on the machine; probe(m) returns what it saw while going
-on, the same on a machine that went through save and load. Arguments beginning with @ name an image."""
-
-RAM = 0x100000          # copied by the test to the second machine, RAM_SIZE bytes
-RAM_SIZE = 0x10000
-SCENARIOS = {}
-IDE, PM, HOST, BRIDGE = 0x09, 0x0B, 0x00, 0x08   # devfn
-MS = 1_000_000
-
-
-def scenario(name, *args):
-    def add(cls):
-        SCENARIOS[name] = (list(args), cls.drive, cls.probe)
-        return cls
-    return add
-
-
-def steps(m, ns, count, ports=()):
-    """Steps the clock and looks at ports after each step."""
-    return [[m.inb(port) for port in ports] for _ in range(count) if m.step(ns) >= 0]
-
-
-def pic_setup(m, mask=0):
-    m.outb(0x20, 0x11)
-    m.outb(0x21, 0x30, 0x04, 0x01, mask)
-    m.outb(0xA0, 0x11)
-    m.outb(0xA1, 0x38, 0x02, 0x01, mask)
-
-
-def pic_look(m):
-    seen = []
-    for base in (0x20, 0xA0):
-        for ocw3 in (0x0A, 0x0B):
-            m.outb(base, ocw3)
-            seen.append(m.inb(base))
-        seen.append(m.inb(base + 1))
-    return seen
+"""Busy devices: the chipset and the board here, drives and PCI in parts of their own. scenario.py says what a scenario
+is; test-busy.py and test-hostile.py use SCENARIOS, RAM, RAM_SIZE and sweep."""
+import busy_drives  # noqa: F401 (it adds its scenarios)
+import busy_net     # noqa: F401
+import busy_pci     # noqa: F401
+import busy_queues  # noqa: F401
+import busy_scsi    # noqa: F401
+import busy_virtio  # noqa: F401
+import machine
+from scenario import (BRIDGE, HOST, IDE, MS, PM, RAM, RAM_SIZE, SCENARIOS, pic_look, pic_setup,  # noqa: F401
+                      scenario, steps)
 
 
 @scenario("i8259 in service, pending, polled")
@@ -329,6 +301,62 @@ class _:
         return seen + [m.inb(0x60)]
 
 
+def vmmouse_setup(m):
+    m.outb(0x64, 0x60)
+    m.outb(0x60, 0x47)
+    m.outb(0x64, 0xD4)
+    m.outb(0x60, 0xF4)                   # the PS/2 mouse gives the interrupts
+    m.inb(0x60)
+
+
+def send_event(m, kind, value):
+    """None, or why nobody takes it."""
+    events = [{"type": kind, "data": {"axis": axis, "value": value}} for axis in "xy"]
+    try:
+        m.qmp(("input-send-event", {"events": events}))
+    except AssertionError as error:
+        return str(error)
+    return None
+
+
+def vmmouse_look(m):
+    """Events go to the pointer when the guest listens there, and then the PS/2 mouse tells of one step to the right."""
+    seen = [sorted((mouse["name"], mouse["absolute"], mouse["current"]) for mouse in m.qmp(("query-mice", {}))[0])]
+    for kind, value in (("abs", 0x4000), ("rel", -9)):
+        seen.append([send_event(m, kind, value), [[m.inb(0x64), m.inb(0x60)] for _ in range(9)]])
+    saved = m.save()
+    section = next(s for s in machine.split(saved)[1] if s.name == "vmmouse")
+    return seen + [machine.values(saved, section)]
+
+
+@scenario("vmmouse with packets, absolute")
+class _:
+    def drive(m):
+        vmmouse_setup(m)
+        words = 0x3442554A, 0x20, 0x1234, 0xFEDC, 1, 0, 0x2000, 0xF000, 0xFFFFFFFF
+        m.put("vmmouse", status=0, absolute=1, nb_queue=9, **{f"queue[{i}]": word for i, word in enumerate(words)})
+
+    probe = vmmouse_look
+
+
+@scenario("vmmouse with its queue full, relative")
+class _:
+    def drive(m):
+        vmmouse_setup(m)
+        m.put("vmmouse", status=0, absolute=0, nb_queue=1024, **{f"queue[{i}]": 7 * i for i in range(1024)})
+
+    probe = vmmouse_look
+
+
+@scenario("vmmouse after an error of the guest")
+class _:
+    def drive(m):
+        vmmouse_setup(m)
+        m.put("vmmouse", status=0xFFFF, absolute=1, nb_queue=4, **{f"queue[{i}]": 3 * i for i in range(4)})
+
+    probe = vmmouse_look
+
+
 @scenario("port 92 and A20")
 class _:
     def drive(m):
@@ -360,119 +388,6 @@ class _:
         seen = [m.inb(port) for port in (0x04, 0x04, 0x05, 0x05, 0x81, 0x8B, 0x08, 0x0F)]
         m.outb(0xD8, 0)
         return seen + [m.inb(port) for port in (0xC4, 0xC4, 0xC6, 0xC6, 0xD0, 0xDE)]
-
-
-FLOPPY = ("-drive", "if=floppy,format=raw,file=@floppy")
-
-
-def fdc_on(m):
-    m.outb(0x3F2, 0x0C)
-    m.outb(0x3F2, 0x1C)
-    m.step(20 * MS)
-    for _ in range(4):
-        m.outb(0x3F5, 0x08)
-        m.inb(0x3F5)
-        m.inb(0x3F5)
-    m.outb(0x3F5, 0x03, 0xDF, 0x03)      # SPECIFY: not by DMA
-    m.outb(0x3F5, 0x07, 0x00)
-    m.step(20 * MS)
-    m.outb(0x3F5, 0x08)
-    m.inb(0x3F5)
-    m.inb(0x3F5)
-
-
-def fdc_wait(m):
-    """Requests end in the main loop: looks until the controller wants something."""
-    for _ in range(100000):
-        status = m.inb(0x3F4)
-        if status & 0x80:
-            return status
-    raise AssertionError("the floppy controller stays busy")
-
-
-def fdc_drain(m, limit):
-    seen = []
-    for _ in range(limit):
-        if fdc_wait(m) & 0xC0 != 0xC0:
-            break
-        seen.append(m.inb(0x3F5))
-    return seen + [m.inb(0x3F4), m.inb(0x3F0), m.inb(0x3F2), m.inb(0x3F7)]
-
-
-@scenario("fdc in the middle of a command", *FLOPPY)
-class _:
-    def drive(m):
-        fdc_on(m)
-        m.outb(0x3F5, 0xE6, 0x00, 0x00)
-
-    def probe(m):
-        m.outb(0x3F5, 0x00, 0x02, 0x02, 0x02, 0x1B, 0xFF)
-        m.step(50 * MS)
-        return fdc_drain(m, 600)
-
-
-@scenario("fdc in the middle of a sector", *FLOPPY)
-class _:
-    def drive(m):
-        fdc_on(m)
-        m.outb(0x3F5, 0xE6, 0x00, 0x00, 0x00, 0x03, 0x02, 0x04, 0x1B, 0xFF)
-        m.step(50 * MS)
-        for _ in range(200):
-            fdc_wait(m)
-            m.inb(0x3F5)
-
-    def probe(m):
-        return fdc_drain(m, 2000)
-
-
-@scenario("fdc with a result half read", *FLOPPY)
-class _:
-    def drive(m):
-        fdc_on(m)
-        m.outb(0x3F5, 0x4A, 0x00)        # READ ID
-        m.step(50 * MS)
-        fdc_wait(m)
-        m.inb(0x3F5)
-        m.inb(0x3F5)
-
-    def probe(m):
-        return fdc_drain(m, 20)
-
-
-@scenario("fdc writing a sector", *FLOPPY)
-class _:
-    def drive(m):
-        fdc_on(m)
-        m.outb(0x3F5, 0xC5, 0x00, 0x00, 0x00, 0x05, 0x02, 0x05, 0x1B, 0xFF)
-        m.step(50 * MS)
-        for i in range(100):
-            fdc_wait(m)
-            m.outb(0x3F5, i)
-
-    def probe(m):
-        for i in range(412):
-            fdc_wait(m)
-            m.outb(0x3F5, i & 0xFF)
-        m.step(50 * MS)
-        seen = fdc_drain(m, 20)
-        m.outb(0x3F5, 0xE6, 0x00, 0x00, 0x00, 0x05, 0x02, 0x05, 0x1B, 0xFF)
-        m.step(50 * MS)
-        return seen + fdc_drain(m, 600)
-
-
-@scenario("fdc seek done, interrupt not sensed", *FLOPPY)
-class _:
-    def drive(m):
-        pic_setup(m)
-        fdc_on(m)
-        m.outb(0x3F5, 0x0F, 0x00, 0x11)
-        m.step(50 * MS)
-
-    def probe(m):
-        m.step(500 * MS)
-        seen = pic_look(m)
-        m.outb(0x3F5, 0x08)
-        return seen + fdc_drain(m, 5) + pic_look(m)
 
 
 @scenario("serial with bytes in its FIFO", "-nodefaults", "-serial", "null")
@@ -526,267 +441,6 @@ class _:
         seen = [m.inb(port) for port in (0x378, 0x379, 0x37A)]
         m.outb(0x37A, 0x0C)
         return seen + [m.inb(port) for port in (0x378, 0x379, 0x37A)]
-
-
-DISKS = ("-hda", "@disk", "-cdrom", "@cd")
-
-
-def wait_ide(m, base):
-    """Requests end in the main loop: looks until the drive is not busy."""
-    for _ in range(100000):
-        status = m.inb(base + 0x206)
-        if not status & 0x80:
-            return status
-    raise AssertionError(f"the drive at 0x{base:x} stays busy")
-
-
-def ide_command(m, command, lba=0, count=1, base=0x1F0, drive=0xE0):
-    m.outb(base + 6, drive | lba >> 24)
-    m.outb(base + 2, count)
-    m.outb(base + 3, lba & 0xFF)
-    m.outb(base + 4, lba >> 8 & 0xFF)
-    m.outb(base + 5, lba >> 16 & 0xFF)
-    m.outb(base + 7, command)
-    return wait_ide(m, base)
-
-
-def ide_words(m, count, base=0x1F0):
-    return [m.inw(base) for _ in range(count) if wait_ide(m, base) or True]
-
-
-def ide_look(m, base=0x1F0):
-    return [m.inb(base + r) for r in range(1, 8)]
-
-
-@scenario("ide disk in the middle of a read", *DISKS)
-class _:
-    def drive(m):
-        pic_setup(m)
-        ide_command(m, 0x20, 5, 3)
-        ide_words(m, 300)
-
-    def probe(m):
-        seen = [m.inb(0x3F6)]
-        for _ in range(3):
-            seen += ide_words(m, 212 if len(seen) == 1 else 256) + [wait_ide(m, 0x1F0)]
-        return seen + ide_look(m) + pic_look(m)
-
-
-@scenario("ide disk in the middle of a write", *DISKS)
-class _:
-    def drive(m):
-        ide_command(m, 0x30, 7, 2)
-        for i in range(100):
-            m.outw(0x1F0, i)
-
-    def probe(m):
-        for i in range(412):
-            m.outw(0x1F0, i)
-            if i in (155, 411):
-                wait_ide(m, 0x1F0)
-        seen = ide_look(m)
-        ide_command(m, 0x20, 7, 1)
-        return seen + ide_words(m, 256)
-
-
-@scenario("ide multiple sectors, long addresses, identify", *DISKS)
-class _:
-    def drive(m):
-        ide_command(m, 0xC6, 0, 4)       # SET MULTIPLE
-        ide_command(m, 0xEF, 0, 0x22)
-        for register, value in ((2, 0), (2, 6), (3, 0), (3, 9), (4, 0), (4, 0), (5, 0), (5, 0), (6, 0x40)):
-            m.outb(0x1F0 + register, value)
-        m.outb(0x1F7, 0x29)              # READ MULTIPLE EXT
-        wait_ide(m, 0x1F0)
-        ide_words(m, 700)
-
-    def probe(m):
-        seen = ide_words(m, 324) + [wait_ide(m, 0x1F0)] + ide_words(m, 512) + [wait_ide(m, 0x1F0)] + ide_look(m)
-        m.outb(0x3F6, 0x80)
-        seen += ide_look(m)
-        m.outb(0x3F6, 0)
-        ide_command(m, 0xEC)
-        return seen + ide_words(m, 256)
-
-
-def bmdma_map(m):
-    m.config(IDE, 0x20, 0xC001)
-    m.config(IDE, 0x04, 0x05, 2)
-
-
-@scenario("ide bus master programmed", *DISKS)
-class _:
-    def drive(m):
-        pic_setup(m)
-        bmdma_map(m)
-        m.write(RAM, (RAM + 0x1000).to_bytes(4, "little") + (0x80000400).to_bytes(4, "little"))
-        m.outl(0xC004, RAM)
-        m.outb(0xC000, 0x08)
-        m.outb(0xC002, 0x66)
-        ide_command(m, 0xEF, 0, 0x22)
-        m.outb(0x1F6, 0xE0)
-        m.outb(0x1F2, 2)
-        m.outb(0x1F3, 3)
-
-    def probe(m):
-        m.outb(0xC002, 0x66)
-        m.outb(0x1F7, 0xC8)
-        m.outb(0xC000, 0x09)
-        for _ in range(100000):
-            if m.inb(0xC002) & 4:
-                break
-        return [m.inb(0xC000), m.inb(0xC002), m.inl(0xC004), m.read(RAM + 0x1000, 1024).hex()] + pic_look(m) + \
-            ide_look(m)
-
-
-@scenario("ide bus master after a transfer", *DISKS)
-class _:
-    def drive(m):
-        SCENARIOS["ide bus master programmed"][1](m)
-        SCENARIOS["ide bus master programmed"][2](m)
-
-    def probe(m):
-        seen = [m.inb(0xC000), m.inb(0xC002), m.inl(0xC004)]
-        m.outb(0xC002, 0x66)
-        m.outb(0xC000, 0)
-        return seen + [m.inb(0xC002)] + ide_look(m) + pic_look(m)
-
-
-def packet(m, *command):
-    data = bytes(command).ljust(12, b"\0")
-    for i in range(0, 12, 2):
-        m.outw(0x170, data[i] | data[i + 1] << 8)
-    return wait_ide(m, 0x170)
-
-
-def atapi_begin(m, limit=0xFFFE):
-    m.outb(0x176, 0xA0)
-    m.outb(0x171, 0)
-    m.outb(0x174, limit & 0xFF)
-    m.outb(0x175, limit >> 8)
-    m.outb(0x177, 0xA0)
-    wait_ide(m, 0x170)
-
-
-def atapi(m, *command, limit=0xFFFE):
-    atapi_begin(m, limit)
-    return packet(m, *command)
-
-
-def atapi_ready(m):
-    for _ in range(3):
-        atapi(m, 0x00)
-        atapi(m, 0x03, 0, 0, 0, 18)
-        while wait_ide(m, 0x170) & 8:
-            m.inw(0x170)
-
-
-@scenario("atapi packet half sent", *DISKS)
-class _:
-    def drive(m):
-        atapi_begin(m)
-        m.outw(0x170, 0x0012, 0x0000)    # INQUIRY
-
-    def probe(m):
-        m.outw(0x170, 0x0024, 0, 0, 0)
-        seen = [wait_ide(m, 0x170)] + ide_look(m, 0x170)
-        return seen + ide_words(m, 18, 0x170) + [wait_ide(m, 0x170)] + ide_look(m, 0x170)
-
-
-@scenario("atapi in the middle of a read", *DISKS)
-class _:
-    def drive(m):
-        atapi_ready(m)
-        atapi(m, 0x28, 0, 0, 0, 0, 2, 0, 0, 3, limit=2048)
-        ide_words(m, 1024 + 300, 0x170)
-
-    def probe(m):
-        seen = ide_look(m, 0x170) + ide_words(m, 724, 0x170)
-        seen += [wait_ide(m, 0x170)] + ide_look(m, 0x170) + ide_words(m, 1024, 0x170)
-        return seen + [wait_ide(m, 0x170)] + ide_look(m, 0x170)
-
-
-@scenario("atapi reply in small pieces", *DISKS)
-class _:
-    def drive(m):
-        atapi_ready(m)
-        atapi(m, 0x12, 0, 0, 0, 0x24, limit=10)          # INQUIRY
-        ide_words(m, 3, 0x170)
-
-    def probe(m):
-        seen = []
-        for _ in range(100):
-            if not wait_ide(m, 0x170) & 8:
-                break
-            seen.append([m.inw(0x170)] + ide_look(m, 0x170))
-        return seen + ide_look(m, 0x170)
-
-
-@scenario("atapi with sense to be told, tray locked", *DISKS)
-class _:
-    def drive(m):
-        atapi_ready(m)
-        atapi(m, 0x1E, 0, 0, 0, 1)
-        atapi(m, 0x28, 0, 0x7F, 0, 0, 0, 0, 0, 1)        # beyond the end
-
-    def probe(m):
-        seen = ide_look(m, 0x170)
-        atapi(m, 0x03, 0, 0, 0, 18)
-        seen += ide_words(m, 9, 0x170)
-        atapi(m, 0x1B, 0, 0, 0, 2)
-        seen += ide_look(m, 0x170)
-        atapi(m, 0x03, 0, 0, 0, 18)
-        return seen + ide_words(m, 9, 0x170)
-
-
-@scenario("atapi tray open", *DISKS)
-class _:
-    def drive(m):
-        atapi_ready(m)
-        atapi(m, 0x1B, 0, 0, 0, 2)
-
-    def probe(m):
-        seen = []
-        for command in ((0x00,), (0x1B, 0, 0, 0, 3), (0x00,), (0x00,)):
-            atapi(m, *command)
-            seen += ide_look(m, 0x170)
-            atapi(m, 0x03, 0, 0, 0, 18)
-            seen += ide_words(m, 9, 0x170)
-        return seen
-
-
-@scenario("pci registers mapped", *DISKS)
-class _:
-    def drive(m):
-        m.config(IDE, 0x3C, 0x0B, 1)
-        m.config(IDE, 0x40, 0x8000C000)
-        bmdma_map(m)
-        m.config(PM, 0x90, 0xB101)
-        m.outl(0xCF8, 0x80000920)        # an address is latched
-
-    def probe(m):
-        seen = [m.inl(0xCFC)]
-        seen += [m.config(devfn, r) for devfn in (HOST, BRIDGE, IDE, PM) for r in range(0, 0x100, 4)]
-        return seen + [m.inb(0xC002), m.inb(0xB100)]
-
-
-@scenario("PAM, SMRAM and PIRQ routes")
-class _:
-    def drive(m):
-        for register, value in ((0x59, 0x30), (0x5A, 0x13), (0x5B, 0x02), (0x5F, 0x31), (0x72, 0x4A)):
-            m.config(HOST, register, value, 1)
-        for register, value in ((0x60, 0x0B), (0x61, 0x0A), (0x62, 0x80), (0x63, 0x05), (0x4E, 0x03)):
-            m.config(BRIDGE, register, value, 1)
-
-    def probe(m):
-        seen = [m.config(devfn, r) for devfn in (HOST, BRIDGE) for r in range(0, 0x100, 4)]
-        for base in range(0xA0000, 0x100000, 0x4000):
-            m.write(base, b"\x5a\xa5")
-            seen.append(m.read(base, 4)[:2].hex())
-            m.config(HOST, 0x5A, 0x31, 1)
-            seen.append(m.read(base, 2).hex())
-            m.config(HOST, 0x5A, 0x13, 1)
-        return seen
 
 
 PMBASE = 0xB000
@@ -848,6 +502,21 @@ class _:
         seen = [m.inl(0xAE00), m.inl(0xAE04), m.inl(0xAE0C), m.inl(0xAE10), m.inl(0xAF00), m.inb(0xAF04), m.inl(0xAF08)]
         m.outl(0xAF00, 3)
         return seen + [m.inb(0xAF04), m.inl(0xAF08)]
+
+
+@scenario("memory modules", "-m", "64M,slots=3,maxmem=128M", "-object", "memory-backend-ram,id=m,size=16M", "-device",
+          "pc-dimm,memdev=m,slot=1")
+class _:
+    def drive(m):
+        m.outl(0xA00, 1)
+        m.outl(0xA04, 3)
+        m.outl(0xA08, 0x84)
+        m.outb(0xA14, 2)
+
+    def probe(m):
+        seen = [m.inl(0xA00 + i) for i in range(0, 24, 4)]
+        m.outl(0xA00, 2)
+        return seen + [m.inl(0xA14)]
 
 
 @scenario("the bitmap of processors", "-smp", "2,maxcpus=4")
@@ -933,6 +602,15 @@ class _:
 
     def probe(m):
         return [m.inb(0x505), m.inb(0xE9), m.inb(0x80), m.inb(0x71), m.inb(0xCF9)]
+
+
+@scenario("a watchdog", "-device", "ib700", "-action", "watchdog=none")
+class _:
+    def drive(m):
+        m.outb(0x443, 3)
+
+    def probe(m):
+        return [m.inb(0x443), m.inb(0x441)]
 
 
 @scenario("two processors", "-smp", "2")

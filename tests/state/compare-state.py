@@ -24,11 +24,35 @@ CONFIGS = {
     "four disks": ["-nodefaults", "-hda", "@disk", "-hdb", "@disk2", "-hdc", "@disk3", "-hdd", "@floppy"],
     "empty drives": ["-nodefaults", "-drive", "if=ide,media=cdrom", "-drive", "if=floppy"],
     "pci-testdev": ["-nodefaults", "-device", "pci-testdev"],
+    "e1000": ["-nodefaults", "-device", "e1000"],
+    "rtl8139": ["-nodefaults", "-device", "rtl8139"],
     "isa": ["-nodefaults", "-device", "isa-debugcon,chardev=c", "-chardev", "null,id=c", "-device", "isa-debug-exit"],
+    "bridges": ["-nodefaults", "-device", "pci-bridge,id=b,chassis_nr=1", "-device",
+                "pci-bridge,id=c,bus=b,chassis_nr=2,shpc=off", "-device", "pci-testdev,bus=c"],
+    "no vmport": ["-nodefaults", "-machine", "vmport=off"],
     "no-acpi": ["-nodefaults", "-no-acpi"],
     "fw_cfg": ["-nodefaults", "-fw_cfg", "name=opt/x,string=y"],
     "four processors": ["-nodefaults", "-smp", "4,sockets=2"],
-    "ports": ["-nodefaults", "-serial", "null", "-serial", "null", "-parallel", "null", "-device", "pvpanic"],
+    "virtio": ["-nodefaults", "-device", "virtio-blk-pci,drive=d,num-queues=3", "-drive", "if=none,id=d,driver=null-co", "-device",
+               "virtio-rng-pci,addr=9", "-device", "virtio-net-pci,addr=10,mac=52:54:00:01:02:03",
+               "-device", "virtio-blk-pci,drive=e,disable-modern=on,vectors=0", "-drive",
+               "if=none,id=e,driver=null-co", "-device", "virtio-rng-pci-non-transitional,packed=on,migrate-extra=off"],
+    "virtio input": ["-nodefaults", "-device", "virtio-keyboard-pci", "-device", "virtio-mouse-pci", "-device",
+                     "virtio-tablet-pci,vectors=0"],
+    "virtio balloon": ["-nodefaults", "-device", "virtio-balloon-pci,free-page-reporting=on"],
+    "virtio balloon hints": ["-nodefaults", "-device", "virtio-balloon-pci,free-page-reporting=off,free-page-hint=on,iothread=i,"
+                             "disable-legacy=on", "-object", "iothread,id=i"],
+    "virtio ports": ["-nodefaults", "-device", "virtio-serial-pci,max_ports=40", "-device", "virtserialport,nr=33,name=x", "-device",
+                     "virtconsole", "-chardev", "ringbuf,id=c", "-device", "virtserialport,chardev=c,id=p", "-device",
+                     "virtio-serial-pci-non-transitional,emergency-write=off,max_ports=1"],
+    "virtio-scsi": ["-nodefaults", "-device", "virtio-scsi-pci,id=s,num_queues=2", "-drive", "if=none,id=d,driver=null-co", "-device",
+                    "scsi-hd,drive=d,bus=s.0,scsi-id=2,lun=7", "-device", "scsi-cd,bus=s.0", "-device", "virtio-scsi-pci,packed=on"],
+    "virtio bridge": ["-nodefaults", "-device", "pci-bridge,id=b,chassis_nr=1", "-device", "virtio-rng-pci,bus=b,packed=on"],
+    "slots": ["-nodefaults", "-m", "128M,slots=3,maxmem=256M"],
+    "dimm": ["-nodefaults", "-m", "128M,slots=2,maxmem=256M", "-object", "memory-backend-ram,id=m,size=32M", "-device",
+             "pc-dimm,memdev=m"],
+    "ports": ["-nodefaults", "-serial", "null", "-serial", "null", "-parallel", "null", "-device", "pvpanic", "-device",
+              "ib700"],
 }
 # Sections that one side has and the other not, by regular expression of the name: the reason.
 KVM = {                     # compared where /dev/kvm opens
@@ -40,9 +64,8 @@ KVM = {                     # compared where /dev/kvm opens
 KNOWN_MISSING = {
     r"ram": "RAM pages belong to migration, which is not there yet",
     r"kvm-tpr-opt": "TPR patching for 32-bit Windows of before 2003 is not there",
-    r"vmmouse|vmport.*": "the VMware mouse port is not there",
     r"slirp": "user networking is not there yet",
-    r".*/vga|.*/e1000": "display and network cards are not there yet",
+    r".*/vga": "display adapters are not there yet",
     r"globalstate": "migration's run state is not there yet",
 }
 KNOWN_EXTRA = {}
@@ -81,7 +104,7 @@ def qemu_description(args, work, accel):
 
 
 def kiln_description(kiln, args, accel):
-    result = subprocess.run([kiln, "-accel", accel or "qtest", "-display", "none", "-m", "64", "--print-state", *args],
+    result = subprocess.run([kiln, "-accel", accel or "qtest", "-display", "none", "-net", "none", "-m", "64", "--print-state", *args],
                             capture_output=True, text=True)
     if result.returncode:
         raise RuntimeError(result.stderr)

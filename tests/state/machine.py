@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import subprocess
+import sys
 import time
 
 QEMU = "qemu-system-x86_64"
@@ -18,26 +19,38 @@ class Dead(Exception):
     """The emulator ended, or broke the connection."""
 
 
-class Machine:
-    """Starts PROGRAM with these arguments. Use it in a with statement."""
+def environment(args):
+    """Devices behind vhost find a kernel that has it: vhost-fake.c, built beside the program under test."""
+    if not any("vhost-" in arg for arg in args):
+        return None
+    fake = os.path.join(os.path.dirname(os.path.abspath(sys.argv[1])), "tests/state/vhost-fake.so")
+    if not os.path.exists(fake):
+        raise FileNotFoundError(f"{fake} is not built: ninja -C DIR tests/state/vhost-fake.so")
+    asan = os.environ.get("ASAN_OPTIONS", "")
+    return os.environ | {"LD_PRELOAD": fake, "ASAN_OPTIONS": f"{asan}{':' if asan else ''}verify_asan_link_order=0"}
 
-    def __init__(self, program, args, work, qemu=False, accel=None):
+
+class Machine:
+    """Starts PROGRAM with these arguments; sockets and what it says on stderr are in work. Use it in a with statement."""
+
+    def __init__(self, program, args, work=".", qemu=False, accel=None):
         number = next(NUMBERS)
         self.path = os.path.join(work, f"qtest.{number}")
         self.qmp_path = os.path.join(work, f"qmp.{number}")
         self.work, self.qemu = work, qemu
         self.still = qemu       # the clock does not move
         self.errors = open(os.path.join(work, f"stderr.{number}"), "w+b")
-        own = ["-accel", accel or "tcg", "-S", "-qmp", f"unix:{self.qmp_path},server=on,wait=off", "-vga", "none", "-net",
-               "none", "-monitor", "none"] if qemu else ["-accel", accel or "qtest"]
+        own = ["-accel", accel or "tcg", "-S", "-qmp", f"unix:{self.qmp_path},server=on,wait=off", "-vga", "none",
+               "-monitor", "none"] if qemu else ["-accel", accel or "qtest", "-qmp",
+                                                                     f"unix:{self.qmp_path},server=on,wait=off"]
         self.events = []
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(self.path)
             listener.listen(1)
             listener.settimeout(0.2)
             self.process = subprocess.Popen([program, "-qtest", f"unix:{self.path}", "-qtest-log", "none", "-display",
-                                             "none", "-m", "64", *own, *args], stdin=subprocess.DEVNULL,
-                                            stdout=subprocess.DEVNULL, stderr=self.errors)
+                                             "none", "-net", "none", "-m", "64", *own, *args], stdin=subprocess.DEVNULL,
+                                            stdout=subprocess.DEVNULL, stderr=self.errors, env=environment(args))
             while True:
                 try:
                     self.socket = listener.accept()[0]
@@ -46,6 +59,8 @@ class Machine:
                     if self.process.poll() is not None:
                         raise Dead(self.last_words()) from None
         self.reader = self.socket.makefile("rb")
+        if os.environ.get("QTEST_DIRTY_LOG") and not qemu:
+            self.ask("dirty_log on")
 
     def __enter__(self):
         return self
@@ -159,8 +174,14 @@ class Machine:
         reply = self.request(f"state_load {path}")
         return None if reply.startswith("OK") else reply
 
+    def put(self, name, **wanted):
+        """Sets fields of a device's state, for what only a CPU could set."""
+        refused = self.load(with_fields(self.save(), name, wanted))
+        if refused:
+            raise AssertionError(refused)
+
     def qmp(self, *commands):
-        """The replies of QEMU's monitor: (command, arguments) each."""
+        """The replies of the monitor: (command, arguments) each."""
         with socket.socket(socket.AF_UNIX) as s:
             s.connect(self.qmp_path)
             f = s.makefile("rw")
@@ -171,6 +192,8 @@ class Machine:
                 f.flush()
                 while True:
                     reply = json.loads(f.readline())
+                    if "error" in reply:
+                        raise AssertionError(f"{command}: {reply['error']['desc']}")
                     if "event" not in reply:
                         return reply["return"]
 
@@ -292,6 +315,22 @@ def fields(node, at, prefix=""):
         more, at = fields(sub, at, f"{prefix}<{sub['vmsd_name']}>.")
         found += more
     return found, at
+
+
+def values(data, section):
+    """{path: value} of the plain fields of a section."""
+    return {p: int.from_bytes(data[o:o + n], "big") for p, o, n in fields(section.described, section.body)[0]}
+
+
+def with_fields(data, name, wanted):
+    """The stream, with these fields of the one section of that name set."""
+    section, = (s for s in split(data)[1] if s.name == name)
+    changed = bytearray(data)
+    places = {path: (at, size) for path, at, size in fields(section.described, section.body)[0]}
+    for path, value in wanted.items():
+        at, size = places[path]
+        changed[at:at + size] = value.to_bytes(size, "big")
+    return bytes(changed)
 
 
 def differences(a, b):

@@ -16,6 +16,7 @@ import sys
 import tempfile
 
 import busy
+import busy_virtio
 from machine import Dead, Machine, differences, fields, split
 
 PATIENCE = 240              # seconds that one request may take on a loaded host
@@ -26,6 +27,8 @@ PORTS = [*range(0x20, 0x22), *range(0x40, 0x44), 0x60, 0x61, 0x64, 0x70, 0x71, *
          *range(0xC0, 0xE0), *range(0x170, 0x178), *range(0x1F0, 0x1F8), *range(0x376, 0x37B), *range(0x3F0, 0x400),
          0x4D0, 0x4D1, 0x510, 0x511, 0x514, 0xCF8, 0xCFC, *range(0xAE00, 0xAE14), *range(0xAF00, 0xAF0C),
          *range(0xAFE0, 0xAFE4), *range(0xB000, 0xB00C), 0xB2, 0xB3, *range(0xB100, 0xB110), *range(0xC000, 0xC010)]
+# Only read: what the guest ejects (PCI devices, CPUs) is not there for the good state afterwards.
+EJECT = (*range(0xAE08, 0xAE0C), 0xAF04)
 
 
 # ---- what is done to a state: each returns the new bytes, what was done, and the section it was done to ---------
@@ -86,7 +89,7 @@ def drive(m, rng):
     for _ in range(rng.choice((0, 10, 60))):
         port = rng.choice(PORTS)
         kind = rng.choice("bbbwl")
-        if rng.randrange(3):
+        if rng.randrange(3) or port in EJECT:
             m.ask(f"in{kind} 0x{port:x}")
         else:
             m.ask(f"out{kind} 0x{port:x} 0x{rng.choice((rng.randrange(256), rng.getrandbits(32))):x}")
@@ -113,7 +116,7 @@ class Run:
         test_busy.make_images(work)
         with Machine(kiln, self.args, work) as m:
             self.drive_busy(m)
-            self.state = m.save()
+            self.state, self.ram = m.save(), m.read(busy.RAM, busy.RAM_SIZE)
         self.sections = split(self.state)[1]
         self.begin()
 
@@ -132,6 +135,7 @@ class Run:
             refused = m.load(data)
             drive(m, self.rng)
             reset(m)
+            m.write(busy.RAM, self.ram)     # where rings are
             back = m.load(self.state)
             again = m.save()
         except (Dead, AssertionError, socket.timeout) as error:
@@ -149,11 +153,46 @@ class Run:
         return None
 
 
+# ---- what chance would hardly find ------------------------------------------------------------------------------
+
+def packed_positions(kiln, work):
+    """A queue's position beyond its packed ring, with the features before it and behind it, or only where split rings say it."""
+    run = Run(kiln, "virtio-blk with MSI-X and a packed ring", work, random.Random(1))
+    name, features = b"\x05\x18virtio/packed_virtqueues\0\0\0\1", b"\x05\x15virtio/64bit_features\0\0\0\1"
+    at, first = run.state.index(name), run.state.index(features)
+    body, size = at + len(name), 1024 * 10                  # position, wrap, used, wrap, in flight: of each queue
+    for offset, length in ((0, 2), (3, 2), (6, 4)):
+        bad = run.state[:body + offset] + b"\xff" * length + run.state[body + offset + length:]
+        part = bad[at:body + size]
+        for data in (bad, bad[:first] + part + bad[first:at] + bad[body + size:]):
+            refused = run.machine.load(data)
+            assert refused and "packed queue 0" in refused, refused
+    split = run.state[:at] + run.state[body + size:]        # last_avail is 16 bits behind number, size, address
+    queue = split.index(struct.pack(">IQ", 16, busy_virtio.DESC))
+    refused = run.machine.load(split[:queue + 12] + b"\xff\xff" + split[queue + 14:])
+    assert refused and "packed queue 0" in refused, refused
+    assert not run.machine.load(run.state) and run.machine.save() == run.state
+    run.end()
+
+
+def serial_ports(kiln, work):
+    """Ports that are not here, one that comes twice, more of them than there are."""
+    run = Run(kiln, "virtio-serial with open ports", work, random.Random(1))
+    # Columns, rows, ports at most, a bit for each that is there, how many; number, open here and there, no buffer of each.
+    at = run.state.index(struct.pack(">HHIIIIBBI", 0, 0, 3, 3, 2, 0, 0, 1, 0)) + 12
+    for offset, number, text in ((0, 99, "99 ports"), (4, 30, "port 30 is not here"), (4, 0xFFFFFFFF, "is not here"),
+                                 (10, 2, "is not here"), (14, 0, "port 0 comes twice")):
+        refused = run.machine.load(run.state[:at + offset] + struct.pack(">I", number) + run.state[at + offset + 4:])
+        assert refused and text in refused, (number, refused)
+    assert not run.machine.load(run.state)
+    run.end()
+
+
 def main():
     kiln = sys.argv[1]
     rounds = int(sys.argv[2] if len(sys.argv) > 2 else os.environ.get("KILN_FUZZ_ROUNDS", "30"))
     seed = int(sys.argv[3]) if len(sys.argv) > 3 else 7
-    print(f"1..{len(busy.SCENARIOS)}\n# seed {seed}, {rounds} states each")
+    print(f"1..{len(busy.SCENARIOS) + 2}\n# seed {seed}, {rounds} states each")
     failed = 0
     with tempfile.TemporaryDirectory() as work:
         for number, name in enumerate(busy.SCENARIOS, 1):
@@ -163,6 +202,10 @@ def main():
             print("".join("# " + line.replace("\n", "\n#   ") + "\n" for line in bad[:10]), end="")
             print(f"{'not ok' if bad else 'ok'} {number} hostile/{name}", flush=True)
             failed += bool(bad)
+        packed_positions(kiln, work)
+        print(f"ok {len(busy.SCENARIOS) + 1} hostile/positions in packed rings", flush=True)
+        serial_ports(kiln, work)
+        print(f"ok {len(busy.SCENARIOS) + 2} hostile/ports of virtio-serial", flush=True)
     return 1 if failed else 0
 
 

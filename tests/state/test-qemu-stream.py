@@ -30,13 +30,26 @@ KNOWN_PROBES = {
     "hpet in the PIT's place": "OUT of mode 2 is high but for one clock: taking the PIT back is an edge",
     "atapi in the middle of a read": "QEMU's stream tells neither which block comes next nor its data",
     "PAM, SMRAM and PIRQ routes": "QEMU's qtest writes to RAM that PAM protects",
+    "e1000 with half a packet, half a word of EEPROM": "receiving begins a second after it is switched on; no stream tells how much is left",
+    "rtl8139 with packets not read and a timer": "QEMU leaves out that an address is for all when all are taken",
     "fw_cfg between two bytes": "QEMU has one file more, kvmvapic's option ROM",
 }
 # The same, where the state comes from Kiln.
 KNOWN_PROBES_BACK = {
+    "vmmouse with packets, absolute": "QEMU passes no events on before it runs",
+    "vmmouse with its queue full, relative": "QEMU passes no events on before it runs",
+    "vmmouse after an error of the guest": "QEMU passes no events on before it runs",
+    "e1000 with half a packet, half a word of EEPROM": "as above",
     "atapi reply in small pieces": "in no stream of QEMU's is whether the reply is a block of the medium; it takes it for one",
 }
-NEEDS_CLOCK = {"fdc with a result half read"}
+SKIPPED = {
+    "fdc with a result half read": "QEMU's clock stands still",
+    "virtio-net with packets sent and merged buffers": "a card of QEMU's sends nothing before the machine runs",
+    "virtio-rng that filled buffers": "a source of QEMU's gives nothing before the machine runs",
+    "bridge with a message masked and pending": "QEMU takes no state with a pending message, its own neither",
+}
+# Only a CPU drives these: QEMU gets Kiln's state.
+ONE_WAY = {name for name in busy.SCENARIOS if name.startswith("vmmouse")}
 
 
 def strip(data, names):
@@ -91,7 +104,14 @@ def run_back(kiln, name, args, drive, go_on, work):
     with open(path, "wb") as f:
         f.write(ours)
     test_busy.make_images(work)
-    with Machine(QEMU, [*args, "-incoming", f"exec:cat {path}"], work, qemu=True) as m:
+    # The rings of virtio are in RAM, and read while the state is loaded.
+    ram_file = os.path.join(work, "ram")
+    with open(ram_file, "wb") as f:
+        f.truncate(64 << 20)
+        f.seek(busy.RAM)
+        f.write(ram)
+    memory = ["-object", f"memory-backend-file,id=ram,size=64M,share=on,mem-path={ram_file}", "-machine", "memory-backend=ram"]
+    with Machine(QEMU, [*args, *memory, "-incoming", f"exec:cat {path}"], work, qemu=True) as m:
         m.wait_incoming()
         m.write(busy.RAM, ram)
         got = go_on(m)
@@ -107,16 +127,16 @@ def main():
     failed = 0
     with tempfile.TemporaryDirectory() as work:
         for number, (name, (args, drive, go_on)) in enumerate(chosen.items(), 1):
-            if name in NEEDS_CLOCK:
-                print(f"ok {number} qemu/{name} # SKIP QEMU's clock stands still")
+            if name in SKIPPED:
+                print(f"ok {number} qemu/{name} # SKIP {SKIPPED[name]}")
                 continue
             if not shutil.which(QEMU):
                 print(f"ok {number} qemu/{name} # SKIP {QEMU} is not installed")
                 continue
             try:
-                bad = run(kiln, name, test_busy.arguments(args, work), drive, go_on, work)
-                bad += [f"back: {d}" for d in
-                        run_back(kiln, name, test_busy.arguments(args, work), drive, go_on, work)]
+                args = test_busy.arguments(args, work)
+                bad = run(kiln, name, args, drive, go_on, work) if name not in ONE_WAY else []
+                bad += [f"back: {d}" for d in run_back(kiln, name, args, drive, go_on, work)]
             except (AssertionError, Dead) as error:
                 bad = f"{type(error).__name__}: {error}".splitlines()
             print("".join(f"# {line}\n" for line in bad[:20]), end="")

@@ -55,7 +55,8 @@ static inline void chipset_setup(Chipset *c)
     region_add(&c->vm->system_memory, 0, &c->ram_alias);
     region_init_container(&c->pci_memory, "pci", UINT64_MAX);
     I440fxParams params = {
-        .ram = &c->ram, .pci_memory = &c->pci_memory, .ram_size = RAM_SIZE, .below_4g = RAM_SIZE};
+        .ram = &c->ram, .pci_memory = &c->pci_memory, .ram_size = RAM_SIZE, .below_4g = RAM_SIZE,
+        .hole64_start = 4 * GIB};
     c->host = i440fx_create(c->vm, &params, &err);
     g_assert_no_error(err);
     c->bus = i440fx_bus(c->host);

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* core/: regions and address spaces, clocks, state tables, properties; util/: loop, keyval, suggestions. */
+#include <pthread.h>
+#include <unistd.h>
+
 #include "core/dma.h"
 #include "core/state.h"
 #include "core/vm.h"
 #include "util/keyval.h"
+#include "util/lock.h"
 
 /* ---- a device to play with ------------------------------------------------------------ */
 
@@ -180,6 +184,52 @@ static void test_access_sizes(Fixture *f, gconstpointer data)
     region_remove(&b);
 }
 
+/* Accesses in the device's own sizes go there by a short way, which must know each limit. */
+static void test_direct_accesses(Fixture *f, gconstpointer data)
+{
+    static const RegionOps ops = {.read = toy_read, .write = toy_write, .valid = {.max_size = 8, .unaligned = true},
+                                  .impl = {.max_size = 8, .unaligned = true}};
+    static const RegionOps only_writes = {.write = toy_write};
+    static const RegionOps backwards = {.read = toy_read, .big_endian = true};
+    Region low, over, other;
+    uint64_t v;
+
+    region_init_io(&low, &ops, f->toy, "low", 16);
+    region_add(&f->vm->system_io, 0x300, &low);
+    for (unsigned size = 1; size <= 8; size *= 2) {
+        g_assert_true(address_space_load(&f->vm->io, 0x300, size, &v));
+        g_assert_cmphex(v, ==, 0x8877665544332211u & all_ones(size)); /* a device may answer more than was asked */
+        g_assert_true(address_space_store(&f->vm->io, 0x308, size, UINT64_MAX));
+        g_assert_cmphex(f->toy->last_value, ==, all_ones(size));
+        g_assert_cmphex(f->toy->last_offset, ==, 8);
+        g_assert_cmpuint(f->toy->last_size, ==, size);
+    }
+    /* A register whose second byte something else covers keeps its width. */
+    region_init_io(&over, &only_writes, f->toy, "over", 1);
+    region_add_overlap(&f->vm->system_io, 0x301, &over, 1);
+    g_assert_true(address_space_load(&f->vm->io, 0x300, 4, &v));
+    g_assert_cmphex(v, ==, 0x44332211);
+    g_assert_true(address_space_load(&f->vm->io, 0x301, 1, &v));
+    g_assert_cmphex(v, ==, 0xff); /* write only */
+    region_remove(&over);
+    /* The same place in the same transaction, another device: no answer may come from the old one. */
+    region_init_io(&other, &backwards, f->toy, "other", 16);
+    region_begin(f->vm);
+    region_remove(&low);
+    region_add(&f->vm->system_io, 0x300, &other);
+    region_commit(f->vm);
+    g_assert_true(address_space_load(&f->vm->io, 0x300, 2, &v));
+    g_assert_cmphex(v, ==, 0x1122);
+    region_begin(f->vm);
+    region_remove(&other);
+    region_init_io(&other, &only_writes, f->toy, "other", 16); /* and even in the same memory */
+    region_add(&f->vm->system_io, 0x300, &other);
+    region_commit(f->vm);
+    g_assert_true(address_space_load(&f->vm->io, 0x300, 2, &v));
+    g_assert_cmphex(v, ==, 0xffff);
+    region_remove(&other);
+}
+
 static void test_dma_is_ram_only(Fixture *f, gconstpointer data)
 {
     static const RegionOps ops = {.read = toy_read, .write = toy_write};
@@ -209,6 +259,64 @@ static void test_dma_is_ram_only(Fixture *f, gconstpointer data)
     region_destroy(&ram);
     region_destroy(&rom);
     region_remove(&io);
+}
+
+/* ---- state --------------------------------------------------------------------------------- */
+
+typedef struct Keeper {
+    Timer timer;
+    uint32_t by_default; /* what no subsection would mean: 7 */
+    uint32_t value, last;
+} Keeper;
+
+static bool keeper_pre_load(void *obj, GError **err)
+{
+    Keeper *k = obj;
+
+    STATE_KEEP(k->by_default);
+    state_cancel_timer(&k->timer);
+    k->by_default = 7;
+    return true;
+}
+
+static bool keeper_post_load(void *obj, unsigned version, GError **err)
+{
+    return ((Keeper *)obj)->last != 13 || error_set(err, "13");
+}
+
+static const StateField keeper_fields[] = {STATE_U32(Keeper, value), STATE_U32(Keeper, last, .max = 99), {}};
+static const StateDesc keeper_state = {
+    .name = "keeper", .version = 1, .fields = keeper_fields, .pre_load = keeper_pre_load, .post_load = keeper_post_load};
+
+static void ring(void *opaque) {}
+
+/* A refused section changes nothing: neither fields, nor what pre_load set, nor timers. */
+static void test_refused_state(Fixture *f, gconstpointer data)
+{
+    static const uint8_t out_of_range[] = {0, 0, 0, 1, 0, 0, 0, 100}, refused[] = {0, 0, 0, 1, 0, 0, 0, 13},
+                         good[] = {0, 0, 0, 1, 0, 0, 0, 14}, cut[] = {0, 0, 0};
+    const struct {
+        const uint8_t *bytes;
+        size_t len;
+    } bad[] = {{out_of_range, 8}, {refused, 8}, {cut, 3}, {good, 7}};
+    Keeper k = {.by_default = 1, .value = 2, .last = 3};
+
+    timer_init(&k.timer, f->vm, CLOCK_VIRTUAL, ring, NULL);
+    timer_arm(&k.timer, 12345);
+    for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autoptr(GError) err = NULL;
+
+        g_assert_false(state_load_fields(&keeper_state, &k, 1, bad[i].bytes, bad[i].len, &err));
+        g_assert_nonnull(err);
+        g_assert_cmpuint(k.by_default, ==, 1);
+        g_assert_cmpuint(k.value, ==, 2);
+        g_assert_cmpuint(k.last, ==, 3);
+        g_assert_cmpint(timer_expiry(&k.timer), ==, 12345);
+    }
+    g_assert_true(state_load_fields(&keeper_state, &k, 1, good, 8, NULL));
+    g_assert_cmpuint(k.by_default, ==, 7);
+    g_assert_cmpuint(k.last, ==, 14);
+    g_assert_false(timer_pending(&k.timer));
 }
 
 /* ---- clocks -------------------------------------------------------------------------------- */
@@ -363,6 +471,97 @@ static void test_loop(void)
     loop_free(loop);
 }
 
+/* A timer that falls due while the loop works out how long to wait for it: the wait ends at once. */
+static void test_loop_due(void)
+{
+    Loop *loop = loop_new("test", NULL);
+    unsigned fired = 0;
+    LoopTimer *timer = loop_timer_new(loop, count, &fired);
+
+    alarm(60); /* a loop that forgets the timer waits for ever */
+    for (unsigned i = 0; i < 100000; i++) {
+        loop_timer_arm(timer, clock_monotonic_ns() + i % 400);
+        while (loop_timer_pending(timer)) {
+            loop_run_once(loop, -1);
+        }
+    }
+    alarm(0);
+    g_assert_cmpuint(fired, ==, 100000);
+    loop_timer_free(timer);
+    loop_free(loop);
+}
+
+/* Two threads arm timers of a loop that sleeps, under its guard, a few for now and most for soon. */
+typedef struct Sleeper {
+    Loop *loop;
+    Lock lock;
+    pthread_cond_t fired;
+} Sleeper;
+
+typedef struct Waker {
+    Sleeper *sleeper;
+    bool fired;
+} Waker;
+
+static void take_guard(void *opaque) { lock_acquire(&((Sleeper *)opaque)->lock); }
+static void leave_guard(void *opaque) { lock_release(&((Sleeper *)opaque)->lock); }
+
+static void tell_waker(void *opaque)
+{
+    Waker *waker = opaque;
+
+    waker->fired = true;
+    pthread_cond_broadcast(&waker->sleeper->fired);
+}
+
+static void *arm_and_wait(void *opaque)
+{
+    Sleeper *s = opaque;
+    Waker waker = {s};
+    LoopTimer *timer = loop_timer_new(s->loop, tell_waker, &waker);
+
+    for (unsigned i = 0; i < 5000; i++) {
+        lock_acquire(&s->lock);
+        waker.fired = false;
+        loop_timer_arm(timer, i % 7 ? clock_monotonic_ns() + i % 91 * 100 : 0);
+        while (!waker.fired) {
+            pthread_cond_wait(&s->fired, &s->lock.mutex);
+        }
+        lock_release(&s->lock);
+    }
+    loop_timer_free(timer);
+    return NULL;
+}
+
+static void *run_loop(void *opaque)
+{
+    loop_run(opaque);
+    return NULL;
+}
+
+static void test_loop_armed_elsewhere(void)
+{
+    Sleeper s = {.loop = loop_new("test", NULL), .fired = PTHREAD_COND_INITIALIZER};
+    pthread_t runner, wakers[2];
+
+    lock_init(&s.lock, "test", LOCK_RANK_VM);
+    loop_set_guard(s.loop, (LoopGuard){take_guard, leave_guard, &s});
+    alarm(120); /* a timer that the sleeper does not hear of is waited for for ever */
+    g_assert_cmpint(pthread_create(&runner, NULL, run_loop, s.loop), ==, 0);
+    for (unsigned i = 0; i < G_N_ELEMENTS(wakers); i++) {
+        g_assert_cmpint(pthread_create(&wakers[i], NULL, arm_and_wait, &s), ==, 0);
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(wakers); i++) {
+        pthread_join(wakers[i], NULL);
+    }
+    loop_quit(s.loop);
+    pthread_join(runner, NULL);
+    alarm(0);
+    loop_free(s.loop);
+    lock_destroy(&s.lock);
+    pthread_cond_destroy(&s.fired);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -370,12 +569,16 @@ int main(int argc, char **argv)
     ADD("region/priority", test_ram_and_priority);
     ADD("region/window", test_alias_of_window);
     ADD("region/sizes", test_access_sizes);
+    ADD("region/direct", test_direct_accesses);
     ADD("dma/ram-only", test_dma_is_ram_only);
+    ADD("state/refused", test_refused_state);
     ADD("clock/virtual", test_virtual_clock);
     ADD("state/round-trip", test_state_round_trip);
     ADD("state/stream", test_state_stream);
     ADD("property", test_properties);
     g_test_add_func("/util/keyval", test_keyval);
     g_test_add_func("/util/loop", test_loop);
+    g_test_add_func("/util/loop/due", test_loop_due);
+    g_test_add_func("/util/loop/armed-elsewhere", test_loop_armed_elsewhere);
     return g_test_run();
 }

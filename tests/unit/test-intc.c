@@ -42,7 +42,10 @@ static void fixture_set_up(Fixture *f)
 
 static void fixture_tear_down(Fixture *f) { vm_free(f->vm); }
 
-static void outb(Fixture *f, uint16_t port, uint8_t value) { address_space_store(&f->vm->io, port, 1, value); }
+static void outb(Fixture *f, uint16_t port, uint8_t value)
+{
+    address_space_store(&f->vm->io, port, 1, value);
+}
 
 static uint8_t inb(Fixture *f, uint16_t port)
 {
@@ -68,7 +71,7 @@ static void pic_init(Fixture *f, uint8_t master_icw4, uint8_t slave_icw4)
     outb(f, 0xa1, slave_icw4);
 }
 
-/* ---- 8259 ---------------------------------------------------------------------------------- */
+/* ---- 8259 ------------------------------------------------------------------------------- */
 
 static void test_pic_priority(void)
 {
@@ -333,7 +336,7 @@ static void test_pic_state(void)
     fixture_tear_down(&f);
 }
 
-/* ---- I/O APIC -------------------------------------------------------------------------------- */
+/* ---- I/O APIC --------------------------------------------------------------------------- */
 
 static void ioapic_write(Fixture *f, uint8_t index, uint32_t value)
 {
@@ -357,7 +360,10 @@ static void ioapic_entry(Fixture *f, unsigned pin, uint64_t entry)
 }
 
 static unsigned msis(Fixture *f) { return container_of(f->vm->accel, QtestAccel, accel)->msis; }
-static MsiMessage last_msi(Fixture *f) { return container_of(f->vm->accel, QtestAccel, accel)->last_msi; }
+static MsiMessage last_msi(Fixture *f)
+{
+    return container_of(f->vm->accel, QtestAccel, accel)->last_msi;
+}
 static Irq *gsi(Fixture *f, unsigned n) { return device_irq_in(&f->ioapic->dev, n); }
 
 static void test_ioapic_registers(void)

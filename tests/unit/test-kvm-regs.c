@@ -292,7 +292,7 @@ static void test_dump(void)
     get(&rig);
     rig.cpu->env.eip = 0;
     FILE *out = open_memstream(&text, &size);
-    kvm_regs_dump(rig.cpu, out);
+    kvm_regs_dump(rig.cpu, -1, out); /* no paging: nothing is translated */
     fclose(out);
     g_assert_nonnull(strstr(text, "EIP=00000000 EFL=00000002"));
     g_assert_nonnull(strstr(text, "CS =f000 ffff0000 0000ffff 00009b00"));

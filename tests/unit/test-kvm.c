@@ -16,6 +16,8 @@
 #include "accel/kvm/kvm_slots.h"
 #include "accel/x86/cpu.h"
 #include "hw/intc/apic_common.h"
+#include "hw/isa/isa.h"
+#include "hw/timer/i8254.h"
 #include "core/vm.h"
 
 #define PORT 0x500
@@ -443,6 +445,80 @@ static void test_eventfd_and_coalescing(void)
     close(fd);
 }
 
+/* A device that answers in the CPU's registers: VMware's port. */
+static void test_answer_in_registers(void)
+{
+    static const uint8_t code[] = {
+        0x66, 0xb8, 0x68, 0x58, 0x4d, 0x56,             /* mov eax, "VMXh" */
+        0x66, 0xb9, 0x0a, 0x00, 0x00, 0x00,             /* mov ecx, 10: version */
+        0xba, 0x58, 0x56, 0xec,                         /* mov dx, 5658h; in al, dx */
+        MOV_DX_PORT, 0x66, 0xef,                        /* out dx, eax */
+        0x66, 0x89, 0xd8, 0x66, 0xef,                   /* mov eax, ebx; out dx, eax */
+        0x66, 0x89, 0xc8, 0x66, 0xef,                   /* mov eax, ecx; out dx, eax */
+        0x66, 0xb8, 0x68, 0x58, 0x4d, 0x56,             /* mov eax, "VMXh" */
+        0x66, 0xb9, 0x14, 0x00, 0x00, 0x00,             /* mov ecx, 20: memory size */
+        0xba, 0x58, 0x56, 0x66, 0xed,                   /* mov dx, 5658h; in eax, dx */
+        MOV_DX_PORT, 0x66, 0xef,                        /* out dx, eax */
+        END, HALT,
+    };
+    if (no_kvm()) {
+        return;
+    }
+    Rig *rig = RIG(code, "on");
+    IsaBus *isa = isa_bus_new(rig->vm, NULL, &rig->vm->system_memory, &rig->vm->system_io);
+
+    rig->vm->ram_size = 0x100000;
+    g_assert_true(device_realize(device_new(rig->vm, "vmport"), &isa->bus, NULL));
+    rig_start(rig);
+    rig_wait(rig, 1);
+    g_assert_cmpuint(rig->logged, ==, 4);
+    g_assert_cmphex(rig->log[0], ==, logged(6, 4)); /* all of EAX, though AL was read */
+    g_assert_cmphex(rig->log[1], ==, logged(0x564d5868, 4));
+    g_assert_cmphex(rig->log[2], ==, logged(2, 4));
+    g_assert_cmphex(rig->log[3], ==, logged(0x100000, 4));
+    rig_free(rig);
+}
+
+/* Port 61h is the kernel's when its timer is; what was written there is part of the speaker's state. */
+static void test_speaker(void)
+{
+    static const uint8_t code[] = {
+        0xb0, 0x03, 0xe6, 0x61,                         /* mov al, 3; out 61h, al */
+        MOV_DX_PORT, END, HALT,
+    };
+    g_autoptr(GByteArray) state = g_byte_array_new();
+    GError *err = NULL;
+    bool on;
+
+    if (no_kvm()) {
+        return;
+    }
+    Rig *rig = RIG(code, "on");
+    IsaBus *isa = isa_bus_new(rig->vm, NULL, &rig->vm->system_memory, &rig->vm->system_io);
+    Device *pit = device_new(rig->vm, "kvm-pit"), *speaker = device_new(rig->vm, "isa-pcspk");
+
+    g_assert_true(device_realize(pit, &isa->bus, &err));
+    g_autofree char *path = object_path(pit);
+    object_set_str(speaker, "pit", path);
+    g_assert_true(device_realize(speaker, &isa->bus, &err));
+    rig_start(rig);
+    rig_wait(rig, 1);
+    g_assert_true(pit_get_speaker_data(pit, &on));
+    g_assert_true(on);
+    vm_stop(rig->vm, RUN_STATE_PAUSED);
+    const StateDesc *desc = speaker->obj.type->state;
+    state_save_fields(desc, speaker, state);
+    g_assert_cmphex(state->data[0], ==, 1);
+    device_reset(pit);
+    device_reset(speaker);
+    g_assert_true(pit_get_speaker_data(pit, &on));
+    g_assert_false(on);
+    g_assert_true(state_load_fields(desc, speaker, 1, state->data, state->len, &err));
+    g_assert_true(pit_get_speaker_data(pit, &on));
+    g_assert_true(on);
+    rig_free(rig);
+}
+
 /* ---- interrupts --------------------------------------------------------------------- */
 
 /* The vector's handler ends the run; the main program halts with interrupts on. */
@@ -520,6 +596,43 @@ static void test_irqchip_on(void)
     rig_free(rig);
 }
 
+/* A stopped CPU's page tables say where an address is. */
+static void test_translate(void)
+{
+    static const uint8_t code[] = {END, HALT};
+    uint64_t at = 0;
+
+    if (no_kvm()) {
+        return;
+    }
+    Rig *rig = RIG(code, "on");
+    const AccelOps *ops = rig->vm->accel->ops;
+    Cpu *cpu = g_ptr_array_index(rig->vm->cpus, 0);
+    uint8_t *ram = region_host(&rig->ram);
+
+    rig_start(rig);
+    rig_wait(rig, 1);
+    vm_stop(rig->vm, RUN_STATE_PAUSED);
+    g_assert_true(ops->cpu_translate(cpu, 0x12345, &at)); /* no paging */
+    g_assert_cmphex(at, ==, 0x12345);
+    store32_le(ram + 0x2000 + 4 * 1, 0x3003); /* directory: 4 MiB on are in the table at 3000h */
+    store32_le(ram + 0x3000 + 4 * 5, 0x7003); /* the sixth page of them is at 7000h */
+    g_assert_true(ops->cpu_get_state(cpu, NULL));
+    cpu->env.cr[3] = 0x2000;
+    cpu->env.cr[0] |= 1u << 31 | 1;
+    g_assert_true(ops->cpu_put_state(cpu, NULL));
+    g_assert_true(ops->cpu_get_state(cpu, NULL));
+    if (cpu->env.cr[0] >> 31) {
+        g_assert_true(ops->cpu_translate(cpu, 0x405678, &at));
+        g_assert_cmphex(at, ==, 0x7678);
+        g_assert_false(ops->cpu_translate(cpu, 0x406678, &at));
+        g_assert_false(ops->cpu_translate(cpu, 0x12345, &at));
+    } else {
+        g_test_skip("this KVM leaves out CR0.PG");
+    }
+    rig_free(rig);
+}
+
 static void test_routes(void)
 {
     const MsiMessage one = {.address = 0xfee00000, .data = 0x4031};
@@ -583,9 +696,12 @@ int main(int argc, char **argv)
     g_test_add_func("/kvm/dirty-log", test_dirty_log);
     g_test_add_func("/kvm/dirty-ring", test_dirty_ring);
     g_test_add_func("/kvm/eventfd-and-coalescing", test_eventfd_and_coalescing);
+    g_test_add_func("/kvm/speaker", test_speaker);
+    g_test_add_func("/kvm/answer-in-registers", test_answer_in_registers);
     g_test_add_data_func("/kvm/interrupts/split", "split", test_extint);
     g_test_add_data_func("/kvm/interrupts/off", "off", test_extint);
     g_test_add_func("/kvm/irqchip-on", test_irqchip_on);
+    g_test_add_func("/kvm/translate", test_translate);
     g_test_add_func("/kvm/routes", test_routes);
     return g_test_run();
 }

@@ -110,6 +110,8 @@ static void bench_start(Bench *b, uint64_t ram_size, unsigned cpus)
                      .max_cpus = cpus, .sockets = 1, .dies = 1, .cores = cpus, .threads = 1, .cpus = b->cpus,
                      .apic_id_limit = cpus, .smm = true, .acpi = true, .boot_splash_time = -1, .reboot_timeout = -1};
     info->above_4g = ram_size - info->below_4g;
+    info->above_4g_base = 4 * GIB;
+    info->hole64_start = align_up(4 * GIB + info->above_4g, GIB);
     for (unsigned i = 0; i < cpus; i++) {
         b->cpus[i] = (PcCpuSlot){.apic_id = i, .node = -1, .present = true};
     }
@@ -122,7 +124,7 @@ static void bench_start(Bench *b, uint64_t ram_size, unsigned cpus)
     region_init_ram(&b->ram, b->vm, "pc.ram", ram_size, &err);
     region_init_container(&b->pci, "pci", UINT64_MAX);
     params = (I440fxParams){.ram = &b->ram, .pci_memory = &b->pci, .ram_size = ram_size,
-                            .below_4g = info->below_4g, .above_4g = info->above_4g};
+                            .below_4g = info->below_4g, .hole64_start = info->hole64_start};
     bus = i440fx_bus(i440fx_create(b->vm, &params, &err));
     g_assert_nonnull(pci_create(bus, 8, true, "PIIX3", &err));
     g_assert_nonnull(piix4_pm_create(bus, 11, 0xb100, true, &err));

@@ -48,7 +48,10 @@ static void fixture_set_up(Fixture *f)
 
 static void fixture_tear_down(Fixture *f) { vm_free(f->vm); }
 
-static void outb(Fixture *f, uint16_t port, uint8_t value) { address_space_store(&f->vm->io, port, 1, value); }
+static void outb(Fixture *f, uint16_t port, uint8_t value)
+{
+    address_space_store(&f->vm->io, port, 1, value);
+}
 
 static uint8_t inb(Fixture *f, uint16_t port)
 {
@@ -84,7 +87,7 @@ static unsigned latched(Fixture *f, unsigned channel)
     return low | inb(f, 0x40 + channel) << 8;
 }
 
-/* ---- tests ---------------------------------------------------------------------------------- */
+/* ---- tests ------------------------------------------------------------------------------ */
 
 static void test_mode0(void)
 {

@@ -266,7 +266,7 @@ static void test_cpu_hotplug(void)
     Chipset c;
 
     pm_setup(&c);
-    acpi_cpuhp_set_cpus(piix4_pm_cpu_hotplug(c.pm), cpus, G_N_ELEMENTS(cpus));
+    acpi_cpuhp_set_cpus(piix4_pm_cpu_hotplug(c.pm), cpus, G_N_ELEMENTS(cpus), NULL, NULL);
     g_assert_cmphex(in(&c, CPUHP, 4), ==, 3);
     out(&c, CPUHP, 1, 1); /* nothing */
     g_assert_cmphex(in(&c, CPUHP, 4), ==, 3);
@@ -373,7 +373,7 @@ static void test_state(void)
     Chipset c;
 
     pm_setup(&c);
-    acpi_cpuhp_set_cpus(piix4_pm_cpu_hotplug(c.pm), cpus, G_N_ELEMENTS(cpus));
+    acpi_cpuhp_set_cpus(piix4_pm_cpu_hotplug(c.pm), cpus, G_N_ELEMENTS(cpus), NULL, NULL);
     advance(&c, NSEC_PER_SEC);
     out(&c, PM, 2, 0xffff);
     out(&c, PM + 2, 2, ACPI_PM1_TMR | ACPI_PM1_PWRBTN);
@@ -389,7 +389,7 @@ static void test_state(void)
     g_autoptr(GByteArray) state = save_and_teardown(&c);
 
     chipset_setup(&c);
-    acpi_cpuhp_set_cpus(piix4_pm_cpu_hotplug(c.pm), cpus, G_N_ELEMENTS(cpus));
+    acpi_cpuhp_set_cpus(piix4_pm_cpu_hotplug(c.pm), cpus, G_N_ELEMENTS(cpus), NULL, NULL);
     load_and_compare(&c, state);
     g_assert_cmpint(clock_virtual_deadline(c.vm), ==, deadline);
     g_assert_cmphex(in(&c, PM + 2, 2), ==, ACPI_PM1_TMR | ACPI_PM1_PWRBTN);
@@ -487,7 +487,7 @@ static void test_description(void)
     unsigned found = 0;
 
     pm_setup(&c);
-    acpi_cpuhp_set_cpus(piix4_pm_cpu_hotplug(c.pm), cpus, G_N_ELEMENTS(cpus));
+    acpi_cpuhp_set_cpus(piix4_pm_cpu_hotplug(c.pm), cpus, G_N_ELEMENTS(cpus), NULL, NULL);
     out(&c, CPUHP, 4, 0);
     smbus(&c, BYTE_DATA, 0x50, true, 0);
     all = state_describe_vm(c.vm);
@@ -531,7 +531,7 @@ static void test_any_guest(void)
     Chipset c;
 
     pm_setup(&c);
-    acpi_cpuhp_set_cpus(piix4_pm_cpu_hotplug(c.pm), cpus, G_N_ELEMENTS(cpus));
+    acpi_cpuhp_set_cpus(piix4_pm_cpu_hotplug(c.pm), cpus, G_N_ELEMENTS(cpus), NULL, NULL);
     add_testdev(&c, PCI_DEVFN(5, 0), 0, false);
     for (unsigned i = 0; i < 30000; i++) {
         unsigned size = 1u << g_test_rand_int_range(0, 3), what = g_test_rand_int_range(0, 16);

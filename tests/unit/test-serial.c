@@ -109,10 +109,10 @@ static void out8(Bench *b, unsigned port, uint8_t value)
     address_space_store(&b->vm->io, port, 1, value);
 }
 
-/* Runs the loop until nothing is left to do at once. */
+/* Runs the loop until nothing is left to do at once: a queue with output is looked at every 4 ms at least. */
 static void settle(Bench *b)
 {
-    while (loop_run_once(b->vm->loop, 2 * NSEC_PER_MSEC)) {
+    while (loop_run_once(b->vm->loop, 5 * NSEC_PER_MSEC)) {
     }
 }
 

@@ -6,7 +6,9 @@
 #include <stdlib.h>
 
 #include "accel/x86/cpu.h"
+#include "accel/x86/cpu_config.h"
 #include "accel/x86/cpu_state.h"
+#include "accel/x86/mce.h"
 #include "core/vm.h"
 
 typedef struct Rig {
@@ -205,13 +207,19 @@ static void test_refused(void)
 {
     expect_refused("", "missing");
     expect_refused("qemu46", "did you mean 'qemu64'");
-    expect_refused("Skylake-Server", "unable to find CPU model 'Skylake-Server'");
+    expect_refused("Skylake-Servr", "did you mean 'Skylake-Server'");
+    expect_refused("Haswell-v5", "unable to find CPU model 'Haswell-v5'");
+    expect_refused("Haswell,migratable=off", "migratable: property not found");
     expect_refused("qemu64,+avx3", "avx2");
     expect_refused("qemu64,axv2=on", "axv2: property not found (did you mean 'avx2'");
     expect_refused("qemu64,avx2=maybe", "avx2");
-    expect_refused("qemu64,hv-relaxed", "Hyper-V");
-    expect_refused("qemu64,hv_time=on", "Hyper-V");
-    expect_refused("qemu64,+vmx-ept", "nested VMX");
+    expect_refused("qemu64,hv-relax", "did you mean 'hv-relaxed'");
+    expect_refused("qemu64,hv-stimer,hv-time",
+                   "Hyper-V synthetic timers (hv-stimer) requires Hyper-V synthetic interrupt "
+                   "controller (hv-synic)");
+    expect_refused("qemu64,hv_tlbflush", "requires Hyper-V VP_INDEX MSR (hv-vpindex)");
+    expect_refused("qemu64,hv-relaxed,hv-vendor-id=ThirteenChars", "12 characters");
+    expect_refused("qemu64,+vmx-epd", "did you mean 'vmx-ept");
     expect_refused("qemu64,=on", "names no property");
     expect_refused("qemu64,+", "names no property");
     expect_refused("qemu64,vendor=Intel", "12 characters");
@@ -221,6 +229,123 @@ static void test_refused(void)
     expect_refused("qemu64,family=1000", "family");
     expect_refused("qemu64,core-id=3", "core-id");
     expect_refused("host", "requires KVM");
+}
+
+/* ---- models ---------------------------------------------------------------------------------- */
+
+static Cpu *model_cpu(Rig *r, const char *text)
+{
+    rig_open(r);
+    return make_cpu(r, text, NULL, 0);
+}
+
+/* Every model of the tables can be made: each name in its list is a feature (an assertion else). */
+static void test_all_models(void)
+{
+    g_autoptr(GPtrArray) types = cpu_model_types();
+
+    g_assert_cmpuint(types->len, >=, 132);
+    for (unsigned i = 0; i < types->len; i++) {
+        const Type *type = g_ptr_array_index(types, i);
+        const CpuModel *model = type->ops;
+        Rig r;
+
+        if (model->needs_kvm) {
+            continue;
+        }
+        Cpu *cpu = model_cpu(&r, type->name);
+        g_assert_cmpuint(cpu->level, >=, model->min_level);
+        g_assert_true(!model->version || cpu_has_feature(cpu, FEAT_1_ECX, 31));
+        rig_close(&r);
+    }
+}
+
+static void test_versions(void)
+{
+    Rig r;
+    Cpu *cpu = model_cpu(&r, "Haswell");
+
+    g_assert_true(cpu_has_feature(cpu, FEAT_7_0_EBX, 11)); /* rtm */
+    g_assert_cmpuint(cpu->stepping, ==, 4);
+    rig_close(&r);
+    cpu = model_cpu(&r, "Haswell-noTSX-IBRS");
+    g_assert_false(cpu_has_feature(cpu, FEAT_7_0_EBX, 11));
+    g_assert_true(cpu_has_feature(cpu, FEAT_7_0_EDX, 26)); /* spec-ctrl */
+    g_assert_cmpuint(cpu->stepping, ==, 1);
+    g_assert_cmpstr(cpu->model_id, ==, "Intel Core Processor (Haswell, no TSX, IBRS)");
+    rig_close(&r);
+}
+
+/* Controls of nested VMX count with vmx only, and fall with what they depend on. */
+static void test_dependencies(void)
+{
+    FeatureWord word;
+    Rig r;
+    Cpu *cpu = model_cpu(&r, "Haswell");
+
+    uint64_t ept = feature_mask("vmx-ept", 7, &word);
+    g_assert_cmpuint(word, ==, FEAT_VMX_SECONDARY);
+    g_assert_false(cpu->features[FEAT_VMX_SECONDARY] & ept);
+    rig_close(&r);
+
+    cpu = model_cpu(&r, "Haswell,+vmx");
+    g_assert_true(cpu->features[FEAT_VMX_SECONDARY] & ept);
+    g_assert_true(cpu->features[FEAT_VMX_SECONDARY] >> 12 & 1); /* vmx-invpcid-exit */
+    g_assert_true(cpu->features[FEAT_VMX_EPT_VPID]);
+    rig_close(&r);
+
+    cpu = model_cpu(&r, "Haswell,+vmx,-vmx-ept,-invpcid");
+    g_assert_false(cpu->features[FEAT_VMX_SECONDARY] & (ept | 1u << 7 | 1u << 12));
+    g_assert_false((uint32_t)cpu->features[FEAT_VMX_EPT_VPID]);
+    g_assert_true(cpu->features[FEAT_VMX_EPT_VPID] >> 32); /* INVVPID */
+    rig_close(&r);
+}
+
+/* ---- Hyper-V --------------------------------------------------------------------------------- */
+
+static void expect_leaf(const Cpu *cpu, uint32_t leaf, uint32_t eax, uint32_t ebx, uint32_t ecx,
+                        uint32_t edx)
+{
+    uint32_t regs[4];
+
+    cpu_cpuid(cpu, leaf, 0, regs);
+    g_assert_cmphex(regs[CPUID_EAX], ==, eax);
+    g_assert_cmphex(regs[CPUID_EBX], ==, ebx);
+    g_assert_cmphex(regs[CPUID_ECX], ==, ecx);
+    g_assert_cmphex(regs[CPUID_EDX], ==, edx);
+}
+
+/* What libvirt's and virt-install's Windows guests have. */
+static void test_hyperv_leaves(void)
+{
+    Rig r;
+    Cpu *cpu = model_cpu(&r, "qemu64,hv-relaxed,hv-vapic,hv-spinlocks=0x1fff,hv-vpindex,hv-synic,"
+                             "hv-stimer,hv-time,hv-reset,hv-frequencies,hv-tlbflush,hv-ipi,"
+                             "hv-stimer-direct,hv-apicv");
+
+    expect_leaf(cpu, 0x40000000, 0x40000005, 0x7263694d, 0x666f736f, 0x76482074);
+    expect_leaf(cpu, 0x40000001, 0x31237648, 0, 0, 0);
+    expect_leaf(cpu, 0x40000002, 14393, 10 << 16, 0, 0);
+    expect_leaf(cpu, 0x40000003, 0x00000afe, 0x30, 0, 1u << 19 | 1u << 8 | 1u << 3);
+    expect_leaf(cpu, 0x40000004, 1u << 11 | 1u << 10 | 1u << 9 | 1u << 5 | 1u << 3 | 1u << 2,
+                0x1fff, 0, 0);
+    expect_leaf(cpu, 0x40000005, UINT32_MAX, 0x40, 0, 0);
+    expect_leaf(cpu, 0x4000000a, 0, 0, 0, 0);
+    expect_leaf(cpu, 0x40000100, 0x40000101, 0x4b4d564b, 0x564b4d56, 0x4d);
+    rig_close(&r);
+
+    cpu = model_cpu(&r, "qemu64,hv-vapic,hv-evmcs,hv-vendor-id=abc,hv-version-id-major=6,"
+                        "hv-version-id-sbranch=1,hv-version-id-snumber=2,"
+                        "hv-no-nonarch-coresharing=on,kvm=off");
+    expect_leaf(cpu, 0x40000000, 0x4000000a, 0x00636261, 0, 0);
+    expect_leaf(cpu, 0x40000002, 14393, 6 << 16, 0, 1 << 24 | 2);
+    expect_leaf(cpu, 0x40000004, 1u << 18 | 1u << 14 | 1u << 3, UINT32_MAX, 0, 0);
+    expect_leaf(cpu, 0x40000100, 0, 0, 0, 0);
+    rig_close(&r);
+
+    cpu = model_cpu(&r, "qemu64"); /* without them KVM's leaf stands first */
+    expect_leaf(cpu, 0x40000000, 0x40000001, 0x4b4d564b, 0x564b4d56, 0x4d);
+    rig_close(&r);
 }
 
 /* ---- topology -------------------------------------------------------------------------------- */
@@ -291,7 +416,40 @@ static const Leaf nodes[] = {/* 2 x 2 x 2 x 2 with AMD's topology leaves, CPU 10
                              {0x8000001e, 0, {0x0000000a, 0x00000101, 0x00000102, 0x00000000}},
                              {}};
 
+static const Leaf zen[] = {/* 2 x 2 x 2, CPU 5 */
+                           {2, 0, {0, 0, 0, 0}},
+                           {0x80000005, 0, {0x01ff01ff, 0x01ff01ff, 0x20080140, 0x40040140}},
+                           {0x80000006, 0, {0x00000000, 0x42004200, 0x02006140, 0x00408140}},
+                           {0x8000001d, 0, {0x00004121, 0x01c0003f, 0x0000003f, 0x00000001}},
+                           {0x8000001d, 1, {0x00004122, 0x00c0003f, 0x000000ff, 0x00000001}},
+                           {0x8000001d, 2, {0x00004043, 0x01c0003f, 0x000003ff, 0x00000000}},
+                           {0x8000001d, 3, {0x0000c163, 0x03c0003f, 0x00001fff, 0x00000006}},
+                           {}};
+
+static const Leaf milan[] = {{0x80000005, 0, {0x01ff01ff, 0x01ff01ff, 0x20080140, 0x20080140}},
+                             {0x80000006, 0, {0x00000000, 0x42004200, 0x02006140, 0x01008140}},
+                             {0x8000001d, 1, {0x00004122, 0x01c0003f, 0x0000003f, 0x00000001}},
+                             {0x8000001d, 3, {0x0000c163, 0x03c0003f, 0x00007fff, 0x00000006}},
+                             {}};
+
+/* On an Intel host the vendor is Intel's, and its leaves tell of the model's caches. */
+static const Leaf zen_intel[] = {{2, 0, {0x00000001, 0x00000000, 0x0000004b, 0x002cff80}},
+                                 {4, 0, {0x04000121, 0x01c0003f, 0x0000003f, 0x00000001}},
+                                 {4, 1, {0x04000122, 0x00c0003f, 0x000000ff, 0x00000001}},
+                                 {4, 2, {0x04004043, 0x01c0003f, 0x000003ff, 0x00000000}},
+                                 {4, 3, {0x0400c163, 0x03c0003f, 0x00001fff, 0x00000006}},
+                                 {}};
+
+static const Leaf zen_legacy[] = {
+    {0x80000005, 0, {0x01ff01ff, 0x01ff01ff, 0x40020140, 0x40020140}},
+    {0x80000006, 0, {0x00000000, 0x42004200, 0x02008140, 0x00808140}},
+    {}};
+
 static const Shape shapes[] = {
+    {"EPYC-v1", {2, 1, 2, 2}, 5, zen},
+    {"EPYC-Milan", {2, 1, 2, 2}, 5, milan},
+    {"EPYC-v3,vendor=GenuineIntel", {2, 1, 2, 2}, 0, zen_intel},
+    {"EPYC,legacy-cache=on", {1, 1, 1, 1}, 0, zen_legacy},
     {"qemu64,vendor=GenuineIntel", {1, 1, 1, 1}, 0, one_intel},
     {"qemu64,vendor=GenuineIntel", {1, 1, 3, 2}, 5, cores_intel},
     {"qemu64,vendor=GenuineIntel", {2, 2, 1, 2}, 6, dies_intel},
@@ -405,7 +563,59 @@ static void test_reset_state(void)
     rig_close(&r);
 }
 
+#define MCI_UC (MCI_STATUS_VAL | MCI_STATUS_UC)
+
+static void test_machine_checks(void)
+{
+    MachineCheck mce = {.bank = 1, .status = 1};
+    GError *err = NULL;
+    Rig r;
+
+    rig_open(&r);
+    Cpu *cpu = make_cpu(&r, "qemu64", NULL, 0);
+    X86State *env = &cpu->env;
+    uint64_t *bank = env->mce_banks + 4;
+    g_assert_false(x86_mce_check(cpu, &mce, &err)); /* no banks */
+    g_assert_cmpstr(err->message, ==, "Invalid MCE bank number");
+    g_clear_error(&err);
+    env->mcg_cap = 1 << 8 | 10;
+    g_assert_false(x86_mce_check(cpu, &mce, &err));
+    g_assert_cmpstr(err->message, ==, "Invalid MCE status code");
+    g_clear_error(&err);
+    mce.status = MCI_STATUS_VAL | 5;
+    mce.addr = 0x1000;
+    mce.misc = 0x8c;
+    g_assert_true(x86_mce_check(cpu, &mce, &err));
+    g_assert_cmpint(x86_mce_inject(cpu, &mce), ==, MCE_LOGGED);
+    g_assert_cmphex(bank[1], ==, mce.status);
+    g_assert_cmphex(bank[2], ==, 0x1000);
+    g_assert_cmpint(x86_mce_inject(cpu, &mce), ==, MCE_LOGGED);
+    g_assert_cmphex(bank[1], ==, mce.status | MCI_STATUS_OVER);
+
+    mce.status = MCI_UC | 7;
+    mce.mcg_status = MCG_STATUS_MCIP;
+    g_assert_cmpint(x86_mce_inject(cpu, &mce), ==, MCE_IGNORED); /* reporting is off */
+    cpu_reset_mce(cpu);
+    g_assert_cmpint(x86_mce_inject(cpu, &mce), ==, MCE_TRIPLE_FAULT); /* CR4.MCE is off */
+    env->cr[4] |= 1 << 6;
+    env->mp_state = 3; /* halted */
+    g_assert_cmpint(x86_mce_inject(cpu, &mce), ==, MCE_RAISED);
+    g_assert_cmphex(bank[1], ==, mce.status | MCI_STATUS_OVER);
+    g_assert_cmphex(env->mcg_status, ==, MCG_STATUS_MCIP);
+    g_assert_cmpint(env->exception_nr, ==, 18);
+    g_assert_true(env->exception_injected);
+    g_assert_cmpuint(env->mp_state, ==, 0);
+    g_assert_cmpint(x86_mce_inject(cpu, &mce), ==, MCE_TRIPLE_FAULT); /* one is being handled */
+    mce.status = MCI_STATUS_VAL | 9;
+    g_assert_cmpint(x86_mce_inject(cpu, &mce), ==, MCE_LOGGED); /* and keeps the worse one */
+    g_assert_cmphex(bank[1], ==, MCI_UC | 7 | MCI_STATUS_OVER);
+    g_assert_true(x86_mce_broadcasts(cpu));
+    rig_close(&r);
+}
+
 /* Every byte of a busy CPU survives; sizes are QEMU's. */
+#define HYPERV_STATE (offsetof(X86State, pdptrs) - offsetof(X86State, msr_hv_guest_os_id))
+
 static void test_state_round_trip(void)
 {
     Rig r;
@@ -432,6 +642,16 @@ static void test_state_round_trip(void)
     env->pkru = 0x55555554;
     env->nmi_masked = true;
     env->interrupt_shadow = 3;
+    env->msr_hv_guest_os_id = 0x8100;
+    env->msr_hv_hypercall = 0x1001;
+    env->msr_hv_vapic = 0x2001;
+    env->msr_hv_tsc = 0x3001;
+    env->msr_hv_runtime = 77;
+    env->msr_hv_crash_params[4] = 0xdead;
+    env->msr_hv_synic_sint[2] = 0x20030;
+    env->msr_hv_stimer_config[3] = 0x10001;
+    env->msr_hv_stimer_count[1] = 9999;
+    env->msr_hv_tsc_emulation_status = 1;
     state_save_fields(&cpu_state_desc, cpu, first);
     X86State before = *env;
     cpu_reset_state(cpu);
@@ -445,6 +665,8 @@ static void test_state_round_trip(void)
     g_assert_cmphex(env->fptag, ==, before.fptag);
     g_assert_cmphex(env->poll_control_msr, ==, 5);
     g_assert_true(env->nmi_masked && env->interrupt_shadow);
+    g_assert_cmpmem(&env->msr_hv_guest_os_id, HYPERV_STATE, &before.msr_hv_guest_os_id,
+                    HYPERV_STATE);
     rig_close(&r);
 }
 
@@ -477,11 +699,16 @@ int main(int argc, char **argv)
     g_test_add_func("/x86/cpu/options", test_options);
     g_test_add_func("/x86/cpu/properties", test_properties);
     g_test_add_func("/x86/cpu/refused", test_refused);
+    g_test_add_func("/x86/models/all", test_all_models);
+    g_test_add_func("/x86/models/versions", test_versions);
+    g_test_add_func("/x86/models/dependencies", test_dependencies);
+    g_test_add_func("/x86/hyperv/leaves", test_hyperv_leaves);
     g_test_add_func("/x86/cpuid/shapes", test_shapes);
     g_test_add_func("/x86/cpuid/leaf-1", test_leaf_1);
     g_test_add_func("/x86/cpuid/apic-ids", test_apic_ids);
     g_test_add_func("/x86/cpuid/kvm-hidden", test_kvm_leaves_hidden);
     g_test_add_func("/x86/state/reset", test_reset_state);
+    g_test_add_func("/x86/machine-checks", test_machine_checks);
     g_test_add_func("/x86/state/round-trip", test_state_round_trip);
     g_test_add_func("/x86/state/refused", test_state_refused);
     return g_test_run();

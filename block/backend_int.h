@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Between backend.c (requests), backend_errors.c and media.c. */
+#ifndef BLOCK_BACKEND_INT_H
+#define BLOCK_BACKEND_INT_H
+
+#include "block/block_int.h"
+#include "block/throttle.h"
+
+struct BlockBackend {
+    Vm *vm;
+    char *name;           /* -drive's id; NULL: none */
+    BlockLoop *loop;      /* the owner: of the fields from in_flight on too */
+    BlockChild *root;     /* NULL: no medium */
+    DriveInfo *info;      /* -drive's; NULL: none */
+    Device *dev;          /* attached; NULL: none */
+    const BlkDevOps *ops; /* the device's; NULL: none */
+    void *opaque;
+    unsigned in_flight;  /* started and not ended */
+    unsigned quiesced;   /* drained sections: what comes waits in queued */
+    BlkRequest *queued, **queued_tail;
+    unsigned n_queued;
+    BlkRequest *pool;
+    unsigned pool_len;
+    GPtrArray *gates;    /* BlkGate * (gates.h); NULL: none; changes in the main thread, drained */
+    unsigned gates_held; /* blk_gates_hold, nested */
+    ThrottleMember *throttle; /* NULL: no limits of its own */
+    uint32_t used, shared;    /* permissions that the attached device has asked for */
+    bool write_cache;  /* atomic; writes may stay in caches until a flush */
+    bool retry_wanted; /* atomic; stopped the VM: tell the device when it runs again */
+    bool locked;       /* the guest locked the tray */
+    BlkOnError on_read_error, on_write_error;
+    const char *io_status; /* atomic */
+    BlkStats stats;
+};
+
+struct BlkRequest {
+    BlockIo io;
+    BlockBackend *blk;
+    struct BlkGate *gate; /* it came through; NULL: none */
+    BlkStatKind kind; /* BLK_STAT_KINDS: not counted */
+    uint64_t bytes;
+    BlockNode *layer;     /* STATUS: where it is asked now */
+    int *depth;           /* STATUS: the submitter's */
+    uint64_t offset;      /* STATUS: where it began */
+    int64_t start_ns; /* monotonic */
+    BlkDone *done;
+    void *opaque;
+    BlkRequest *next;
+};
+
+/* 0, or why it cannot be: -errno. */
+int blk_check_request(const BlockBackend *blk, const BlkRequest *request);
+/* Counted as in flight, checked, limited. Owner; io.done is set. */
+void blk_start_request(BlockBackend *blk, BlkRequest *request);
+void blk_count_request(BlkStats *stats, const BlkRequest *request, int result);
+
+/* ---- gates (gates.c); owner ---- */
+
+/* Gates start nothing more until as many calls of go; nothing without gates. */
+void blk_gates_hold(BlockBackend *blk);
+void blk_gates_go(BlockBackend *blk);
+/* Held: is all that gates handed over in the owner, started? */
+bool blk_gates_stopped(const BlockBackend *blk);
+/* Held: have they nothing in flight? */
+bool blk_gates_idle(const BlockBackend *blk);
+/* Waits until neither gates, which are held, nor the owner have anything in flight. */
+void blk_gates_wait(BlockBackend *blk);
+/* blk has a new owner, which is this. */
+void blk_gates_moved(BlockBackend *blk);
+/* Main thread, VM lock. Drained. */
+void blk_gates_free(BlockBackend *blk);
+void blk_gates_add_stats(BlockBackend *blk, BlkStats *stats);
+
+/* Inside block/: the request as it is, not counted and not throttled. */
+BlkRequest *blk_submit_sg(BlockBackend *blk, const BlockIo *io, BlkDone *done, void *opaque);
+/* block/sg.c: gives it to the node that can do it. Owner. */
+void blk_start_sg(BlockBackend *blk, BlockIo *io);
+
+#endif

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Sparse extents of VMware disks: "KDMV" (hosted products, with or without compression) and "COWD"
+ * (ESX). Numbers are little-endian; places are sectors.
+ */
+#include "block/formats/vmdk.h"
+
+enum {
+    KDMV_VERSION = 4,
+    KDMV_FLAGS = 8,
+    KDMV_CAPACITY = 12,
+    KDMV_GRAIN = 20,
+    KDMV_DESC_OFFSET = 28,
+    KDMV_DESC_SIZE = 36,
+    KDMV_GTES = 44,
+    KDMV_GD_OFFSET = 56,
+    KDMV_COMPRESSION = 77,
+
+    COWD_VERSION = 4,
+    COWD_CAPACITY = 12,
+    COWD_GRAIN = 16,
+    COWD_GD_OFFSET = 20,
+    COWD_GD_SIZE = 24,
+
+    HEADER_SIZE = 512,
+};
+
+#define KDMV_FLAG_ZEROED (1u << 2)
+#define KDMV_FLAG_COMPRESSED (1u << 16)
+#define KDMV_GD_AT_END UINT64_MAX
+#define KDMV_GTES_MAX 4096
+#define COWD_GTES 4096
+#define SECTORS_MAX ((uint64_t)INT64_MAX / BLOCK_SECTOR)
+#define GRAIN_MAX (32 * MIB)
+#define PACKED_GRAIN_MAX (2 * MIB) /* is unpacked whole; all tools make 64 KiB */
+#define DESCRIPTOR_MAX MIB
+/* A grain marker: its sector, and the length of the data behind it. zlib makes nothing much larger. */
+#define MARKER_SIZE 12
+#define PACKED_SLACK (4 * KIB)
+
+static bool damaged(const BlockNode *file, GError **err, const char *what, uint64_t value)
+{
+    return error_set(err, "Extent '%s' of a VMware disk is damaged: %s is %" PRIu64,
+                     file->filename ? file->filename : file->name, what, value);
+}
+
+bool vmdk_is_sparse(BlockNode *file, bool *yes, GError **err)
+{
+    char magic[4];
+
+    *yes = false;
+    if (!mapped_read(file, 0, magic, sizeof magic, "header", err)) {
+        return false;
+    }
+    *yes = !memcmp(magic, "KDMV", 4) || !memcmp(magic, "COWD", 4);
+    return true;
+}
+
+/* ---- headers --------------------------------------------------------------------------------- */
+
+/* What a header says, in bytes; checked. */
+static bool take_numbers(VmdkSparse *s, const BlockNode *file, uint64_t capacity, uint64_t grain,
+                         uint64_t gtes, uint64_t gd_offset, GError **err)
+{
+    if (capacity > SECTORS_MAX) {
+        return damaged(file, err, "its capacity in sectors", capacity);
+    }
+    if (!grain || grain > GRAIN_MAX / BLOCK_SECTOR) {
+        return damaged(file, err, "the sectors of a grain", grain);
+    }
+    if (!gtes || gtes > KDMV_GTES_MAX) {
+        return damaged(file, err, "the entries of a table", gtes);
+    }
+    if (gd_offset > SECTORS_MAX) {
+        return damaged(file, err, "the place of its directory", gd_offset);
+    }
+    s->len = capacity * BLOCK_SECTOR;
+    s->grain = grain * BLOCK_SECTOR;
+    s->gtes = (uint32_t)gtes;
+    s->count = (s->len + s->grain * gtes - 1) / (s->grain * gtes);
+    return true;
+}
+
+/* A stream has its directory's place in a copy of the header near the end: footer marker, footer,
+ * end-of-stream marker, a sector each. */
+static bool read_footer(BlockNode *file, uint8_t *h, GError **err)
+{
+    uint8_t end[3 * BLOCK_SECTOR];
+
+    if (file->size < sizeof end + HEADER_SIZE) {
+        return damaged(file, err, "its size", file->size);
+    }
+    if (!mapped_read(file, align_down(file->size, BLOCK_SECTOR) - sizeof end, end, sizeof end,
+                     "footer", err)) {
+        return false;
+    }
+    if (load32_le(end + 8) || load32_le(end + 12) != 3 ||
+        memcmp(end + BLOCK_SECTOR, "KDMV", 4)) {
+        return error_set(err,
+                         "Extent '%s' of a VMware disk has no footer: the stream was cut short",
+                         file->filename ? file->filename : file->name);
+    }
+    memcpy(h, end + BLOCK_SECTOR, HEADER_SIZE);
+    return true;
+}
+
+static bool take_kdmv(VmdkSparse *s, BlockNode *file, uint8_t *h, uint64_t *gd_offset, GError **err)
+{
+    uint32_t version = load32_le(h + KDMV_VERSION), flags;
+    uint64_t desc_offset = load64_le(h + KDMV_DESC_OFFSET);
+    uint64_t desc_size = load64_le(h + KDMV_DESC_SIZE);
+
+    if (load64_le(h + KDMV_GD_OFFSET) == KDMV_GD_AT_END && !read_footer(file, h, err)) {
+        return false;
+    }
+    if (!version || version > 3) {
+        return damaged(file, err, "its version", version);
+    }
+    flags = load32_le(h + KDMV_FLAGS);
+    s->zeroed = flags & KDMV_FLAG_ZEROED;
+    s->compressed = flags & KDMV_FLAG_COMPRESSED;
+    if (s->compressed && load16_le(h + KDMV_COMPRESSION) != 1) {
+        return damaged(file, err, "its kind of compression", load16_le(h + KDMV_COMPRESSION));
+    }
+    if (s->compressed && load64_le(h + KDMV_GRAIN) > PACKED_GRAIN_MAX / BLOCK_SECTOR) {
+        return damaged(file, err, "the sectors of a compressed grain", load64_le(h + KDMV_GRAIN));
+    }
+    if (desc_offset > SECTORS_MAX || desc_size > DESCRIPTOR_MAX / BLOCK_SECTOR) {
+        return damaged(file, err, "the size of its descriptor", desc_size);
+    }
+    s->descriptor_offset = desc_offset * BLOCK_SECTOR;
+    s->descriptor_len = desc_offset ? desc_size * BLOCK_SECTOR : 0;
+    *gd_offset = load64_le(h + KDMV_GD_OFFSET);
+    return take_numbers(s, file, load64_le(h + KDMV_CAPACITY), load64_le(h + KDMV_GRAIN),
+                        load32_le(h + KDMV_GTES), *gd_offset, err);
+}
+
+static bool take_cowd(VmdkSparse *s, const BlockNode *file, const uint8_t *h, uint64_t *gd_offset,
+                      GError **err)
+{
+    if (load32_le(h + COWD_VERSION) != 1) {
+        return damaged(file, err, "its version", load32_le(h + COWD_VERSION));
+    }
+    *gd_offset = load32_le(h + COWD_GD_OFFSET);
+    if (!take_numbers(s, file, load32_le(h + COWD_CAPACITY), load32_le(h + COWD_GRAIN), COWD_GTES,
+                      *gd_offset, err)) {
+        return false;
+    }
+    return load32_le(h + COWD_GD_SIZE) >= s->count ||
+           damaged(file, err, "the size of its directory", load32_le(h + COWD_GD_SIZE));
+}
+
+/* ---- tables ---------------------------------------------------------------------------------- */
+
+static bool load_tables(VmdkSparse *s, BlockNode *file, uint64_t gd_offset, uint64_t *left,
+                        GError **err)
+{
+    g_autofree uint8_t *gd = NULL;
+    uint64_t table_len = 4 * (uint64_t)s->gtes;
+
+    if (s->count > *left / 12) {
+        return damaged(file, err, "the number of its tables", s->count);
+    }
+    *left -= s->count * sizeof *s->tables;
+    gd = mapped_read_table(file, gd_offset * BLOCK_SECTOR, 4 * s->count, "grain directory", err);
+    if (!gd) {
+        return false;
+    }
+    s->tables = g_new0(uint8_t *, s->count);
+    for (uint64_t i = 0; i < s->count; i++) {
+        uint32_t sector = load32_le(gd + 4 * i);
+
+        if (!sector) {
+            continue;
+        }
+        if (*left < table_len) {
+            return damaged(file, err, "the number of its tables", s->count);
+        }
+        *left -= table_len;
+        s->tables[i] = mapped_read_table(file, (uint64_t)sector * BLOCK_SECTOR, table_len,
+                                         "grain table", err);
+        if (!s->tables[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+VmdkSparse *vmdk_sparse_load(BlockNode *file, uint64_t *tables_left, GError **err)
+{
+    VmdkSparse *s = g_new0(VmdkSparse, 1);
+    uint8_t h[HEADER_SIZE];
+    uint64_t gd_offset = 0;
+    bool ok = mapped_read(file, 0, h, sizeof h, "header", err);
+
+    if (ok && !memcmp(h, "KDMV", 4)) {
+        ok = take_kdmv(s, file, h, &gd_offset, err);
+    } else if (ok && !memcmp(h, "COWD", 4)) {
+        ok = take_cowd(s, file, h, &gd_offset, err);
+    } else if (ok) {
+        ok = error_set(err, "Extent '%s' does not begin as a sparse extent of a VMware disk does",
+                       file->filename ? file->filename : file->name);
+    }
+    if (!ok || !load_tables(s, file, gd_offset, tables_left, err)) {
+        vmdk_sparse_free(s);
+        return NULL;
+    }
+    return s;
+}
+
+void vmdk_sparse_free(VmdkSparse *s)
+{
+    if (!s) {
+        return;
+    }
+    for (uint64_t i = 0; s->tables && i < s->count; i++) {
+        g_free(s->tables[i]);
+    }
+    g_free(s->tables);
+    g_free(s);
+}
+
+MappedPiece vmdk_sparse_map(const VmdkSparse *s, BlockNode *file, uint64_t offset)
+{
+    uint64_t grain = offset / s->grain, within = offset % s->grain;
+    const uint8_t *table = s->tables[grain / s->gtes];
+    MappedPiece piece = {.kind = MAPPED_ABSENT,
+                         .len = MIN(s->grain - within, s->len - offset),
+                         .file = file};
+    uint32_t sector = table ? load32_le(table + 4 * (grain % s->gtes)) : 0;
+
+    if (!sector) {
+        return piece;
+    }
+    if (sector == 1 && s->zeroed) {
+        piece.kind = MAPPED_ZERO;
+        return piece;
+    }
+    piece.offset = (uint64_t)sector * BLOCK_SECTOR;
+    if (s->compressed) {
+        uint64_t size = block_node_size(file);
+        uint64_t span = MARKER_SIZE + s->grain + s->grain / 1000 + PACKED_SLACK;
+
+        piece.kind = MAPPED_PACKED;
+        piece.marker_len = MARKER_SIZE;
+        piece.packed_len = (uint32_t)MIN(span, size - MIN(size, piece.offset));
+        piece.unpacked_len = (uint32_t)s->grain;
+        piece.skip = (uint32_t)within;
+        return piece;
+    }
+    piece.kind = MAPPED_DATA;
+    piece.offset += within;
+    return piece;
+}

@@ -1,0 +1,523 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Gates (block/gates.h): requests, and what passes between a back end's owner and its gates when a drained section begins
+ * and ends:
+ *
+ *   owner: hold -->  gate: starts nothing more, stopped -->  owner: all that was handed over is here
+ *                    gate: nothing in flight, idle ------->  owner: drained
+ *   owner: go ---->  gate: starts what was kept
+ */
+#include <errno.h>
+
+#include "block/backend_int.h"
+#include "block/gates.h"
+#include "util/log.h"
+#include "util/trace.h"
+
+#define REQUEST_POOL_MAX 256
+
+struct BlkGate {
+    BlockBackend *blk;
+    BlockLoop *loop;
+    BlockMail hold, stopped, idle, go;
+    /* ---- of the owner while the gate is idle; else of the gate's thread, which reads them ---- */
+    BlockLoop *owner;
+    bool straight;       /* into the nodes; else through the owner */
+    /* ---- of the owner ---- */
+    bool is_stopped, is_idle;
+    /* ---- of the gate's thread ---- */
+    bool held;
+    unsigned in_flight;
+    BlkRequest *queued, **queued_tail; /* submitted while held */
+    BlkRequest *pool;
+    unsigned pool_len;
+    BlkStats stats;
+};
+
+/* ---- requests ------------------------------------------------------------------------------- */
+
+static void tell_idle(BlkGate *g)
+{
+    if (g->held && !g->in_flight) {
+        block_loop_send(g->owner, &g->idle);
+    }
+}
+
+static void end_request(BlkRequest *request, int result)
+{
+    BlkGate *g = request->gate;
+    BlkDone *done = request->done;
+    void *opaque = request->opaque;
+
+    trace(blk_gate_done, "blk %s kind %d result %d", blk_name(g->blk), request->kind, result);
+    blk_count_request(&g->stats, request, result);
+    if (g->pool_len == REQUEST_POOL_MAX) {
+        g_free(request);
+    } else {
+        request->next = g->pool;
+        g->pool = request;
+        g->pool_len++;
+    }
+    done(opaque, result);
+    g->in_flight--;
+    tell_idle(g);
+}
+
+static void straight_done(BlockIo *io, int result)
+{
+    end_request(container_of(io, BlkRequest, io), result);
+}
+
+static void hand_back(BlockMail *mail)
+{
+    BlkRequest *request = container_of(mail, BlkRequest, io.mail);
+
+    end_request(request, request->io.result);
+}
+
+/* In the owner. */
+static void handed_done(BlockIo *io, int result)
+{
+    BlkRequest *request = container_of(io, BlkRequest, io);
+
+    request->blk->in_flight--;
+    io->result = result;
+    io->mail = (BlockMail){.fn = hand_back};
+    block_loop_send(request->gate->loop, &io->mail);
+}
+
+/* In the owner, even when a drained section has begun: it waits for these. */
+static void take_over(BlockMail *mail)
+{
+    BlkRequest *request = container_of(mail, BlkRequest, io.mail);
+
+    blk_start_request(request->blk, request);
+}
+
+/* What makes the file longer is the owner's. */
+static bool goes_straight(const BlkGate *g, const BlockIo *io)
+{
+    return g->straight && !((io->op == BLOCK_WRITE || io->op == BLOCK_ZERO) &&
+                            io->offset + io->len > block_node_size(g->blk->root->node));
+}
+
+static void start(BlkGate *g, BlkRequest *request)
+{
+    BlockBackend *blk = g->blk;
+    BlockIo *io = &request->io;
+    int ret;
+
+    g->in_flight++;
+    if (!goes_straight(g, io)) {
+        io->done = handed_done;
+        io->mail = (BlockMail){.fn = take_over, .can_wait = true};
+        block_loop_send(g->owner, &io->mail);
+        return;
+    }
+    io->done = straight_done;
+    io->loop = g->loop;
+    ret = blk_check_request(blk, request);
+    if (ret < 0) {
+        block_loop_finish_later(g->loop, io, ret);
+        return;
+    }
+    if (io->op == BLOCK_WRITE || io->op == BLOCK_ZERO) {
+        g->stats.wr_highest_offset = MAX(g->stats.wr_highest_offset, io->offset + io->len);
+        io->fua |= !blk_write_cache(blk);
+    }
+    block_node_submit(blk->root->node, io);
+}
+
+static void submit(BlkGate *g, BlkStatKind kind, const BlockIo *io, BlkDone *done, void *opaque)
+{
+    BlkRequest *request = g->pool;
+
+    if (request) {
+        g->pool = request->next;
+        g->pool_len--;
+    } else {
+        request = g_new(BlkRequest, 1);
+    }
+    *request = (BlkRequest){.io = *io,
+                            .blk = g->blk,
+                            .gate = g,
+                            .kind = kind,
+                            .bytes = io->len,
+                            .offset = io->offset,
+                            .done = done,
+                            .opaque = opaque,
+                            .start_ns = clock_monotonic_ns()};
+    trace(blk_gate_submit, "blk %s kind %d offset %" PRIu64 " len %" PRIu64, blk_name(g->blk), kind, io->offset, io->len);
+    if (g->held) {
+        *g->queued_tail = request;
+        g->queued_tail = &request->next;
+    } else {
+        start(g, request);
+    }
+}
+
+void blk_gate_readv(BlockBackend *blk, BlkGate *gate, uint64_t offset, const struct iovec *iov, unsigned count,
+                    BlkDone *done, void *opaque)
+{
+    if (gate) {
+        submit(gate, BLK_STAT_READ,
+               &(BlockIo){.op = BLOCK_READ, .offset = offset, .len = iov_size(iov, count), .iov = iov, .iov_count = count},
+               done, opaque);
+    } else {
+        blk_readv(blk, offset, iov, count, done, opaque);
+    }
+}
+
+void blk_gate_writev(BlockBackend *blk, BlkGate *gate, uint64_t offset, const struct iovec *iov, unsigned count,
+                     BlkDone *done, void *opaque)
+{
+    if (gate) {
+        submit(gate, BLK_STAT_WRITE,
+               &(BlockIo){.op = BLOCK_WRITE, .offset = offset, .len = iov_size(iov, count), .iov = iov, .iov_count = count},
+               done, opaque);
+    } else {
+        blk_writev(blk, offset, iov, count, false, done, opaque);
+    }
+}
+
+void blk_gate_flush(BlockBackend *blk, BlkGate *gate, BlkDone *done, void *opaque)
+{
+    if (gate) {
+        submit(gate, BLK_STAT_FLUSH, &(BlockIo){.op = BLOCK_FLUSH}, done, opaque);
+    } else {
+        blk_flush(blk, done, opaque);
+    }
+}
+
+void blk_gate_discard(BlockBackend *blk, BlkGate *gate, uint64_t offset, uint64_t len, BlkDone *done, void *opaque)
+{
+    if (gate) {
+        submit(gate, BLK_STAT_DISCARD, &(BlockIo){.op = BLOCK_DISCARD, .offset = offset, .len = len}, done, opaque);
+    } else {
+        blk_discard(blk, offset, len, done, opaque);
+    }
+}
+
+void blk_gate_write_zeroes(BlockBackend *blk, BlkGate *gate, uint64_t offset, uint64_t len, bool may_unmap, BlkDone *done,
+                           void *opaque)
+{
+    if (gate) {
+        submit(gate, BLK_STAT_WRITE, &(BlockIo){.op = BLOCK_ZERO, .offset = offset, .len = len, .may_unmap = may_unmap},
+               done, opaque);
+    } else {
+        blk_write_zeroes(blk, offset, len, may_unmap, done, opaque);
+    }
+}
+
+void blk_gate_plug(BlockBackend *blk, BlkGate *gate)
+{
+    if (gate) {
+        block_loop_plug(gate->loop);
+    } else {
+        blk_plug(blk);
+    }
+}
+
+void blk_gate_unplug(BlockBackend *blk, BlkGate *gate)
+{
+    if (gate) {
+        block_loop_unplug(gate->loop);
+    } else {
+        blk_unplug(blk);
+    }
+}
+
+/* ---- drained sections ----------------------------------------------------------------------- */
+
+static void on_hold(BlockMail *mail)
+{
+    BlkGate *g = container_of(mail, BlkGate, hold);
+
+    g->held = true;
+    block_loop_send(g->owner, &g->stopped);
+    tell_idle(g);
+}
+
+static void on_stopped(BlockMail *mail)
+{
+    container_of(mail, BlkGate, stopped)->is_stopped = true;
+}
+
+static void on_idle(BlockMail *mail)
+{
+    container_of(mail, BlkGate, idle)->is_idle = true;
+}
+
+static void on_go(BlockMail *mail)
+{
+    BlkGate *g = container_of(mail, BlkGate, go);
+    BlkRequest *list = g->queued;
+
+    g->held = false;
+    g->queued = NULL;
+    g->queued_tail = &g->queued;
+    while (list) {
+        BlkRequest *request = list;
+
+        list = request->next;
+        start(g, request);
+    }
+}
+
+void blk_gates_hold(BlockBackend *blk)
+{
+    if (!blk->gates || blk->gates_held++) {
+        return;
+    }
+    for (unsigned i = 0; i < blk->gates->len; i++) {
+        BlkGate *g = g_ptr_array_index(blk->gates, i);
+
+        g->is_stopped = g->is_idle = false;
+        block_loop_send(g->loop, &g->hold);
+    }
+}
+
+bool blk_gates_stopped(const BlockBackend *blk)
+{
+    for (unsigned i = 0; blk->gates && i < blk->gates->len; i++) {
+        if (!((const BlkGate *)g_ptr_array_index(blk->gates, i))->is_stopped) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool blk_gates_idle(const BlockBackend *blk)
+{
+    for (unsigned i = 0; blk->gates && i < blk->gates->len; i++) {
+        if (!((const BlkGate *)g_ptr_array_index(blk->gates, i))->is_idle) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void blk_gates_wait(BlockBackend *blk)
+{
+    blk->loop->draining++;
+    while (!blk_gates_stopped(blk) || !blk_gates_idle(blk) || blk->in_flight) {
+        if (!block_loop_wait(blk->loop)) {
+            break;
+        }
+    }
+    blk->loop->draining--;
+}
+
+static bool node_any_loop(const BlockNode *node)
+{
+    if (!node->drv->any_loop || !node->drv->any_loop(node) || node->recording || node->detect_zeroes ||
+        node->write_threshold) {
+        return false;
+    }
+    for (unsigned i = 0; i < node->children->len; i++) {
+        if (!node_any_loop(((const BlockChild *)g_ptr_array_index(node->children, i))->node)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool may_go_straight(const BlockBackend *blk)
+{
+    return blk->root && !blk->throttle && node_any_loop(blk->root->node);
+}
+
+void blk_gates_go(BlockBackend *blk)
+{
+    if (!blk->gates || --blk->gates_held) {
+        return;
+    }
+    for (unsigned i = 0; i < blk->gates->len; i++) {
+        BlkGate *g = g_ptr_array_index(blk->gates, i);
+
+        g->owner = blk->loop;
+        g->straight = may_go_straight(blk);
+        block_loop_send(g->loop, &g->go);
+    }
+}
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+static void ask_any_loop(void *opaque)
+{
+    void **args = opaque;
+
+    *(bool *)args[1] = may_go_straight(args[0]);
+}
+
+bool blk_any_loop(BlockBackend *blk)
+{
+    bool any;
+
+    block_loop_call(blk->loop, ask_any_loop, (void *[]){blk, &any});
+    return any;
+}
+
+typedef struct OpenMail {
+    BlockLoop *loop;
+    GError **err;
+    bool ok;
+} OpenMail;
+
+static void open_mail_in_loop(void *opaque)
+{
+    OpenMail *open = opaque;
+
+    open->ok = block_loop_open_mail(open->loop, open->err);
+}
+
+static bool open_mail(BlockLoop *loop, GError **err)
+{
+    OpenMail open = {loop, err, false};
+
+    block_loop_call(loop, open_mail_in_loop, &open);
+    return open.ok;
+}
+
+/* Drained sections know of gates from their beginning: the tree's are held while one is added. */
+static void add_gate(BlockBackend *blk, BlkGate *g)
+{
+    BlockNode *node = blk_node(blk);
+
+    block_drain_begin(node);
+    if (!blk->gates) {
+        blk->gates = g_ptr_array_new();
+        blk->gates_held = blk->quiesced;
+    }
+    g_ptr_array_add(blk->gates, g);
+    block_drain_end(node);
+}
+
+BlkGate *blk_gate(BlockBackend *blk, Loop *loop, GError **err)
+{
+    BlockLoop *l = block_loop_get(blk->vm, loop, err);
+    BlkGate *g;
+
+    if (!l) {
+        return NULL;
+    }
+    for (unsigned i = 0; blk->gates && i < blk->gates->len; i++) {
+        g = g_ptr_array_index(blk->gates, i);
+        if (g->loop == l) {
+            return g;
+        }
+    }
+    g_assert(blk->ops && blk->root && !l->is_main && l != blk->loop);
+    if (!open_mail(l, err) || !open_mail(blk->loop, err)) {
+        return NULL;
+    }
+    g = g_new0(BlkGate, 1);
+    *g = (BlkGate){.blk = blk,
+                   .loop = l,
+                   .owner = blk->loop,
+                   .hold = {.fn = on_hold},
+                   .stopped = {.fn = on_stopped},
+                   .idle = {.fn = on_idle},
+                   .go = {.fn = on_go},
+                   .is_stopped = true,
+                   .is_idle = true,
+                   .held = true};
+    g->queued_tail = &g->queued;
+    add_gate(blk, g);
+    return g;
+}
+
+/* In the gate's loop. Held, idle; what would tell it to go on was taken. */
+static void free_gate(void *opaque)
+{
+    BlkGate *g = opaque;
+
+    g_assert(!g->in_flight && !g->queued);
+    while (g->pool) {
+        BlkRequest *request = g->pool;
+
+        g->pool = request->next;
+        g_free(request);
+    }
+    g_free(g);
+}
+
+static void hold_in_owner(void *opaque)
+{
+    blk_gates_hold(opaque);
+}
+
+static void wait_in_owner(void *opaque)
+{
+    blk_gates_wait(opaque);
+}
+
+/* Who frees a loop whose thread has ended stands in for it. */
+static void answer_hold(BlkGate *g)
+{
+    while (block_loop_is_owner(g->loop) && (!g->held || g->in_flight) && block_loop_wait(g->loop)) {
+    }
+}
+
+void blk_gates_free(BlockBackend *blk)
+{
+    if (!blk->gates) {
+        return;
+    }
+    block_loop_call(blk->loop, hold_in_owner, blk);
+    for (unsigned i = 0; i < blk->gates->len; i++) {
+        answer_hold(g_ptr_array_index(blk->gates, i));
+    }
+    block_loop_call(blk->loop, wait_in_owner, blk);
+    for (unsigned i = 0; i < blk->gates->len; i++) {
+        BlkGate *g = g_ptr_array_index(blk->gates, i);
+
+        block_loop_call(g->loop, free_gate, g);
+    }
+    g_clear_pointer(&blk->gates, g_ptr_array_unref);
+    blk->gates_held = 0;
+}
+
+static void add_stats(void *opaque)
+{
+    void **args = opaque;
+    const BlkStats *from = &((const BlkGate *)args[0])->stats;
+    BlkStats *to = args[1];
+
+    for (unsigned i = 0; i < BLK_STAT_KINDS; i++) {
+        to->ops[i] += from->ops[i];
+        to->bytes[i] += from->bytes[i];
+        to->failed[i] += from->failed[i];
+        to->total_ns[i] += from->total_ns[i];
+        to->max_ns[i] = MAX(to->max_ns[i], from->max_ns[i]);
+    }
+    to->last_ns = MAX(to->last_ns, from->last_ns);
+    to->wr_highest_offset = MAX(to->wr_highest_offset, from->wr_highest_offset);
+}
+
+void blk_gates_add_stats(BlockBackend *blk, BlkStats *stats)
+{
+    for (unsigned i = 0; blk->gates && i < blk->gates->len; i++) {
+        BlkGate *g = g_ptr_array_index(blk->gates, i);
+
+        block_loop_call(g->loop, add_stats, (void *[]){g, stats});
+    }
+}
+
+void blk_gates_moved(BlockBackend *blk)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (blk->gates && !block_loop_open_mail(blk->loop, &err)) {
+        report_error("disk %s: %s; its further queues stand still", blk_name(blk), err->message);
+    }
+}
+
+void blk_root_release_loop(BlockBackend *blk, BlockLoop *loop)
+{
+    for (unsigned i = 0; blk->gates && i < blk->gates->len; i++) {
+        if (blk->loop == loop || ((const BlkGate *)g_ptr_array_index(blk->gates, i))->loop == loop) {
+            blk_gates_free(blk); /* its device does not run any more */
+        }
+    }
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * References of persistent dirty bitmaps: the directory and the tables as they are in the file.
+ */
+#include <stdlib.h>
+
+#include "block/qcow2/check.h"
+
+/* The clusters of one bitmap. */
+static int count_table(Check *c, uint64_t offset, uint32_t entries)
+{
+    Qcow2 *q = c->q;
+    g_autofree uint64_t *table = NULL;
+    int ret;
+
+    if (offset & (q->cluster - 1) || entries > QCOW2_MAX_BITMAP_TABLE) {
+        check_say(c, "ERROR bitmap table at %#" PRIx64 " (%u entries): invalid", offset, entries);
+        c->result->n.corruptions++;
+        return 0;
+    }
+    ret = check_count(c, offset, (uint64_t)entries * 8);
+    if (ret) {
+        return ret;
+    }
+    table = qcow2_load_table(q, offset, entries, 512, &ret);
+    for (uint32_t i = 0; table && i < entries && ret >= 0; i++) {
+        uint64_t host = table[i] & QCOW2_OFFSET_MASK;
+
+        if (host & (q->cluster - 1) || table[i] & ~(QCOW2_OFFSET_MASK | QCOW2_BITMAP_ALL_ONES)) {
+            check_say(c, "ERROR bitmap table entry %#" PRIx64 ": invalid", table[i]);
+            c->result->n.corruptions++;
+        } else if (host) {
+            ret = check_count(c, host, q->cluster);
+        }
+    }
+    return ret;
+}
+
+int qcow2_bitmaps_count(Check *c)
+{
+    Qcow2 *q = c->q;
+    const Qcow2Header *h = &q->h;
+    g_autofree uint8_t *dir = g_try_malloc0(h->bitmap_dir_size);
+    uint64_t at = 0;
+    int ret = dir ? block_pread(q->file, h->bitmap_dir_offset, dir, h->bitmap_dir_size) : -ENOMEM;
+
+    ret = ret < 0 ? ret : check_count(c, h->bitmap_dir_offset, h->bitmap_dir_size);
+    for (uint32_t i = 0; i < h->bitmap_count && ret >= 0; i++) {
+        const uint8_t *e = dir + at;
+        uint64_t size = QCOW2_BITMAP_FIXED;
+
+        if (h->bitmap_dir_size - at >= QCOW2_BITMAP_FIXED) {
+            size += (uint64_t)load32_be(e + 20) + load16_be(e + 18);
+        }
+        size = align_up(size, 8);
+        if (size > h->bitmap_dir_size - at) {
+            check_say(c, "ERROR the bitmap directory is too small for its %u bitmaps",
+                      h->bitmap_count);
+            c->result->n.corruptions++;
+            return 0;
+        }
+        ret = count_table(c, load64_be(e), load32_be(e + 8));
+        at += size;
+    }
+    return ret < 0 ? ret : 0;
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * virtio-net (Virtual I/O Device 1.2, 5.1): between virtio_net_device.c (properties, configuration, life), virtio_net.c
+ * (packets), virtio_net_ctrl.c (the control queue), virtio_net_rss.c (hashes), virtio_net_vhost.c (packets that the kernel
+ * moves) and virtio_net_state.c.
+ *
+ *   queue 0  receive  \ pair 0 --- port 0 of the netdev        control queue: the last one, behind all pairs with MQ or
+ *   queue 1  transmit /                                         RSS, else queue 2
+ *   queue 2  receive  \ pair 1 --- port 1
+ *   queue 3  transmit /
+ *
+ * A packet in a buffer is behind a header of 10 (old drivers), 12 or 20 bytes (with a hash). Where the netdev has such
+ * headers, too (tap with IFF_VNET_HDR), they go through as they are, and the offloads that they describe; elsewhere none
+ * are offered, and headers are taken off and put on here.
+ *
+ * Threads. All queues and the links belong to one loop (vdev.loop): an iothread of Kiln's own where the netdev can move
+ * there, else the main loop. What is marked "loop" below is that thread's; others reach it by virtio_call.
+ *
+ * Packets wait in one of three places: in the transmit ring, while the link is full (the queue is paused until the link is
+ * writable; at most TX_BATCH buffers are held); in the netdev (socket, kernel), while the receive ring is empty (the port
+ * is not ready until the driver adds buffers); in the bounded queue of the port, what was in between.
+ */
+#ifndef HW_VIRTIO_VIRTIO_NET_H
+#define HW_VIRTIO_VIRTIO_NET_H
+
+#include <linux/virtio_net.h>
+
+#include "core/clock.h"
+#include "hw/virtio/virtio.h"
+#include "net/net.h"
+
+#define VIRTIO_NET_MACS 64            /* addresses that the filter can hold */
+#define VIRTIO_NET_VLANS 4096
+#define VIRTIO_NET_HDR_MAX 20
+#define VIRTIO_NET_TX_BATCH 64
+#define VIRTIO_NET_RSS_KEY 40
+#define VIRTIO_NET_RSS_TABLE 128
+#define VIRTIO_NET_HASH_TYPES 0x1ff
+#define VIRTIO_NET_CTRL_QUEUE_SIZE 64
+/* Features that stand for offloads of packets to the guest. */
+#define VIRTIO_NET_GUEST_OFFLOADS                                                                  \
+    (1u << VIRTIO_NET_F_GUEST_CSUM | 1u << VIRTIO_NET_F_GUEST_TSO4 | 1u << VIRTIO_NET_F_GUEST_TSO6 |  \
+     1u << VIRTIO_NET_F_GUEST_ECN | 1u << VIRTIO_NET_F_GUEST_UFO)
+
+typedef struct VirtioNet VirtioNet;
+
+/* A receive and a transmit queue. */
+typedef struct VirtioNetPair {
+    VirtioNet *net;
+    unsigned index;
+    NetPort *port;
+    /* ---- loop ---- */
+    bool starved;                     /* the receive queue has too few buffers */
+    VirtElement *kept[VIRTIO_NET_TX_BATCH]; /* popped, [kept_pos, kept_count) not yet taken by the link */
+    NetPacket packets[VIRTIO_NET_TX_BATCH]; /* of kept */
+    unsigned kept_pos, kept_count;
+    VirtElement *found[VIRTQUEUE_MAX_SIZE]; /* popped, for the next packet, which may need more of them */
+    unsigned found_count;
+    size_t lend_size, size_seen;      /* bytes to lend for a packet; the longest of the last few ... */
+    unsigned sizes;                   /* ... and how many they were */
+    size_t unflushed;                 /* bytes lent and pushed */
+} VirtioNetPair;
+
+/* What comes in. */
+typedef struct VirtioNetFilter {
+    bool promisc, allmulti, alluni, nomulti, nouni, nobcast;
+    bool multi_overflow, uni_overflow; /* the driver's table was too long: all of that kind come in */
+    unsigned in_use, first_multi;     /* macs: single addresses, then groups */
+    uint64_t macs[VIRTIO_NET_MACS];   /* as mac */
+    uint32_t vlans[VIRTIO_NET_VLANS / 32];
+} VirtioNetFilter;
+
+typedef struct VirtioNetRss {
+    bool enabled;                     /* hashes are computed ... */
+    bool redirect;                    /* ... to choose the queue */
+    bool populate_hash;               /* ... to tell the driver */
+    uint32_t hash_types;              /* VIRTIO_NET_RSS_HASH_TYPE_* */
+    uint16_t table_len, default_queue; /* table_len: a power of two */
+    uint8_t key[VIRTIO_NET_RSS_KEY];
+    uint16_t table[VIRTIO_NET_RSS_TABLE]; /* pairs */
+} VirtioNetRss;
+
+/* "virtio-net-device" */
+struct VirtioNet {
+    VirtioDevice vdev;
+    NicConf conf;                     /* properties mac, netdev, bootindex */
+    Nic *nic;
+    VirtioNetPair *pairs;             /* max_pairs */
+    unsigned max_pairs;
+    unsigned held;                    /* NicOps.hold; main thread */
+    struct VirtioNetVhost *vhost;     /* max_pairs; NULL: the netdev has no vhost; VM lock, as the next two */
+    bool in_kernel;                   /* the kernel serves the pairs now */
+    bool warned;                      /* that it would not */
+    Loop *own_loop;                   /* an iothread's; NULL: none needed so far */
+    Timer announce_timer;             /* rounds left: the driver is asked to make itself known; main thread */
+    unsigned announce_rounds;
+    uint16_t status;                  /* VIRTIO_NET_S_*; atomic */
+    uint64_t mac;                     /* 6 bytes, the first one lowest; atomic */
+    /* ---- loop ---- */
+    bool live;                        /* queues run */
+    bool tx_waiting;                  /* of a loaded state, until packets are sent */
+    unsigned active;                  /* pairs that the driver uses */
+    unsigned hdr_len;
+    bool mergeable;
+    uint64_t offloads;                /* of VIRTIO_NET_GUEST_OFFLOADS */
+    VirtioNetFilter filter;
+    VirtioNetRss rss;
+    struct VirtioNetLoaded *loaded;   /* virtio_net_state.c */
+    /* ---- properties ---- */
+    uint64_t features_prop;
+    char *tx, *duplex_name;
+    uint16_t rx_queue_size, tx_queue_size, host_mtu;
+    int32_t speed, tx_burst;
+    uint32_t tx_timer, rsc_interval;
+    bool failover, mtu_bypass;
+};
+
+static inline VirtioNet *virtio_net(VirtioDevice *vdev) { return container_of(vdev, VirtioNet, vdev); }
+static inline VirtQueue *virtio_net_rx(const VirtioNetPair *p) { return virtio_queue(&p->net->vdev, 2 * p->index); }
+static inline VirtQueue *virtio_net_tx(const VirtioNetPair *p) { return virtio_queue(&p->net->vdev, 2 * p->index + 1); }
+static inline bool virtio_net_has_pairs(uint64_t features)
+{
+    return features & (UINT64_C(1) << VIRTIO_NET_F_MQ | UINT64_C(1) << VIRTIO_NET_F_RSS);
+}
+static inline uint64_t virtio_net_mac(const uint8_t bytes[6])
+{
+    return load32_le(bytes) | (uint64_t)load16_le(bytes + 4) << 32;
+}
+static inline void virtio_net_put_mac(uint8_t bytes[6], uint64_t mac)
+{
+    store32_le(bytes, (uint32_t)mac);
+    store16_le(bytes + 4, (uint16_t)(mac >> 32));
+}
+
+/* ---- virtio_net.c; loop ---- */
+/* Does the filter let a packet in that begins with these bytes? len: at least 14. */
+bool virtio_net_wants(const VirtioNet *s, const uint8_t *head, size_t len);
+void virtio_net_handle_rx(VirtioNetPair *p);
+void virtio_net_handle_tx(VirtioNetPair *p);
+/* Buffers that the link has not taken, or no packet has filled, go back into the ring. */
+void virtio_net_unpop_tx(VirtioNetPair *p);
+void virtio_net_unpop_rx(VirtioNetPair *p);
+bool virtio_net_can_receive(void *pair);
+bool virtio_net_receive(void *pair, const NetPacket *packet);
+unsigned virtio_net_receive_many(void *pair, const NetPacket *packets, unsigned n);
+unsigned virtio_net_lend(void *pair, struct iovec *iov, unsigned max);
+void virtio_net_lent(void *pair, const struct iovec *iov, unsigned count, size_t size);
+void virtio_net_writable(void *pair);
+
+/* ---- virtio_net_ctrl.c; loop ---- */
+void virtio_net_handle_ctrl(VirtioNet *s, VirtQueue *vq);
+/* The driver uses these many pairs now. */
+void virtio_net_set_active(VirtioNet *s, unsigned active);
+/* The netdev may leave these to the guest. */
+void virtio_net_apply_offloads(VirtioNet *s);
+
+/* ---- virtio_net_device.c ---- */
+/* The guest's address or filters changed, the announcement was acknowledged. Any thread. */
+void virtio_net_mac_changed(VirtioNet *s);
+void virtio_net_filter_changed(VirtioNet *s);
+void virtio_net_announced(VirtioNet *s);
+/* Asks the driver to make itself known, now and in later rounds. VM lock. */
+void virtio_net_announce(VirtioNet *s);
+
+/* ---- virtio_net_vhost.c; VM lock ---- */
+/* The pairs have their ports. False: the kernel refuses what this device wants. */
+bool virtio_net_vhost_init(VirtioNet *s, GError **err);
+/* Stopped. */
+void virtio_net_vhost_cleanup(VirtioNet *s);
+/* Of these features, those that may be offered. */
+uint64_t virtio_net_vhost_features(const VirtioNet *s, uint64_t features);
+/* Queues start or stop; in_kernel says who has the pairs from start to stop. */
+void virtio_net_vhost_start(VirtioNet *s);
+void virtio_net_vhost_stop(VirtioNet *s);
+void virtio_net_vhost_call_fds_changed(VirtioDevice *vdev);
+/* NicOps.hold and release, s->held being counted. */
+void virtio_net_vhost_hold(VirtioNet *s);
+void virtio_net_vhost_release(VirtioNet *s);
+
+/* ---- virtio_net_rss.c ---- */
+/* Hash of the packet that begins with these bytes. 0 (VIRTIO_NET_HASH_REPORT_NONE) in *report: none of the types. */
+uint32_t virtio_net_hash(const VirtioNetRss *rss, const uint8_t *head, size_t len, uint16_t *report);
+
+/* ---- virtio_net_state.c ---- */
+void virtio_net_save(VirtioDevice *vdev, StateBuf *buf);
+bool virtio_net_load(VirtioDevice *vdev, StateBuf *buf, uint64_t features, GError **err);
+void virtio_net_take_loaded(VirtioDevice *vdev);
+
+#endif

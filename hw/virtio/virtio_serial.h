@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * virtio-serial: consoles and named ports over one device (Virtual I/O Device 1.2, 5.3).
+ *
+ *   virtio-serial-device --- bus "virtio-serial-bus" --- virtconsole, virtserialport --- CharPort
+ *
+ *   queue 0, 1      port 0: to the guest, from the guest (always there; consoles only)
+ *   queue 2, 3      control messages: to the guest, from the guest (drivers with MULTIPORT)
+ *   queue 2n+2, 2n+3   port n
+ *
+ * Data of the guest stays in its buffer until the other side has taken it, so a slow reader holds up its own port and
+ * nothing else; consoles, whose drivers wait for each buffer with a lock held, give theirs back at once and what the
+ * reader is slow for is kept in a bounded backlog. Data for the guest is read when it has a buffer for it.
+ *
+ * Control messages that the guest has no buffer for are not queued: each port remembers what the guest is still to be told.
+ *
+ * All of it is in the main loop, where character devices are.
+ */
+#ifndef HW_VIRTIO_VIRTIO_SERIAL_H
+#define HW_VIRTIO_VIRTIO_SERIAL_H
+
+#include <linux/virtio_console.h>
+
+#include "chardev/char.h"
+#include "hw/virtio/virtio.h"
+
+#define VIRTIO_SERIAL_PORTS_MAX (VIRTIO_QUEUES_MAX / 2 - 1)
+#define VIRTIO_SERIAL_NO_ID UINT32_MAX
+#define VIRTIO_SERIAL_BACKLOG (256 * KIB) /* of a console */
+
+typedef struct VirtioSerial VirtioSerial;
+
+/* Type "virtio-serial-port". */
+typedef struct SerialPort {
+    Device dev;
+    VirtioSerial *serial;     /* NULL: not plugged */
+    uint32_t id;              /* property nr */
+    char *name;               /* property; NULL: none */
+    CharPort *chr;            /* property chardev; NULL: data is dropped */
+    bool is_console;
+    VirtQueue *to_guest, *from_guest;
+    bool guest_open, host_open;
+    unsigned untold;          /* UNTOLD_*: what the guest has had no message of yet */
+    VirtElement *out;         /* a buffer of the guest that is being written; NULL: none */
+    uint64_t out_done;        /* bytes of it that were taken */
+    bool writing;             /* chr may close the port meanwhile */
+    bool blocked;             /* until chr is writable */
+    VirtElement *in;          /* a buffer to be filled; only while the queues run; NULL: none */
+    GByteArray *backlog;      /* consoles: what chr has not taken yet; NULL: none */
+} SerialPort;
+
+enum { UNTOLD_ADD = 1, UNTOLD_CONSOLE = 2, UNTOLD_NAME = 4, UNTOLD_OPEN = 8 };
+
+struct VirtioSerial {
+    VirtioDevice vdev;
+    uint32_t max_ports;       /* property, 1 to VIRTIO_SERIAL_PORTS_MAX */
+    Bus *bus;
+    GPtrArray *ports;         /* SerialPort *, in order of plugging */
+    SerialPort **by_id;       /* max_ports of them */
+    uint8_t *removed;         /* max_ports: the guest is to be told that this port has gone */
+    VirtQueue *control_in, *control_out;
+    GArray *loaded;           /* LoadedPort: of a stream, until it is taken; NULL: none */
+};
+
+static inline VirtioSerial *virtio_serial(VirtioDevice *vdev) { return container_of(vdev, VirtioSerial, vdev); }
+static inline bool virtio_serial_multiport(const VirtioSerial *s)
+{
+    return virtio_has_feature(&s->vdev, VIRTIO_CONSOLE_F_MULTIPORT);
+}
+
+/* ---- virtio_serial.c ---- */
+
+/* Remembers that the guest is to be told this of the port, and tells it if it can be told now. */
+void virtio_serial_tell(VirtioSerial *s, SerialPort *port, unsigned what);
+/* Finds the port a place and an id; checks both and its name. */
+bool virtio_serial_plug(VirtioSerial *s, SerialPort *port, GError **err);
+void virtio_serial_unplug(SerialPort *port);
+
+/* ---- virtio_serial_port.c ---- */
+
+void serial_port_from_guest(SerialPort *port);
+/* The guest has buffers, or opened the port: there may be something to read. */
+void serial_port_to_guest(SerialPort *port);
+void serial_port_set_guest_open(SerialPort *port, bool open);
+void serial_port_set_host_open(SerialPort *port, bool open);
+/* A byte outside the queues, from a kernel that has no memory to use them. */
+void serial_port_emergency_write(SerialPort *port, uint8_t byte);
+/* Puts the buffer of to_guest back. Before the queues stop. */
+void serial_port_quiesce(SerialPort *port);
+/* The driver has gone: drops what is kept of its buffers. Stopped. */
+void serial_port_drop(SerialPort *port);
+
+/* ---- virtio_serial_state.c ---- */
+
+void virtio_serial_save(VirtioDevice *vdev, StateBuf *buf);
+bool virtio_serial_load(VirtioDevice *vdev, StateBuf *buf, uint64_t features, GError **err);
+void virtio_serial_take_loaded(VirtioDevice *vdev);
+void virtio_serial_free_loaded(VirtioSerial *s);
+
+#endif

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* "virtserialport" and "virtconsole": data between the queues of one port and its character device. */
+#include "core/event.h"
+#include "hw/virtio/virtio_serial.h"
+#include "qapi/qapi-char.h"
+#include "util/trace.h"
+
+#define BUFFERS_AT_ONCE 64 /* of the guest's, before the main loop's others have their turn */
+#define BYTES_AT_ONCE MIB  /* so, too: files take as much as they are given */
+
+static SerialPort *serial_port(Device *dev) { return container_of(dev, SerialPort, dev); }
+
+/* ---- from the guest ------------------------------------------------------------------------------- */
+
+static void writable(void *opaque);
+
+static void backlog_add(SerialPort *port, const uint8_t *data, size_t len)
+{
+    if (!port->backlog) {
+        port->backlog = g_byte_array_new();
+    }
+    g_byte_array_append(port->backlog, data, (guint)MIN(len, VIRTIO_SERIAL_BACKLOG - port->backlog->len));
+}
+
+/* What the other side takes of len bytes now. */
+static size_t write_now(SerialPort *port, const uint8_t *data, size_t len)
+{
+    size_t done = charport_write(port->chr, data, len);
+
+    while (done < len) {
+        size_t n;
+
+        charport_flush(port->chr);
+        n = charport_write(port->chr, data + done, len - done);
+        done += n;
+        if (!n) {
+            break;
+        }
+    }
+    return done;
+}
+
+static void wait_writable(SerialPort *port)
+{
+    trace(virtio_serial_blocked, "port %u", port->id);
+    port->blocked = true;
+    charport_on_writable(port->chr, writable, port);
+}
+
+/* A console never waits: what does not go now is kept, and what does not fit there is lost. */
+static void console_write(SerialPort *port, const uint8_t *data, size_t len)
+{
+    size_t done = port->backlog ? 0 : write_now(port, data, len);
+
+    if (done < len) {
+        backlog_add(port, data + done, len - done);
+        wait_writable(port);
+    }
+}
+
+static void backlog_write(SerialPort *port)
+{
+    size_t done = write_now(port, port->backlog->data, port->backlog->len);
+
+    g_byte_array_remove_range(port->backlog, 0, (guint)done);
+    if (port->backlog->len) {
+        wait_writable(port);
+    } else {
+        g_clear_pointer(&port->backlog, g_byte_array_unref);
+    }
+}
+
+/* Goes on with port->out, *room bytes at most. False: the rest has to wait. The other side may close the port meanwhile. */
+static bool write_out(SerialPort *port, uint64_t *room)
+{
+    uint64_t at = 0;
+
+    for (unsigned i = 0; i < port->out->out_count; i++) {
+        const struct iovec piece = port->out->out[i];
+        const uint64_t skip = port->out_done > at ? MIN(port->out_done - at, piece.iov_len) : 0;
+        const uint8_t *data = (const uint8_t *)piece.iov_base + skip;
+        const size_t len = MIN(piece.iov_len - skip, *room);
+        size_t done = len;
+
+        at += piece.iov_len;
+        if (skip == piece.iov_len || !port->host_open) {
+            continue;
+        }
+        if (port->is_console) {
+            console_write(port, data, len);
+        } else {
+            done = write_now(port, data, len);
+        }
+        port->out_done += done;
+        *room -= done;
+        if (port->out_done < at && port->host_open) {
+            if (done < len) {
+                wait_writable(port);
+            }
+            return false;
+        }
+    }
+    return true;
+}
+
+void serial_port_from_guest(SerialPort *port)
+{
+    uint64_t room = BYTES_AT_ONCE;
+    bool done;
+
+    if (!port->serial->vdev.running || port->writing || (port->blocked && !port->is_console)) {
+        return;
+    }
+    for (unsigned i = 0; i < BUFFERS_AT_ONCE; i++) {
+        if (!port->out) {
+            port->out = virtqueue_pop(port->from_guest);
+            port->out_done = 0;
+        }
+        if (!port->out) {
+            return;
+        }
+        port->writing = true;
+        done = write_out(port, &room);
+        port->writing = false;
+        if (!done && room) {
+            return;
+        }
+        if (!done) {
+            break;
+        }
+        virtqueue_push(g_steal_pointer(&port->out), 0);
+    }
+    virtio_kick(port->from_guest);
+}
+
+static void writable(void *opaque)
+{
+    SerialPort *port = opaque;
+
+    trace(virtio_serial_unblocked, "port %u", port->id);
+    port->blocked = false;
+    if (port->backlog) {
+        backlog_write(port);
+    }
+    serial_port_from_guest(port);
+}
+
+void serial_port_emergency_write(SerialPort *port, uint8_t byte) { console_write(port, &byte, 1); }
+
+/* ---- to the guest ---------------------------------------------------------------------------------- */
+
+static size_t can_receive(void *opaque)
+{
+    SerialPort *port = opaque;
+
+    if (!port->serial->vdev.running || !port->guest_open) {
+        return 0;
+    }
+    while (!port->in) {
+        port->in = virtqueue_pop(port->to_guest);
+        if (!port->in) {
+            return 0;
+        }
+        if (!port->in->in_size) {
+            virtqueue_push(g_steal_pointer(&port->in), 0);
+        }
+    }
+    return port->in->in_size;
+}
+
+/* Each burst goes to the guest at once, whether it fills the buffer or not. */
+static void receive(void *opaque, const uint8_t *data, size_t len)
+{
+    SerialPort *port = opaque;
+
+    while (len && can_receive(port)) {
+        const size_t n = virt_element_write(port->in, 0, data, len);
+
+        virtqueue_push(g_steal_pointer(&port->in), n);
+        data += n;
+        len -= n;
+    }
+    virtio_kick(port->to_guest); /* its handler asks to be told of the next buffer */
+}
+
+void serial_port_to_guest(SerialPort *port) { charport_accept_input(port->chr); }
+
+/* ---- open and closed --------------------------------------------------------------------------------- */
+
+void serial_port_set_guest_open(SerialPort *port, bool open)
+{
+    port->guest_open = open;
+    if (!port->is_console) {
+        charport_set_open(port->chr, open);
+    }
+    if (port->dev.id) {
+        VserportChangeEvent event = {.id = port->dev.id, .open = open};
+
+        vm_emit_event(port->dev.vm, &qapi_event_VSERPORT_CHANGE, &event);
+    }
+    if (open) {
+        serial_port_to_guest(port);
+    }
+}
+
+/* Data for a side that is not there is dropped. */
+void serial_port_set_host_open(SerialPort *port, bool open)
+{
+    if (port->host_open == open) {
+        return;
+    }
+    port->host_open = open;
+    if (!open) {
+        port->blocked = false;
+        serial_port_from_guest(port);
+    }
+    virtio_serial_tell(port->serial, port, UNTOLD_OPEN);
+}
+
+static void on_event(void *opaque, CharEvent event)
+{
+    if (event == CHAR_EVENT_OPENED || event == CHAR_EVENT_CLOSED) {
+        serial_port_set_host_open(opaque, event == CHAR_EVENT_OPENED);
+    }
+}
+
+/* The host's end of a console is always open. */
+static const CharPortOps console_char_ops = {.can_receive = can_receive, .receive = receive};
+static const CharPortOps port_char_ops = {.can_receive = can_receive, .receive = receive, .event = on_event};
+
+void serial_port_quiesce(SerialPort *port)
+{
+    if (port->in) {
+        virtqueue_unpop(g_steal_pointer(&port->in));
+    }
+}
+
+void serial_port_drop(SerialPort *port)
+{
+    if (port->out) {
+        virtqueue_drop(g_steal_pointer(&port->out));
+    }
+    if (!port->backlog) {
+        port->blocked = false;
+    }
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------ */
+
+static bool port_realize(Device *dev, GError **err)
+{
+    SerialPort *port = serial_port(dev);
+
+    port->is_console = object_is_a(dev, "virtconsole");
+    if (!virtio_serial_plug(virtio_serial(virtio_device(dev->bus->owner)), port, err)) {
+        return false;
+    }
+    if (port->is_console) {
+        charport_set_ops(port->chr, &console_char_ops, port);
+        serial_port_set_host_open(port, port->chr != NULL);
+    } else {
+        charport_set_open(port->chr, false);
+        charport_set_ops(port->chr, &port_char_ops, port);
+    }
+    return true;
+}
+
+/* The guest has its buffers back. */
+static void port_unrealize(Device *dev)
+{
+    SerialPort *port = serial_port(dev);
+
+    charport_on_writable(port->chr, NULL, NULL);
+    charport_set_ops(port->chr, NULL, NULL);
+    port->host_open = port->blocked = false;
+    serial_port_from_guest(port);
+    serial_port_quiesce(port);
+    serial_port_drop(port);
+    g_clear_pointer(&port->backlog, g_byte_array_unref);
+    virtio_serial_unplug(port);
+}
+
+static const Property port_props[] = {
+    PROP_U32("nr", SerialPort, id, .def = VIRTIO_SERIAL_NO_ID, .help = "its number, below max_ports; default: the next free one"),
+    PROP_STRING("name", SerialPort, name, .help = "how the guest finds it: org.qemu.guest_agent.0"),
+    PROP_CHARDEV("chardev", SerialPort, chr, .help = "character device; default: data is dropped"),
+    {}};
+
+DEVICE_TYPE(virtio_serial_port) = {
+    .name = "virtio-serial-port",
+    .parent = "device",
+    .abstract = true,
+    .bus = "virtio-serial-bus",
+    .category = "input",
+    .size = sizeof(SerialPort),
+    .props = port_props,
+    .realize = port_realize,
+    .unrealize = port_unrealize,
+};
+
+DEVICE_TYPE(virtserialport) = {
+    .name = "virtserialport",
+    .parent = "virtio-serial-port",
+    .desc = "Port of a virtio-serial device that guests find by its name",
+};
+
+DEVICE_TYPE(virtconsole) = {
+    .name = "virtconsole",
+    .parent = "virtserialport",
+    .desc = "Console of a virtio-serial device",
+};

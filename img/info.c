@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* kiln-img info: facts about an image and, when asked, about what lies below it. */
+#include <time.h>
+
+#include "img/img.h"
+#include "util/size_text.h"
+
+typedef struct Info {
+    const char *format, *output;
+    bool image_opts, chain, force_share, json;
+    GHashTable *seen; /* names of the chain so far */
+} Info;
+
+/* ---- what is known of one image --------------------------------------------------------------- */
+
+static void add_string(json_object *to, const char *key, const char *value)
+{
+    if (value) {
+        json_object_object_add(to, key, json_object_new_string(value));
+    }
+}
+
+static void add_int(json_object *to, const char *key, uint64_t value)
+{
+    json_object_object_add(to, key, json_object_new_int64((int64_t)value));
+}
+
+static json_object *snapshot_json(const BlockSnapshot *s)
+{
+    json_object *o = json_object_new_object();
+
+    if (s->has_icount) {
+        add_int(o, "icount", s->icount);
+    }
+    add_int(o, "vm-clock-nsec", s->vm_clock_ns % 1000000000);
+    add_string(o, "name", s->name);
+    add_int(o, "date-sec", s->date_sec);
+    add_int(o, "date-nsec", s->date_nsec);
+    add_int(o, "vm-clock-sec", s->vm_clock_ns / 1000000000);
+    add_string(o, "id", s->id);
+    add_int(o, "vm-state-size", s->vm_state_size);
+    return o;
+}
+
+static GPtrArray *list_snapshots(BlockNode *node)
+{
+    return node->drv->snapshot_list ? node->drv->snapshot_list(node, NULL) : NULL;
+}
+
+static json_object *image_json(BlockNode *node, GPtrArray *snapshots, const char *full_backing)
+{
+    json_object *o = json_object_new_object(), *list;
+    int64_t allocated = block_node_allocated_size(node);
+    BlockInfo info = {0};
+
+    if (snapshots && snapshots->len) {
+        list = json_object_new_array();
+        for (unsigned i = 0; i < snapshots->len; i++) {
+            json_object_array_add(list, snapshot_json(g_ptr_array_index(snapshots, i)));
+        }
+        json_object_object_add(o, "snapshots", list);
+    }
+    if (full_backing) {
+        add_string(o, "backing-filename-format", node->backing_format);
+    }
+    add_int(o, "virtual-size", block_node_size(node));
+    add_string(o, "filename", node->filename ? node->filename : node->name);
+    if (node->drv->get_info) {
+        node->drv->get_info(node, &info);
+    }
+    if (info.cluster_size) {
+        add_int(o, "cluster-size", info.cluster_size);
+    }
+    add_string(o, "format", node->drv->name);
+    if (allocated >= 0) {
+        add_int(o, "actual-size", (uint64_t)allocated);
+    }
+    if (node->drv->specific_info) {
+        json_object_object_add(o, "format-specific", node->drv->specific_info(node));
+    }
+    if (full_backing) {
+        add_string(o, "full-backing-filename", full_backing);
+        add_string(o, "backing-filename", node->backing_filename);
+    }
+    if (info.encrypted) {
+        json_object_object_add(o, "encrypted", json_object_new_boolean(true));
+    }
+    json_object_object_add(o, "dirty-flag", json_object_new_boolean(info.is_dirty));
+    return o;
+}
+
+/* ---- for people ------------------------------------------------------------------------------ */
+
+static void print_value(json_object *value, int indent);
+
+static void print_members(json_object *object, int indent)
+{
+    json_object_object_foreach(object, key, value)
+    {
+        bool composite = json_object_is_type(value, json_type_object) ||
+                         json_object_is_type(value, json_type_array);
+        g_autofree char *name = g_strdelimit(g_strdup(key), "-", ' ');
+
+        printf("%*s%s:%c", indent * 4, "", name, composite ? '\n' : ' ');
+        print_value(value, indent + 1);
+    }
+}
+
+static void print_items(json_object *array, int indent)
+{
+    for (size_t i = 0; i < json_object_array_length(array); i++) {
+        json_object *value = json_object_array_get_idx(array, i);
+        bool composite = json_object_is_type(value, json_type_object) ||
+                         json_object_is_type(value, json_type_array);
+
+        printf("%*s[%zu]:%c", indent * 4, "", i, composite ? '\n' : ' ');
+        print_value(value, indent + 1);
+    }
+}
+
+static void print_value(json_object *value, int indent)
+{
+    if (json_object_is_type(value, json_type_object)) {
+        print_members(value, indent);
+    } else if (json_object_is_type(value, json_type_array)) {
+        print_items(value, indent);
+    } else {
+        puts(json_object_get_string(value));
+    }
+}
+
+void img_print_snapshots(GPtrArray *list)
+{
+    printf("%-10s%-17s%8s%20s%13s%11s\n", "ID", "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT");
+    for (unsigned i = 0; i < list->len; i++) {
+        const BlockSnapshot *s = g_ptr_array_index(list, i);
+        time_t date = (time_t)s->date_sec;
+        uint64_t seconds = s->vm_clock_ns / 1000000000;
+        g_autofree char *size = size_text(s->vm_state_size);
+        g_autofree char *icount = s->has_icount ? g_strdup_printf("%" PRIu64, s->icount) : g_strdup("");
+        g_autofree char *clock =
+            g_strdup_printf("%02" PRIu64 ":%02" PRIu64 ":%02" PRIu64 ".%03" PRIu64, seconds / 3600,
+                            seconds / 60 % 60, seconds % 60, s->vm_clock_ns / 1000000 % 1000);
+        char when[64] = "";
+        struct tm tm;
+
+        if (localtime_r(&date, &tm)) {
+            strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", &tm);
+        }
+        printf("%-10s%-17s%8s%20s%13s%11s\n", s->id, s->name, size, when, clock, icount);
+    }
+}
+
+static void print_image(BlockNode *node, GPtrArray *snapshots, const char *full_backing)
+{
+    g_autofree char *size = size_text(block_node_size(node));
+    int64_t allocated = block_node_allocated_size(node);
+    g_autofree char *disk = allocated < 0 ? g_strdup("unavailable") : size_text((uint64_t)allocated);
+    BlockInfo info = {0};
+    json_object *specific, *data;
+
+    if (node->drv->get_info) {
+        node->drv->get_info(node, &info);
+    }
+    printf("image: %s\nfile format: %s\nvirtual size: %s (%" PRIu64 " bytes)\ndisk size: %s\n",
+           node->filename ? node->filename : node->name, node->drv->name, size, block_node_size(node),
+           disk);
+    if (info.encrypted) {
+        printf("encrypted: yes\n");
+    }
+    if (info.cluster_size) {
+        printf("cluster_size: %" PRIu32 "\n", info.cluster_size);
+    }
+    if (info.is_dirty) {
+        printf("cleanly shut down: no\n");
+    }
+    if (full_backing) {
+        bool same = !strcmp(full_backing, node->backing_filename);
+
+        printf("backing file: %s%s%s%s\n", node->backing_filename, same ? "" : " (actual path: ",
+               same ? "" : full_backing, same ? "" : ")");
+        if (node->backing_format) {
+            printf("backing file format: %s\n", node->backing_format);
+        }
+    }
+    if (snapshots && snapshots->len) {
+        printf("Snapshot list:\n");
+        img_print_snapshots(snapshots);
+    }
+    specific = node->drv->specific_info ? node->drv->specific_info(node) : NULL;
+    if (specific && json_object_object_get_ex(specific, "data", &data)) {
+        printf("Format specific information:\n");
+        print_members(data, 1);
+    }
+    json_object_put(specific);
+}
+
+/* ---- along the chain ------------------------------------------------------------------------- */
+
+/* *next and *format become the image below; NULL: there is none. */
+static bool one_image(Vm *vm, Info *info, const char *name, const char *given_format, json_object *all,
+                      char **next, char **format)
+{
+    ImgOpen how = {.format = given_format, .image_opts = info->image_opts,
+                   .force_share = info->force_share, .no_backing = true, .no_perm = true, .no_io = true};
+    g_autoptr(GError) err = NULL;
+    GPtrArray *snapshots;
+    ImgImage image;
+    BlockNode *node;
+
+    if (!g_hash_table_add(info->seen, g_strdup(name))) {
+        report_error("Backing file '%s' creates an infinite loop.", name);
+        return false;
+    }
+    if (!img_open(vm, name, &how, &image, &err)) {
+        report_error("%s", err->message);
+        return false;
+    }
+    node = image.node;
+    snapshots = list_snapshots(node);
+    if (node->backing_filename && *node->backing_filename) {
+        *next = block_path_beside(node->filename, node->backing_filename);
+        *format = g_strdup(node->backing_format);
+    }
+    if (all) {
+        json_object_array_add(all, image_json(node, snapshots, *next));
+    } else {
+        print_image(node, snapshots, *next);
+    }
+    if (snapshots) {
+        g_ptr_array_free(snapshots, TRUE);
+    }
+    img_close(&image);
+    return true;
+}
+
+static bool walk(Vm *vm, Info *info, const char *filename, json_object *all)
+{
+    g_autofree char *name = g_strdup(filename), *format = g_strdup(info->format);
+    bool first = true;
+
+    while (name) {
+        char *next = NULL, *next_format = NULL;
+
+        if (!first && !all) {
+            putchar('\n');
+        }
+        if (!one_image(vm, info, name, format, all, &next, &next_format)) {
+            return false;
+        }
+        g_free(name);
+        g_free(format);
+        name = info->chain ? next : NULL;
+        format = info->chain ? next_format : NULL;
+        if (!info->chain) {
+            g_free(next);
+            g_free(next_format);
+        }
+        info->image_opts = false; /* names inside images are paths */
+        first = false;
+    }
+    return true;
+}
+
+static int info_main(Vm *vm, int argc, char **argv)
+{
+    Info info = {0};
+    const ImgOption options[] = {
+        {'f', "format", IMG_TEXT, &info.format},
+        {0, "output", IMG_TEXT, &info.output},
+        {0, "backing-chain", IMG_FLAG, &info.chain},
+        {0, "image-opts", IMG_FLAG, &info.image_opts},
+        {'U', "force-share", IMG_FLAG, &info.force_share},
+        {0},
+    };
+    json_object *all = NULL;
+    bool ok;
+    int at;
+
+    if (!img_parse(vm, argc, argv, options, &at)) {
+        return 1;
+    }
+    if (at != argc - 1) {
+        return img_usage_error("Expecting one image file name");
+    }
+    if (!img_output_is_json(info.output, &info.json)) {
+        return 1;
+    }
+    info.seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    all = info.json ? json_object_new_array() : NULL;
+    ok = walk(vm, &info, argv[at], all);
+    g_hash_table_destroy(info.seen);
+    if (ok && all) {
+        json_object *first = json_object_array_get_idx(all, 0);
+
+        img_print_json(json_object_get(info.chain ? all : first));
+    }
+    json_object_put(all);
+    return ok ? 0 : 1;
+}
+
+const ImgCommand img_info = {
+    .name = "info",
+    .usage = "[--object objectdef] [--image-opts] [-f fmt] [--output=ofmt] [--backing-chain] [-U] "
+             "filename",
+    .run = info_main,
+};

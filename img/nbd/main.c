@@ -1,0 +1,592 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * kiln-nbd: serves a disk image to NBD clients, lists another server's exports, or connects an image to
+ * a device of the kernel's NBD driver; options, texts and exit statuses of qemu-nbd 7.2.
+ *
+ * Not done: --selinux-label, -T.
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/vm.h"
+#include "img/deflate.h"
+#include "img/img.h"
+#include "img/nbd/tool.h"
+#include "nbd/proto.h"
+#include "nbd/server.h"
+#include "nbd/setup.h"
+
+typedef struct Options {
+    const char *port, *bind, *socket, *format, *export, *description, *offset, *shared, *creds, *authz,
+        *pid_file, *cache, *aio, *discard, *detect_zeroes, *snapshot, *connect, *disconnect, *label,
+        *hostname, *trace;
+    GPtrArray *bitmaps;
+    bool read_only, persistent, verbose, fork, image_opts, list, no_cache, overlay, depth, version;
+} Options;
+
+typedef struct Tool {
+    Vm *vm;
+    Options o;
+    ImgImage image;
+    BlockNode *node;      /* what is exported: the image's, or one with an offset over it */
+    NbdServer *server;
+    NbdKernelDevice *device;
+    int ready_fd;         /* --fork: tells the parent; -1: none */
+    bool served, over;
+} Tool;
+
+void img_help(void)
+{
+    printf("Usage: kiln-nbd [OPTIONS] FILE\n"
+           "  or:  kiln-nbd -L [OPTIONS]\n"
+           "Serves a disk image over the Network Block Device protocol\n\n"
+           "  -h, --help                display this help and exit\n"
+           "  -V, --version             output version information and exit\n"
+           "  -T, --trace=POINTS        [[enable=]PATTERN][,events=FILE][,file=FILE]; help lists them\n\n"
+           "Connections:\n"
+           "  -p, --port=PORT           TCP port (default 10809)\n"
+           "  -b, --bind=IFACE          address to listen on (default 0.0.0.0)\n"
+           "  -k, --socket=PATH         unix socket instead of TCP\n"
+           "  -e, --shared=NUM          clients at once (default 1; 0: up to 100)\n"
+           "  -t, --persistent          do not end with the last client\n"
+           "  -v, --verbose             tell why clients go\n"
+           "  -x, --export-name=NAME    name of the export (default: empty)\n"
+           "  -D, --description=TEXT    what clients are told of it\n\n"
+           "What is exported:\n"
+           "  -o, --offset=OFFSET       the image from this byte on\n"
+           "  -A, --allocation-depth    offer qemu:allocation-depth\n"
+           "  -B, --bitmap=NAME         offer a dirty bitmap (may be repeated)\n\n"
+           "General:\n"
+           "  -L, --list                list the exports of another server\n"
+           "      --object TYPE,id=ID   make an object: secret, tls-creds-*, authz-*\n"
+           "      --tls-creds=ID        TLS with these credentials\n"
+           "      --tls-hostname=NAME   -L: what the server's certificate must name\n"
+           "      --tls-authz=ID        an authz-* object judges the clients\n"
+           "      --fork                go to the background when clients can connect\n"
+           "      --pid-file=PATH       write the process's number there\n\n"
+           "The kernel's client:\n"
+           "  -c, --connect=DEV         connect FILE to this device\n"
+           "  -d, --disconnect          disconnect a device\n\n"
+           "The image:\n"
+           "  -f, --format=FORMAT       its format\n"
+           "  -r, --read-only           nobody writes\n"
+           "  -s, --snapshot            writes go to a temporary overlay\n"
+           "  -l, --load-snapshot=NAME  serves this internal snapshot, read-only\n"
+           "  -n, --nocache             as --cache=none\n"
+           "      --cache=MODE          none, writeback (default), writethrough, directsync, unsafe\n"
+           "      --aio=MODE            threads, native or io_uring\n"
+           "      --discard=MODE        ignore (default), unmap\n"
+           "      --detect-zeroes=MODE  off, on, unmap\n"
+           "      --image-opts          FILE is a list of options\n\n"
+           "kiln-nbd(8) explains the rest.\n");
+}
+
+/* ---- where ----------------------------------------------------------------------------------- */
+
+static bool make_address(const Options *o, const char *host, NbdAddress *a, GError **err)
+{
+    guint64 port = 10809;
+
+    *a = (NbdAddress){.fd = -1, .tight = true, .ipv4 = true, .ipv6 = true};
+    if (o->socket && (o->bind || o->port)) {
+        return error_set(err, "--socket names a unix socket: --bind and --port do not go with it");
+    }
+    if (o->port && !g_ascii_string_to_unsigned(o->port, 10, 1, 65535, &port, NULL)) {
+        return error_set(err, "Invalid port '%s': a number from 1 to 65535", o->port);
+    }
+    if (o->socket) {
+        a->type = NBD_UNIX;
+        a->path = g_strdup(o->socket);
+    } else {
+        a->type = NBD_INET;
+        a->host = g_strdup(o->bind ? o->bind : host);
+        a->port = g_strdup_printf("%" G_GUINT64_FORMAT, port);
+    }
+    return true;
+}
+
+/* ---- listing ---------------------------------------------------------------------------------- */
+
+static void print_flags(uint16_t flags)
+{
+    static const char *const names[] = {"readonly", "flush", "fua", "rotational", "trim", "zeroes", "df",
+                                        "multi", "resize", "cache", "fast-zero"};
+
+    printf("  flags: 0x%x (", flags);
+    for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
+        if (flags & 2u << i) {
+            printf(" %s", names[i]);
+        }
+    }
+    printf(" )\n");
+}
+
+static void print_export(const NbdInfo *info)
+{
+    g_autofree char *name = nbd_printable(info->name, strlen(info->name));
+
+    printf(" export: '%s'\n", name);
+    if (info->description && *info->description) {
+        printf("  description: %s\n", info->description);
+    }
+    if (info->flags & NBD_FLAG_HAS_FLAGS) {
+        printf("  size:  %" PRIu64 "\n", info->size);
+        print_flags(info->flags);
+    }
+    if (info->min_block) {
+        printf("  min block: %u\n  opt block: %u\n  max block: %u\n", info->min_block, info->best_block,
+               info->max_block);
+    }
+    if (info->contexts->len) {
+        printf("  available meta contexts: %u\n", info->contexts->len);
+        for (unsigned i = 0; i < info->contexts->len; i++) {
+            printf("   %s\n", (char *)g_ptr_array_index(info->contexts, i));
+        }
+    }
+}
+
+static bool list_exports(Tool *t, GError **err)
+{
+    NbdSetup setup = {.hostname = g_strdup(t->o.hostname)};
+    NbdWait wait = {clock_monotonic_ns() + 30 * NSEC_PER_SEC, -1};
+    Object *creds = t->o.creds ? tls_creds_find(t->vm, t->o.creds, false, err) : NULL;
+    GPtrArray *list = NULL;
+
+    if ((creds || !t->o.creds) && make_address(&t->o, "localhost", &setup.address, err)) {
+        setup.creds = creds ? object_ref(creds) : NULL;
+        list = nbd_setup_list(&setup, &wait, err);
+    }
+    if (list) {
+        printf("exports available: %u\n", list->len);
+        for (unsigned i = 0; i < list->len; i++) {
+            print_export(g_ptr_array_index(list, i));
+        }
+        g_ptr_array_free(list, TRUE);
+    }
+    nbd_setup_clear(&setup);
+    return list != NULL;
+}
+
+/* ---- the image --------------------------------------------------------------------------------- */
+
+static bool set_detect_zeroes(Tool *t, BlockNode *node, GError **err)
+{
+    static const char *const modes[] = {"off", "on", "unmap"};
+
+    for (unsigned i = 0; t->o.detect_zeroes && i < G_N_ELEMENTS(modes); i++) {
+        if (!strcmp(modes[i], t->o.detect_zeroes)) {
+            node->detect_zeroes = (BlockDetectZeroes)i;
+            return i != BLOCK_DETECT_ZEROES_UNMAP || node->discard_unmap ||
+                   error_set(err, "setting detect-zeroes to unmap is not allowed without setting "
+                                  "discard operation to unmap");
+        }
+    }
+    return !t->o.detect_zeroes || error_set(err, "Failed to parse detect_zeroes mode: invalid parameter "
+                                                 "value: %s", t->o.detect_zeroes);
+}
+
+/* The image from an offset on: a raw node over it. */
+static bool apply_offset(Tool *t, GError **err)
+{
+    g_autofree char *text = NULL;
+    BlockOpts *opts;
+    uint64_t offset;
+
+    if (!img_parse_number("offset", t->o.offset, INT64_MAX, &offset)) {
+        return error_set(err, "Parameter 'offset' expects a size");
+    }
+    if (offset > t->image.node->size) {
+        return error_set(err, "Offset (%" PRIu64 ") cannot be greater than size of the containing file (%" PRIu64
+                              ")", offset, t->image.node->size);
+    }
+    text = g_strdup_printf("%" PRIu64, offset);
+    opts = block_opts_new();
+    block_opts_set(opts, "driver", "raw");
+    block_opts_set(opts, "file", t->image.node->name);
+    block_opts_set(opts, "offset", text);
+    block_opts_set(opts, "read-only", t->image.node->read_only ? "on" : "off");
+    block_opts_set(opts, "discard", t->image.node->discard_unmap ? "unmap" : "ignore");
+    t->node = block_node_open(t->vm, opts, NULL, err);
+    block_opts_free(opts);
+    return t->node != NULL;
+}
+
+static bool open_image(Tool *t, const char *name, GError **err)
+{
+    const Options *o = &t->o;
+    g_autoptr(GError) why = NULL;
+    ImgOpen how = {.format = o->format, .cache = o->no_cache ? "none" : o->cache, .aio = o->aio,
+                   .discard = o->discard ? o->discard : "ignore", .image_opts = o->image_opts,
+                   .writable = !o->read_only, .snapshot = o->overlay};
+
+    if (!img_open(t->vm, name, &how, &t->image, &why)) {
+        return error_set(err, "Failed to open '%s': %s", name, why->message);
+    }
+    if (o->snapshot && !img_load_snapshot(t->image.node, o->snapshot, err)) {
+        return false;
+    }
+    t->node = block_node_ref(t->image.node);
+    if (o->offset) {
+        block_node_unref(t->node);
+        t->node = NULL;
+        if (!apply_offset(t, err)) {
+            return false;
+        }
+    }
+    return set_detect_zeroes(t, t->node, err);
+}
+
+/* ---- serving ------------------------------------------------------------------------------------ */
+
+static void on_peers(void *opaque, unsigned n)
+{
+    Tool *t = opaque;
+
+    t->served |= n > 0;
+    if (t->served && !n && !t->o.persistent) {
+        t->over = true;
+    }
+}
+
+static void on_signal(void *opaque, uint32_t events)
+{
+    Tool *t = opaque;
+
+    t->over = true;
+}
+
+/* systemd's sockets (sd_listen_fds(3)); 0: none. */
+static unsigned take_passed_sockets(void)
+{
+    const char *pid = g_getenv("LISTEN_PID"), *n = g_getenv("LISTEN_FDS");
+    guint64 number, count = 0;
+
+    if (!pid || !n || !g_ascii_string_to_unsigned(pid, 10, 1, INT_MAX, &number, NULL) ||
+        number != (guint64)getpid() || !g_ascii_string_to_unsigned(n, 10, 1, 8, &count, NULL)) {
+        count = 0;
+    }
+    g_unsetenv("LISTEN_PID");
+    g_unsetenv("LISTEN_FDS");
+    return (unsigned)count;
+}
+
+static bool start_listening(Tool *t, unsigned passed, GError **err)
+{
+    NbdAddress address = {0};
+    bool ok = true;
+
+    for (unsigned i = 0; i < passed; i++) {
+        fcntl(3 + (int)i, F_SETFD, FD_CLOEXEC);
+        nbd_server_listen_fd(t->server, 3 + (int)i);
+    }
+    if (!passed && !t->o.connect) {
+        ok = make_address(&t->o, "0.0.0.0", &address, err) && nbd_server_listen(t->server, &address, err);
+        nbd_address_clear(&address);
+    }
+    return ok;
+}
+
+static bool make_export(Tool *t, unsigned max_peers, GError **err)
+{
+    const Options *o = &t->o;
+    NbdExportConfig config = {.name = o->export ? o->export : "", .description = o->description,
+                              .node = t->node, .writable = !o->read_only,
+                              .write_through = t->image.write_through, .allocation_depth = o->depth,
+                              .multi_conn = max_peers != 1};
+
+    if (o->bitmaps) {
+        g_ptr_array_add(o->bitmaps, NULL);
+        config.bitmaps = (const char *const *)o->bitmaps->pdata;
+    }
+    return nbd_export_add(t->server, &config, err) != NULL;
+}
+
+static bool make_server(Tool *t, unsigned passed, GError **err)
+{
+    const Options *o = &t->o;
+    Object *creds = o->creds ? tls_creds_find(t->vm, o->creds, true, err) : NULL;
+    guint64 shared = 1;
+    NbdServerConfig config = {.creds = creds, .authz = o->authz, .verbose = o->verbose,
+                              .peers_changed = on_peers, .opaque = t};
+
+    if (o->creds && !creds) {
+        g_prefix_error(err, "Failed to get TLS creds: ");
+        return false;
+    }
+    if (o->authz && !o->creds) {
+        return error_set(err, "--tls-authz is not permitted without --tls-creds");
+    }
+    if (o->authz && !tls_creds_have_identity(creds)) {
+        return error_set(err, "--tls-authz needs credentials that show who a client is: tls-creds-x509 or tls-creds-psk");
+    }
+    if (o->shared && !g_ascii_string_to_unsigned(o->shared, 10, 0, 100000, &shared, NULL)) {
+        return error_set(err, "Invalid shared device number '%s'", o->shared);
+    }
+    config.max_peers = (unsigned)shared;
+    t->server = nbd_server_new(t->vm, &config);
+    return make_export(t, (unsigned)shared, err) && start_listening(t, passed, err);
+}
+
+/* ---- the process ---------------------------------------------------------------------------------- */
+
+/* The parent ends when the child can serve, or with the child's status. */
+static bool go_to_background(Tool *t, int *status)
+{
+    int fds[2];
+    char byte;
+    pid_t pid;
+
+    if (pipe2(fds, O_CLOEXEC) < 0 || (pid = fork()) < 0) {
+        *status = img_fail_errno(-errno, "Failed to fork");
+        return false;
+    }
+    if (pid == 0) {
+        close(fds[0]);
+        setsid();
+        t->ready_fd = fds[1];
+        return true;
+    }
+    close(fds[1]);
+    if (read(fds[0], &byte, 1) == 1) {
+        *status = 0;
+    } else {
+        int how;
+
+        *status = waitpid(pid, &how, 0) == pid && WIFEXITED(how) ? WEXITSTATUS(how) : 1;
+    }
+    return false;
+}
+
+static void tell_parent(Tool *t)
+{
+    int null;
+
+    if (t->ready_fd < 0) {
+        return;
+    }
+    null = open("/dev/null", O_RDWR);
+    for (int fd = 0; fd < 3; fd++) {
+        dup2(null, fd);
+    }
+    if (null > 2) {
+        close(null);
+    }
+    if (write(t->ready_fd, "", 1) == 1) {
+        close(t->ready_fd);
+    }
+    t->ready_fd = -1;
+}
+
+static bool write_pid_file(const char *path, GError **err)
+{
+    g_autofree char *text = g_strdup_printf("%d\n", (int)getpid());
+
+    return g_file_set_contents(path, text, -1, err);
+}
+
+static bool get_ready(Tool *t, GError **err)
+{
+    if (t->o.connect) {
+        t->device = nbd_kernel_connect(t->server, t->o.connect, t->o.export ? t->o.export : "", err);
+        if (!t->device) {
+            return false;
+        }
+    }
+    return !t->o.pid_file || write_pid_file(t->o.pid_file, err);
+}
+
+static bool run(Tool *t, GError **err)
+{
+    sigset_t signals;
+    int fd;
+    LoopFd *source;
+    bool ok;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    source = loop_fd_add(t->vm->loop, fd, EPOLLIN, on_signal, t);
+    ok = get_ready(t, err);
+    if (ok) {
+        tell_parent(t);
+    }
+    while (ok && !t->over) {
+        loop_run_once(t->vm->loop, -1);
+    }
+    nbd_kernel_disconnect(t->device);
+    loop_fd_remove(source);
+    close(fd);
+    return ok;
+}
+
+static void block_signals(void)
+{
+    sigset_t signals;
+
+    signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+}
+
+static int serve(Tool *t, const char *name, unsigned passed)
+{
+    GError *err = NULL;
+    bool ok = open_image(t, name, &err) && make_server(t, passed, &err) && run(t, &err);
+
+    nbd_server_free(t->server);
+    block_node_unref(t->node);
+    img_close(&t->image);
+    return ok ? 0 : img_fail(err);
+}
+
+/* ---- options ---------------------------------------------------------------------------------------- */
+
+static int refuse(const char *what, const char *value)
+{
+    report_error("%s'%s'", what, value);
+    return 1;
+}
+
+static int check_modes(const Options *o)
+{
+    static const char *const discards[] = {"ignore", "off", "unmap", "on", NULL};
+    static const char *const engines[] = {"threads", "native", "io_uring", NULL};
+
+    if (o->cache && !img_cache_options(NULL, o->cache, &(bool){false}, NULL)) {
+        return refuse("Invalid cache mode ", o->cache);
+    }
+    if (o->aio && !g_strv_contains(engines, o->aio)) {
+        return refuse("Invalid aio mode ", o->aio);
+    }
+    if (o->discard && !g_strv_contains(discards, o->discard)) {
+        return refuse("Invalid discard mode ", o->discard);
+    }
+    if (o->snapshot && o->bitmaps) {
+        return refuse("dirty bitmaps are about the image's present content, not about --load-snapshot=", o->snapshot);
+    }
+    return o->label ? refuse("there is no support for SELinux in this build: --selinux-label=", o->label) : 0;
+}
+
+static bool parse(Tool *t, int argc, char **argv, int *first)
+{
+    Options *o = &t->o;
+    const ImgOption options[] = {
+        {'p', "port", IMG_TEXT, &o->port},
+        {'b', "bind", IMG_TEXT, &o->bind},
+        {'k', "socket", IMG_TEXT, &o->socket},
+        {'o', "offset", IMG_TEXT, &o->offset},
+        {'r', "read-only", IMG_FLAG, &o->read_only},
+        {'c', "connect", IMG_TEXT, &o->connect},
+        {'B', "bitmap", IMG_LIST, &o->bitmaps},
+        {'d', "disconnect", IMG_TEXT, &o->disconnect},
+        {'s', "snapshot", IMG_FLAG, &o->overlay},
+        {'l', "load-snapshot", IMG_TEXT, &o->snapshot},
+        {'n', "nocache", IMG_FLAG, &o->no_cache},
+        {0, "cache", IMG_TEXT, &o->cache},
+        {0, "aio", IMG_TEXT, &o->aio},
+        {0, "discard", IMG_TEXT, &o->discard},
+        {0, "detect-zeroes", IMG_TEXT, &o->detect_zeroes},
+        {'e', "shared", IMG_TEXT, &o->shared},
+        {'f', "format", IMG_TEXT, &o->format},
+        {'t', "persistent", IMG_FLAG, &o->persistent},
+        {'v', "verbose", IMG_FLAG, &o->verbose},
+        {'x', "export-name", IMG_TEXT, &o->export},
+        {'D', "description", IMG_TEXT, &o->description},
+        {'A', "allocation-depth", IMG_FLAG, &o->depth},
+        {0, "tls-creds", IMG_TEXT, &o->creds},
+        {0, "tls-hostname", IMG_TEXT, &o->hostname},
+        {0, "tls-authz", IMG_TEXT, &o->authz},
+        {0, "image-opts", IMG_FLAG, &o->image_opts},
+        {0, "fork", IMG_FLAG, &o->fork},
+        {0, "pid-file", IMG_TEXT, &o->pid_file},
+        {0, "selinux-label", IMG_TEXT, &o->label},
+        {'L', "list", IMG_FLAG, &o->list},
+        {'T', "trace", IMG_TEXT, &o->trace},
+        {'V', "version", IMG_FLAG, &o->version},
+        {0, NULL, IMG_FLAG, NULL},
+    };
+
+    return img_parse(t->vm, argc, argv, options, first);
+}
+
+static int run_tool(Tool *t, int argc, char **argv, unsigned passed)
+{
+    GError *err = NULL;
+    Options *o = &t->o;
+    int first, status;
+
+    if (!parse(t, argc, argv, &first)) {
+        return 1;
+    }
+    status = img_trace(o->trace);
+    if (status >= 0) {
+        return status;
+    }
+    o->read_only |= o->snapshot != NULL;
+    if (o->version) {
+        printf("kiln-nbd version %s (does what qemu-nbd 7.2 does)\n", KILN_VERSION);
+        return 0;
+    }
+    if (o->list) {
+        if (argc != first) {
+            report_error("List mode is incompatible with a file name");
+            return 1;
+        }
+        return list_exports(t, &err) ? 0 : img_fail(err);
+    }
+    if (o->disconnect) {
+        return nbd_kernel_clear(o->disconnect, &err) ? 0 : img_fail(err);
+    }
+    if (argc - first != 1) {
+        return img_usage_error("Invalid number of arguments");
+    }
+    return check_modes(o) ? 1 : serve(t, argv[first], passed);
+}
+
+static bool wants_fork(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--"); i++) {
+        if (!strcmp(argv[i], "--fork")) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int main(int argc, char **argv)
+{
+    Tool t = {.ready_fd = -1};
+    unsigned passed = take_passed_sockets();
+    GError *err = NULL;
+    int status;
+
+    log_set_program("kiln-nbd");
+    block_set_deflate(img_deflate);
+    img_program_name = "kiln-nbd";
+    block_signals();
+    /* Before there are threads. */
+    if (wants_fork(argc, argv) && !go_to_background(&t, &status)) {
+        return status;
+    }
+    t.vm = vm_new(&err);
+    if (!t.vm) {
+        return img_fail(err);
+    }
+    status = run_tool(&t, argc, argv, passed);
+    blk_cleanup(t.vm);
+    vm_free(t.vm);
+    if (t.o.bitmaps) {
+        g_ptr_array_free(t.o.bitmaps, TRUE);
+    }
+    return status;
+}

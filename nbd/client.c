@@ -1,0 +1,488 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * nbd: an export of an NBD server as a block node. Options as QEMU 7.2's: server.*, export, tls-creds,
+ * tls-hostname, x-dirty-bitmap, reconnect-delay, open-timeout; or one name, as block_nbd_parse_name
+ * takes it apart.
+ *
+ * A connection that is lost is looked for again until it is there, by a thread that sleeps 1, 2, 4 ... 16
+ * seconds between two attempts. Requests wait for it at most reconnect-delay seconds, then they fail.
+ * The export must be the same after it.
+ *
+ * Not done: names that a manager gave to descriptors with getfd; growing exports.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "core/vm.h"
+#include "nbd/client.h"
+#include "util/log.h"
+#include "util/trace.h"
+
+#define HANDSHAKE_NS (30 * NSEC_PER_SEC)
+#define MAX_BACKOFF_S 16
+
+/* One try after the other until the server is there or nobody wants it any more. */
+struct NbdAttempt {
+    GThread *thread;
+    NbdSetup *setup;   /* the client's; nobody else uses it meanwhile */
+    const NbdInfo *old;
+    int cancel_fd, done_fd; /* eventfds */
+    NbdConn *conn;     /* the result */
+    NbdInfo info;
+};
+
+/* ---- connecting again -------------------------------------------------------------------------- */
+
+/* Can what runs go on with this export? */
+static bool same_export(const NbdInfo *old, const NbdInfo *now, GError **err)
+{
+    if (now->size != old->size) {
+        return error_set(err, "its size was %" PRIu64 " and is %" PRIu64, old->size, now->size);
+    }
+    if ((now->flags & NBD_FLAG_READ_ONLY) != (old->flags & NBD_FLAG_READ_ONLY) ||
+        (old->flags & ~now->flags) || (old->structured && !now->structured) ||
+        (old->has_context && !now->has_context)) {
+        return error_set(err, "it can do less than before");
+    }
+    if (MAX(now->min_block, 1) > MAX(old->min_block, 1) ||
+        (now->max_block && (!old->max_block ? now->max_block < NBD_MAX_DATA
+                                            : now->max_block < old->max_block))) {
+        return error_set(err, "it has other block sizes than before");
+    }
+    return true;
+}
+
+static bool try_once(NbdAttempt *a)
+{
+    NbdWait wait = {clock_monotonic_ns() + HANDSHAKE_NS, a->cancel_fd};
+    g_autoptr(GError) why = NULL;
+
+    a->conn = nbd_setup_connect(a->setup, &wait, &a->info, &why);
+    if (a->conn && !same_export(a->old, &a->info, &why)) {
+        nbd_conn_free(a->conn);
+        a->conn = NULL;
+        nbd_info_clear(&a->info);
+    }
+    if (!a->conn) {
+        trace(nbd_reconnect_failed, "%s", why->message);
+    }
+    return a->conn != NULL;
+}
+
+static gpointer attempt_thread(gpointer opaque)
+{
+    NbdAttempt *a = opaque;
+    unsigned pause = 1;
+
+    while (!try_once(a)) {
+        NbdWait wait = {clock_monotonic_ns() + pause * NSEC_PER_SEC, -1};
+
+        if (nbd_wait_fd(a->cancel_fd, POLLIN, &wait, NULL)) {
+            return NULL;
+        }
+        pause = MIN(2 * pause, MAX_BACKOFF_S);
+    }
+    eventfd_write(a->done_fd, 1);
+    return NULL;
+}
+
+static void attempt_end(NbdClient *c)
+{
+    NbdAttempt *a = c->attempt;
+
+    if (!a) {
+        return;
+    }
+    block_fd_remove(c->attempt_source);
+    c->attempt_source = NULL;
+    eventfd_write(a->cancel_fd, 1);
+    if (a->thread) {
+        g_thread_join(a->thread);
+    }
+    nbd_conn_free(a->conn);
+    nbd_info_clear(&a->info);
+    close(a->cancel_fd);
+    close(a->done_fd);
+    g_free(a);
+    c->attempt = NULL;
+}
+
+static void on_attempt_done(void *opaque, uint32_t events)
+{
+    NbdClient *c = opaque;
+    NbdAttempt *a = c->attempt;
+    uint64_t min_block = c->info.min_block;
+
+    g_thread_join(g_steal_pointer(&a->thread));
+    c->conn = g_steal_pointer(&a->conn);
+    nbd_info_clear(&c->info);
+    c->info = a->info;
+    c->info.min_block = (uint32_t)MAX(min_block, c->info.min_block); /* limits stay what parents saw */
+    a->info = (NbdInfo){0};
+    attempt_end(c);
+    block_timer_cancel(c->give_up);
+    c->failing = false;
+    trace(nbd_reconnected, "%s", c->where);
+    nbd_client_connected(c);
+}
+
+static void attempt_watch(NbdClient *c)
+{
+    c->attempt_source =
+        block_fd_add(c->node->loop, c->attempt->done_fd, EPOLLIN, on_attempt_done, c);
+}
+
+static void attempt_start(NbdClient *c)
+{
+    NbdAttempt *a = g_new0(NbdAttempt, 1);
+
+    a->setup = &c->setup;
+    a->old = &c->info;
+    a->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    a->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    c->attempt = a;
+    attempt_watch(c);
+    a->thread = g_thread_new("nbd-connect", attempt_thread, a);
+}
+
+static void on_give_up(void *opaque)
+{
+    NbdClient *c = opaque;
+
+    c->failing = true;
+    nbd_client_fail_waiting(c);
+}
+
+void nbd_client_lost(NbdClient *c, const char *why)
+{
+    report_warning("NBD server %s: connection lost: %s", c->where, why);
+    block_fd_remove(c->source);
+    c->source = NULL;
+    nbd_conn_free(c->conn);
+    c->conn = NULL;
+    nbd_client_io_reset(c);
+    bool returns = !c->yanked && c->setup.address.type != NBD_FD;
+    if (c->reconnect_delay && returns) {
+        block_timer_arm(c->give_up,
+                        clock_monotonic_ns() + (int64_t)c->reconnect_delay * NSEC_PER_SEC);
+    } else {
+        on_give_up(c);
+    }
+    if (returns) {
+        attempt_start(c);
+    }
+}
+
+static void yank_in_owner(void *opaque)
+{
+    NbdClient *c = opaque;
+
+    c->yanked = true;
+    attempt_end(c);
+    block_timer_cancel(c->give_up);
+    if (c->conn) {
+        nbd_client_lost(c, "a manager has cut it off");
+    } else {
+        on_give_up(c);
+    }
+}
+
+static void nbd_yank(BlockNode *node) { block_loop_call(node->loop, yank_in_owner, node->state); }
+
+/* ---- options ------------------------------------------------------------------------------------ */
+
+/* "filename", or the host, port and path of old command lines, become server.*. */
+static bool complete_server(BlockOpts *opts, GError **err)
+{
+    g_autofree char *name = block_opts_take(opts, "filename"), *host = block_opts_take(opts, "host"),
+                    *port = block_opts_take(opts, "port"), *path = block_opts_take(opts, "path");
+
+    if ((name || host || path) && block_opts_has_prefix(opts, "server")) {
+        return error_set(err, "Cannot use 'server' and path/host/port/filename at the same time");
+    }
+    if (path && (host || port)) {
+        return error_set(err, "path and host may not be used at the same time");
+    }
+    if (port && !host) {
+        return error_set(err, "port may not be used without host");
+    }
+    if (name) {
+        return block_nbd_parse_name(opts, "", name, err);
+    }
+    if (path) {
+        block_opts_set(opts, "server.type", "unix");
+        block_opts_set(opts, "server.path", path);
+    } else if (host) {
+        block_opts_set(opts, "server.type", "inet");
+        block_opts_set(opts, "server.host", host);
+        block_opts_set(opts, "server.port", port ? port : NBD_PORT);
+    }
+    return block_opts_has_prefix(opts, "server") ||
+           error_set(err, "NBD server address missing: give server.type=unix,server.path=..., or host=...");
+}
+
+static bool take_server(NbdClient *c, BlockOpts *opts, GError **err)
+{
+    BlockOpts *server;
+    const char *left;
+    bool ok;
+
+    if (!complete_server(opts, err)) {
+        return false;
+    }
+    server = block_opts_take_prefix(opts, "server");
+    ok = nbd_address_take(&c->setup.address, server, err);
+    left = ok ? block_opts_left(server) : NULL;
+    if (left) {
+        ok = error_set(err, "Parameter 'server.%s' is unexpected", left);
+    }
+    block_opts_free(server);
+    return ok;
+}
+
+static bool take_seconds(BlockOpts *opts, const char *key, uint32_t *value, GError **err)
+{
+    uint64_t seconds = 0;
+
+    if (!block_opts_take_size(opts, key, &seconds, NULL, err)) {
+        return false;
+    }
+    *value = (uint32_t)seconds;
+    return seconds <= UINT32_MAX || error_set(err, "%s is at most %u seconds", key, UINT32_MAX);
+}
+
+static bool take_tls(NbdClient *c, BlockOpts *opts, GError **err)
+{
+    g_autofree char *id = block_opts_take(opts, "tls-creds");
+    Object *creds;
+
+    c->setup.hostname = block_opts_take(opts, "tls-hostname");
+    if (!id) {
+        return !c->setup.hostname || error_set(err, "tls-hostname needs tls-creds");
+    }
+    creds = tls_creds_find(c->node->vm, id, false, err);
+    c->setup.creds = creds ? object_ref(creds) : NULL;
+    return creds != NULL;
+}
+
+static bool take_options(NbdClient *c, BlockOpts *opts, uint32_t *open_timeout, GError **err)
+{
+    g_autofree char *bitmap = block_opts_take(opts, "x-dirty-bitmap");
+
+    if (!take_server(c, opts, err) || !take_tls(c, opts, err) ||
+        !take_seconds(opts, "reconnect-delay", &c->reconnect_delay, err) ||
+        !take_seconds(opts, "open-timeout", open_timeout, err)) {
+        return false;
+    }
+    c->setup.export = block_opts_take(opts, "export");
+    if (!c->setup.export) {
+        c->setup.export = g_strdup("");
+    }
+    if (strlen(c->setup.export) > NBD_MAX_NAME || (bitmap && strlen(bitmap) > NBD_MAX_NAME)) {
+        return error_set(err, "%s name too long to send to server", bitmap ? "x-dirty-bitmap" : "export");
+    }
+    c->setup.context_required = bitmap != NULL;
+    c->setup.context = bitmap ? g_steal_pointer(&bitmap) : g_strdup("base:allocation");
+    return true;
+}
+
+/* ---- opening ------------------------------------------------------------------------------------- */
+
+/* Tries until open-timeout is over. */
+static NbdConn *connect_first(NbdClient *c, uint32_t timeout, GError **err)
+{
+    int64_t end = clock_monotonic_ns() + (int64_t)timeout * NSEC_PER_SEC;
+
+    for (;;) {
+        NbdWait wait = {clock_monotonic_ns() + HANDSHAKE_NS, -1};
+        g_autoptr(GError) why = NULL;
+        NbdConn *conn = nbd_setup_connect(&c->setup, &wait, &c->info, &why);
+
+        if (conn) {
+            return conn;
+        }
+        if (c->setup.address.type == NBD_FD || clock_monotonic_ns() + NSEC_PER_SEC > end) {
+            g_propagate_error(err, g_steal_pointer(&why));
+            return NULL;
+        }
+        g_usleep(G_USEC_PER_SEC);
+    }
+}
+
+static char *filename_of(const NbdSetup *s)
+{
+    g_autofree char *name = g_uri_escape_string(s->export, "/", TRUE);
+    const NbdAddress *a = &s->address;
+    bool named = *s->export;
+
+    switch (a->type) {
+    case NBD_UNIX:
+        return a->abstract ? NULL
+                           : g_strdup_printf(named ? "nbd+unix:///%2$s?socket=%1$s" : "nbd+unix://?socket=%s",
+                                             a->path, name);
+    case NBD_INET:
+        return g_strdup_printf(strchr(a->host, ':') ? "nbd://[%s]:%s%s%s" : "nbd://%s:%s%s%s", a->host,
+                               a->port, named ? "/" : "", name);
+    default:
+        return NULL;
+    }
+}
+
+static bool accept_export(NbdClient *c, GError **err)
+{
+    BlockNode *node = c->node;
+
+    if (c->info.flags & NBD_FLAG_READ_ONLY && !node->read_only) {
+        if (!node->auto_read_only) {
+            return error_set(err, "request on write denied without write permission: the export is "
+                                  "read-only; say read-only=on");
+        }
+        node->read_only = true;
+    }
+    node->size = c->info.size;
+    node->filename = filename_of(&c->setup);
+    return true;
+}
+
+static void client_free(NbdClient *c)
+{
+    block_fd_remove(c->source);
+    c->source = NULL;
+    nbd_conn_free(c->conn);
+    c->conn = NULL;
+    block_timer_free(c->give_up);
+    nbd_setup_clear(&c->setup);
+    nbd_info_clear(&c->info);
+    g_free(c->where);
+    g_free(c->in);
+    if (c->payload) {
+        g_byte_array_unref(c->payload);
+    }
+    for (unsigned i = 0; i < NBD_SLOTS; i++) {
+        if (c->slots[i].received) {
+            g_array_unref(c->slots[i].received);
+        }
+    }
+}
+
+static bool nbd_open(BlockNode *node, BlockOpts *opts, GError **err)
+{
+    NbdClient *c = node->state;
+    uint32_t open_timeout = 0;
+
+    c->node = node;
+    c->waiting_tail = &c->waiting;
+    c->serial_tail = &c->serial_queue;
+    c->setup.address.fd = -1;
+    if (!take_options(c, opts, &open_timeout, err)) {
+        client_free(c);
+        return false;
+    }
+    c->where = nbd_address_text(&c->setup.address);
+    c->conn = connect_first(c, open_timeout, err);
+    if (!c->conn || !accept_export(c, err)) {
+        client_free(c);
+        return false;
+    }
+    c->in = g_malloc(NBD_INPUT);
+    c->payload = g_byte_array_new();
+    c->give_up = block_timer_new(node->loop, on_give_up, c);
+    nbd_client_watch(c);
+    return true;
+}
+
+static void nbd_close(BlockNode *node)
+{
+    static const NbdRequest bye = {.type = NBD_CMD_DISC};
+    NbdClient *c = node->state;
+    uint8_t header[NBD_REQUEST_LEN];
+    struct iovec iov = {header, sizeof header};
+
+    if (c->conn) {
+        nbd_put_request(header, &bye);
+        nbd_conn_writev(c->conn, &iov, 1); /* a courtesy: nothing waits for it */
+    }
+    attempt_end(c);
+    client_free(c);
+}
+
+/* ---- the node --------------------------------------------------------------------------------------- */
+
+static void nbd_refresh_limits(BlockNode *node)
+{
+    const NbdClient *c = node->state;
+
+    node->limits.request_align = MAX(c->info.min_block, 1);
+    node->limits.zero_align = c->info.best_block;
+}
+
+static bool nbd_drain_busy(BlockNode *node)
+{
+    const NbdClient *c = node->state;
+
+    return c->jobs || c->in_flight || c->n_waiting;
+}
+
+static void nbd_detach_loop(BlockNode *node)
+{
+    NbdClient *c = node->state;
+
+    block_fd_remove(c->source);
+    c->source = NULL;
+    block_fd_remove(c->attempt_source);
+    c->attempt_source = NULL;
+    block_timer_free(c->give_up);
+}
+
+static void nbd_attach_loop(BlockNode *node)
+{
+    NbdClient *c = node->state;
+
+    c->give_up = block_timer_new(node->loop, on_give_up, c);
+    c->failing |= !c->conn; /* nothing waits in a drained section */
+    if (c->conn) {
+        nbd_client_watch(c);
+    }
+    if (c->attempt) {
+        attempt_watch(c);
+    }
+}
+
+static bool nbd_set_perm(BlockNode *node, uint32_t used, uint32_t unshared, GError **err)
+{
+    const NbdClient *c = node->state;
+
+    if (used & BLOCK_PERM_WRITE && c->info.flags & NBD_FLAG_READ_ONLY) {
+        return error_set(err, "NBD server %s: the export is read-only", c->where);
+    }
+    return true;
+}
+
+static bool nbd_truncate(BlockNode *node, uint64_t size, bool exact, BlockPrealloc prealloc, GError **err)
+{
+    if (size > node->size) {
+        return error_set(err, "Cannot grow NBD nodes");
+    }
+    return !exact || size == node->size || error_set(err, "Cannot resize NBD nodes");
+}
+
+static int64_t nbd_allocated_size(BlockNode *node) { return -1; }
+
+const BlockDriver block_driver_nbd = {
+    .name = "nbd",
+    .state_size = sizeof(NbdClient),
+    .open = nbd_open,
+    .close = nbd_close,
+    .submit = nbd_client_submit,
+    .set_perm = nbd_set_perm,
+    .refresh_limits = nbd_refresh_limits,
+    .drain_busy = nbd_drain_busy,
+    .yank = nbd_yank,
+    .detach_loop = nbd_detach_loop,
+    .attach_loop = nbd_attach_loop,
+    .truncate = nbd_truncate,
+    .allocated_size = nbd_allocated_size,
+};

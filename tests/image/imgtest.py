@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the tests of kiln-img share: running it beside qemu-img, and images."""
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+LIMIT = 120  # seconds for what takes a fraction of one: only a hang meets it
+KILN = os.path.abspath(sys.argv[1])
+
+
+def run(*args, tool=KILN, cwd=None, stdin=None):
+    done = subprocess.run([tool, *args], cwd=cwd, capture_output=True, text=True, timeout=LIMIT, input=stdin)
+    return done.returncode, done.stdout, done.stderr
+
+
+def ok(*args, tool=KILN, cwd=None):
+    status, out, err = run(*args, tool=tool, cwd=cwd)
+    assert status == 0, "%s: status %d: %s" % (" ".join(args), status, out + err)
+    return out
+
+
+def qemu(*args, cwd=None):
+    return ok(*args, tool="qemu-img", cwd=cwd)
+
+
+def qemu_io(image, *commands, fmt="qcow2"):
+    args = [word for command in commands for word in ("-c", command)]
+    ok("-f", fmt, *args, image, tool="qemu-io")
+
+
+def refused(*args, status=1, text=""):
+    """Fails with this status and a message that begins with the tool's name and contains text."""
+    got, out, err = run(*args)
+    assert got == status, "%s: status %d, not %d: %s" % (" ".join(args), got, status, out + err)
+    assert "kiln-img: " in err and text in err, "%s: %r lacks %r" % (" ".join(args), err, text)
+
+
+class Twins:
+    """Each command runs with both tools, in a directory each."""
+
+    def __init__(self):
+        self.dirs = {"qemu-img": tempfile.mkdtemp(dir="."), KILN: tempfile.mkdtemp(dir=".")}
+
+    def both(self, *args, tool=None):
+        return [run(*args, tool=tool or each, cwd=where) for each, where in self.dirs.items()]
+
+    def prepare(self, function):
+        for where in self.dirs.values():
+            before = os.getcwd()
+            os.chdir(where)
+            function()
+            os.chdir(before)
+
+    def same(self, *args, clean=lambda text: text, stderr=True):
+        theirs, ours = self.both(*args)
+        what = " ".join(args)
+        assert ours[0] == theirs[0], "%s: status %d, qemu-img's is %d (%s)" % (what, ours[0], theirs[0], ours[2])
+        assert clean(ours[1]) == clean(theirs[1]), "%s: stdout\n%s\nqemu-img's\n%s" % (what, ours[1], theirs[1])
+        if stderr:
+            expected = clean(theirs[2].replace("qemu-img", "kiln-img"))
+            said = re.sub(r"; there are: .*", "", ours[2])  # the way out, which qemu-img does not tell
+            assert clean(said) == expected, "%s: stderr\n%s\nqemu-img's\n%s" % (what, ours[2], expected)
+        return ours[1]
+
+    def same_json(self, *args, without=()):
+        theirs, ours = self.both(*args)
+        assert ours[0] == theirs[0], "%s: status %d, not %d (%s)" % (" ".join(args), ours[0], theirs[0], ours[2])
+        a, b = prune(json.loads(ours[1]), without), prune(json.loads(theirs[1]), without)
+        assert a == b, "%s:\n%s\nqemu-img's\n%s" % (" ".join(args), ours[1], theirs[1])
+        return a
+
+    def equal(self, name, other=None, fmts=("qcow2", "qcow2")):
+        a, b = (os.path.join(where, name) for where in self.dirs.values())
+        qemu("compare", "-f", fmts[0], "-F", fmts[1], a, b)
+
+
+def prune(value, without):
+    if isinstance(value, dict):
+        return {key: prune(item, without) for key, item in value.items() if key not in without}
+    return [prune(item, without) for item in value] if isinstance(value, list) else value
+
+
+def no_sizes(text):
+    """How many blocks a file system gave is not the tool's doing."""
+    return re.sub(r"disk size: .*", "disk size", text)
+
+
+def make_chain():
+    qemu("create", "-q", "-f", "qcow2", "base.qcow2", "64M")
+    qemu_io("base.qcow2", "write -P 1 0 1M", "write -P 3 4M 64k", "write -c -P 9 8M 64k")
+    qemu("create", "-q", "-f", "qcow2", "-b", "base.qcow2", "-F", "qcow2", "mid.qcow2")
+    qemu_io("mid.qcow2", "write -P 5 128k 64k", "write -z 4M 64k")
+    qemu("create", "-q", "-f", "qcow2", "-b", "mid.qcow2", "-F", "qcow2", "-o", "cluster_size=4k", "top.qcow2", "66M")
+    qemu_io("top.qcow2", "write -P 7 132k 4k", "write -P 8 65M 64k")
+    qemu("create", "-q", "-f", "raw", "r.raw", "10M")
+    qemu_io("r.raw", "write -P 1 1M 64k", "write -P 2 5M 8k", fmt="raw")

@@ -1,0 +1,185 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""kiln-img check beside qemu-img check: for each kind of damage in each kind of table it finds what qemu-img finds; what
+`-r leaks` and `-r all` leave is sound for both whenever it is for qemu-img, and no content is lost that qemu-img keeps. TAP.
+
+usage: test-check.py KILN-IMG
+"""
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+
+IMG = os.path.abspath(sys.argv[1])
+CLUSTER = 4096
+SIZE = 4 * 1024 * 1024
+COPIED = 1 << 63
+LIMIT = 60
+
+
+def run(*args):
+    p = subprocess.run([str(a) for a in args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=LIMIT,
+                       errors='replace')
+    return p.returncode, p.stdout, p.stderr
+
+
+def u64(offset, name):
+    with open(name, 'rb') as f:
+        f.seek(offset)
+        return struct.unpack('>Q', f.read(8))[0]
+
+
+class Tables:
+    """Where they are."""
+
+    def __init__(self, name):
+        self.name = name
+        self.l1, self.reftable, self.snapshots = (u64(at, name) for at in (40, 48, 64))
+        self.block = u64(self.reftable, name)
+        self.l2 = u64(self.l1, name) & 0x00fffffffffffe00
+        self.snapshot_l1 = u64(self.snapshots, name)
+        self.snapshot_l2 = u64(self.snapshot_l1, name) & 0x00fffffffffffe00
+
+    def entry(self, n):
+        return u64(self.l2 + 8 * n, self.name)
+
+    def host(self, n):
+        return self.entry(n) & 0x00fffffffffffe00
+
+
+def put(name, offset, form, value):
+    with open(name, 'r+b') as f:
+        f.seek(offset)
+        f.write(struct.pack(form, value))
+
+
+def base():
+    """Data, packed data, zeros, a snapshot, and data written after it."""
+    for name in ('base.qcow2', 'packed.qcow2', 'raw'):
+        if os.path.exists(name):
+            os.unlink(name)
+    commands = ('write -P 1 0 256k', 'write -c -P 2 256k 64k', 'write -z 384k 64k', 'write -P 3 1M 64k')
+    for each in (('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', f'cluster_size={CLUSTER}', 'base.qcow2', SIZE),
+                 ('qemu-io', '-f', 'qcow2', *sum((['-c', c] for c in commands), []), 'base.qcow2'),
+                 ('qemu-img', 'snapshot', '-c', 'one', 'base.qcow2'),
+                 ('qemu-io', '-f', 'qcow2', '-c', 'write -P 4 0 32k', '-c', 'write -P 5 2M 16k', 'base.qcow2')):
+        assert run(*each)[0] == 0, each
+
+
+def refcount(cluster_of, value):
+    return lambda t: [(t.block + 2 * (cluster_of(t) // CLUSTER), '>H', value)]
+
+
+# What is damaged; the patches.
+CASES = [
+    ('refcount of data too low', refcount(lambda t: t.host(0), 0)),
+    ('refcount of data too high', refcount(lambda t: t.host(0), 7)),
+    ('refcount of shared data too low', refcount(lambda t: t.host(20), 1)),
+    ('refcount of shared data too high', refcount(lambda t: t.host(20), 3)),
+    ('refcount of the L1 table 0', refcount(lambda t: t.l1, 0)),
+    ('refcount of the L2 table 0', refcount(lambda t: t.l2, 0)),
+    ('refcount of the header 0', refcount(lambda t: 0, 0)),
+    ('refcount of the refcount table 0', refcount(lambda t: t.reftable, 0)),
+    ('refcount of its own block 0', refcount(lambda t: t.block, 0)),
+    ('refcount of the snapshot table 0', refcount(lambda t: t.snapshots, 0)),
+    ('refcount of the snapshot\'s L1 table 0', refcount(lambda t: t.snapshot_l1, 0)),
+    ('refcount of the snapshot\'s L2 table 0', refcount(lambda t: t.snapshot_l2, 0)),
+    ('refcount of packed data too low', refcount(lambda t: t.entry(64) & ((1 << 58) - 1) & ~(CLUSTER - 1), 1)),
+    ('refcount of packed data too high', refcount(lambda t: t.entry(64) & ((1 << 58) - 1) & ~(CLUSTER - 1), 100)),
+    ('refcount of nothing', lambda t: [(t.block + 2 * (os.path.getsize(t.name) // CLUSTER + 3), '>H', 1)]),
+    ('refcount table: entry unaligned', lambda t: [(t.reftable, '>Q', t.block + 512)]),
+    ('refcount table: entry behind the end', lambda t: [(t.reftable, '>Q', 1 << 40)]),
+    ('refcount table: entry lost', lambda t: [(t.reftable, '>Q', 0)]),
+    ('refcount table: second entry like the first', lambda t: [(t.reftable + 8, '>Q', t.block)]),
+    ('L1: entry unaligned', lambda t: [(t.l1, '>Q', COPIED | t.l2 + 512)]),
+    ('L1: COPIED missing', lambda t: [(t.l1, '>Q', t.l2)]),
+    ('L1: entry lost', lambda t: [(t.l1, '>Q', 0)]),
+    ('L1: two entries for one table', lambda t: [(t.l1 + 8, '>Q', COPIED | t.l2)]),
+    ('L2: COPIED missing', lambda t: [(t.l2, '>Q', t.entry(0) & ~COPIED)]),
+    ('L2: COPIED on shared data', lambda t: [(t.l2 + 8 * 20, '>Q', t.entry(20) | COPIED)]),
+    ('L2: entry unaligned', lambda t: [(t.l2, '>Q', t.entry(0) + 512)]),
+    ('L2: entry behind the end', lambda t: [(t.l2, '>Q', COPIED | 1 << 50)]),
+    ('L2: entry lost', lambda t: [(t.l2, '>Q', 0)]),
+    ('L2: two entries for one cluster', lambda t: [(t.l2 + 8, '>Q', t.entry(0))]),
+    ('L2: data on the L1 table', lambda t: [(t.l2, '>Q', COPIED | t.l1)]),
+    ('L2: zero flag on data', lambda t: [(t.l2, '>Q', t.entry(0) | 1)]),
+    ('L2: packed data behind the end', lambda t: [(t.l2 + 8 * 64, '>Q', 1 << 62 | 1 << 45)]),
+    ('snapshot\'s L1: entry unaligned', lambda t: [(t.snapshot_l1, '>Q', t.snapshot_l2 + 512)]),
+    ('snapshot\'s L1: entry lost', lambda t: [(t.snapshot_l1, '>Q', 0)]),
+    ('snapshot\'s L2: entry lost', lambda t: [(t.snapshot_l2 + 8 * 30, '>Q', 0)]),
+    ('header: dirty', lambda t: [(72, '>Q', 1)]),
+    ('header: corrupt', lambda t: [(72, '>Q', 2)]),
+    ('header: no snapshots', lambda t: [(60, '>I', 0)]),
+]
+
+
+def findings(tool, name, *repair):
+    status, out, err = run(tool, 'check', '--output=json', '-f', 'qcow2', *repair, name)
+    try:
+        facts = json.loads(out)
+    except ValueError:
+        facts = {}
+    return status, {k: facts.get(k, 0) for k in ('corruptions', 'leaks', 'check-errors')}, err
+
+
+def raw(name):
+    """Its content as qemu-img reads it; None: it cannot."""
+    status, _, _ = run('qemu-img', 'convert', '-f', 'qcow2', '-O', 'raw', name, 'raw')
+    if status:
+        return None
+    with open('raw', 'rb') as f:
+        return f.read()
+
+
+def judge(patches):
+    """None, or what is wrong."""
+    shutil.copyfile('base.qcow2', 't.qcow2')
+    for patch in patches(Tables('t.qcow2')):
+        put('t.qcow2', *patch)
+    ours, theirs = findings(IMG, 't.qcow2'), findings('qemu-img', 't.qcow2')
+    for kind in ('corruptions', 'leaks', 'check-errors'):
+        if theirs[1][kind] and not (ours[1][kind] or ours[1]['check-errors'] or ours[1]['corruptions']):
+            return f'{kind}: {ours[1][kind]}, qemu-img finds {theirs[1][kind]}\n{ours}\n{theirs}'
+    if ours[0] == 0 and theirs[0]: # refcounts behind the file's end are leaks for kiln-img only
+        return f'status {ours[0]}, qemu-img {theirs[0]}\n{ours}\n{theirs}'
+    counts = (ours[1], theirs[1])
+    for how in ('leaks', 'all'):
+        left = {}
+        for tool in (IMG, 'qemu-img'):
+            name = os.path.basename(tool) + '.qcow2'
+            shutil.copyfile('t.qcow2', name)
+            findings(tool, name, '-r', how)
+            left[name] = (*findings('qemu-img', name)[:2], findings(IMG, name)[0], raw(name))
+        mine, other = left['kiln-img.qcow2'], left['qemu-img.qcow2']
+        if other[0] == 0 and mine[0] != 0:
+            return f'-r {how} leaves {mine[1]}, qemu-img leaves it sound'
+        if mine[0] == 0 and mine[2] != 0:
+            return f'-r {how}: sound for qemu-img, not for kiln-img'
+        if other[0] == 0 and other[3] is not None and mine[3] != other[3]:
+            return f'-r {how} leaves another content than qemu-img'
+    return None if counts[0] == counts[1] else f'# counts {counts[0]}, qemu-img {counts[1]}'
+
+
+def main():
+    here, home = os.getcwd(), tempfile.mkdtemp(prefix='kiln-check-')
+    os.chdir(home)
+    base()
+    failed = 0
+    print(f'1..{len(CASES)}')
+    for number, (what, patches) in enumerate(CASES, 1):
+        wrong = judge(patches)
+        bad = wrong is not None and not wrong.startswith('#')
+        failed += bad
+        print(f'{"not ok" if bad else "ok"} {number} {what}')
+        if wrong:
+            print('# ' + wrong.strip('# ').replace('\n', '\n# '), flush=True)
+    os.chdir(here)
+    shutil.rmtree(home)
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

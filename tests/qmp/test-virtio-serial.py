@@ -1,0 +1,195 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""test-virtio-serial.py KILN: what managers do with virtio-serial ports: who has one open, plugging ports and controllers in
+and out, and a state that is saved while a reader is slow."""
+import os
+import socket
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(HERE, "..", "state"), os.path.join(HERE, "..")]
+import busy_queues as v  # noqa: E402
+from machine import Machine  # noqa: E402
+from scenario import RAM_SIZE  # noqa: E402
+from qmpclient import Connection  # noqa: E402
+from tap import main, test  # noqa: E402
+
+KILN = os.path.abspath(sys.argv[1])
+PCI_SEL, PCI_EJ = 0xAE10, 0xAE08
+ADD, REMOVE, OPEN = 1, 2, 6
+
+
+def agent(path, more=()):
+    """The command line of a guest agent, as users and libvirt write it."""
+    return ["-nodefaults", "-device", "virtio-serial-pci,id=vs,addr=4,max_ports=4", "-chardev",
+            f"socket,id=c0,path={path},server=on,wait=off", "-device",
+            "virtserialport,bus=vs.0,nr=1,chardev=c0,id=channel0,name=org.qemu.guest_agent.0", *more]
+
+
+def connect(path):
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(path)
+    return s
+
+
+def start(m, buffers=15):
+    v.start_queues(m, v.VERSION_1 | v.MULTIPORT, range(6))
+    for number in range(buffers):
+        v.put_buffer(m, 2, number, 64)
+
+
+def messages(m, count):
+    """(port, event, value) of the first count ones."""
+    raw = (bytes.fromhex(text) for text in v.heard(m, count))
+    return [(int.from_bytes(r[:4], "little"), r[4], r[6]) for r in raw]
+
+
+def frontend_open(q, label):
+    return [c["frontend-open"] for c in q.do("query-chardev") if c["label"] == label][0]
+
+
+@test
+def agent_comes_and_goes():
+    """Opened by the guest, asked by the host, answered, closed."""
+    path = "agent"
+    with Machine(KILN, agent(path)) as m:
+        q = Connection(m.qmp_path).negotiate()
+        assert not frontend_open(q, "c0")
+        start(m)
+        host = connect(path)
+        v.say(m, 0, 1, 6, 1)
+        assert q.wait("VSERPORT_CHANGE") == {"id": "channel0", "open": True}
+        assert frontend_open(q, "c0")
+        address = v.put_buffer(m, 4, 0, 64)
+        host.sendall(b'{"execute":"guest-ping"}\n')
+        v.wait(lambda: v.used(m, 4) == 1)
+        assert m.read(address, 25) == b'{"execute":"guest-ping"}\n'
+        v.put_buffer(m, 5, 0, 14, b'{"return": {}}')
+        assert host.recv(100) == b'{"return": {}}'
+        v.say(m, 1, 1, 6, 0)
+        assert q.wait("VSERPORT_CHANGE") == {"id": "channel0", "open": False}
+        assert not frontend_open(q, "c0")
+        host.close()
+        q.close()
+
+
+@test
+def plug_port():
+    """The guest is told of ports that come and go; their numbers and names are free again."""
+    path, other = "agent", "other"
+    with Machine(KILN, agent(path)) as m:
+        q = Connection(m.qmp_path).negotiate()
+        start(m)
+        heard = 0
+        for turn in range(5):
+            q.do("chardev-add", id="c1", backend={"type": "socket", "data": {
+                "addr": {"type": "unix", "data": {"path": other}}, "server": True, "wait": False}})
+            q.do("device_add", driver="virtserialport", id="p", chardev="c1", name="n", bus="vs.0")
+            heard += 1
+            assert messages(m, heard)[-1] == (2, ADD, 1)
+            if turn % 2:
+                with connect(other):
+                    heard += 1
+                    assert messages(m, heard)[-1] == (2, OPEN, 1)
+            q.do("device_del", id="p")
+            assert q.wait("DEVICE_DELETED")["device"] == "p"
+            got = messages(m, heard + 1)[heard:]
+            heard += 1
+            if turn % 2 and got == [(2, OPEN, 0)]:
+                got = messages(m, heard + 1)[heard:]
+                heard += 1
+            assert got == [(2, REMOVE, 1)], got
+            q.do("chardev-remove", id="c1")
+            if heard > 8:
+                heard = 0
+                start(m)
+        for bad, why in (({"nr": 1}, "already exists at id 1"), ({"name": "org.qemu.guest_agent.0"}, "already exists by name"),
+                         ({"nr": 4}, "Out-of-range"), ({"bus": "pci.0"}, "can't go on")):
+            reply = q.command("device_add", **{"driver": "virtserialport", "bus": "vs.0", **bad})
+            assert why in reply["error"]["desc"], (bad, reply)
+        q.close()
+
+
+@test
+def plug_controller():
+    """With its ports, in use."""
+    path = "agent"
+    with Machine(KILN, ["-nodefaults", "-chardev", f"socket,id=c0,path={path},server=on,wait=off"]) as m:
+        for _ in range(4):
+            m.qmp(("device_add", {"driver": "virtio-serial-pci", "id": "vs", "addr": "4", "max_ports": 4}),
+                  ("device_add", {"driver": "virtserialport", "id": "p", "chardev": "c0", "nr": 1, "bus": "vs.0"}))
+            m.write(v.RAM, bytes(0xA000))
+            start(m)
+            with connect(path) as host:
+                v.wait(lambda: v.used(m, 2) >= 1)
+                v.say(m, 0, 1, 6, 1)
+                v.put_buffer(m, 4, 0, 64)
+                v.put_buffer(m, 5, 0, 4, b"data")
+                assert host.recv(10) == b"data"
+                m.qmp(("device_del", {"id": "vs"}))
+                m.outl(PCI_SEL, 0)
+                m.outl(PCI_EJ, 1 << 4)
+                v.wait(lambda: not m.qmp(("qom-list", {"path": "/machine/peripheral"}))[0][1:])
+            assert m.config(4 << 3, 0) == 0xFFFFFFFF
+
+
+@test
+def slow_save():
+    """What the reader of the first machine did not take is written by the second one, from where the first one stopped."""
+    path = "agent"
+    chunk = bytes(range(256)) * 128
+    data = 0x200000
+    with Machine(KILN, agent(path)) as m:
+        host = connect(path)
+        start(m)
+        m.write(data, chunk)
+        for number in range(15):
+            m.write(v.ring(5) + 16 * number, data.to_bytes(8, "little") + len(chunk).to_bytes(4, "little") + bytes(4))
+            v.put16(m, v.ring(5) + 0x404 + 2 * number, number)
+        v.put16(m, v.ring(5) + 0x402, 15)
+        m.ask(f"writew 0x{v.BAR + 0x3014:x} 5")
+        v.wait(lambda: v.used(m, 5) > 0)
+        m.qmp(("stop", {}))
+        before = v.used(m, 5)
+        assert before < 15, "the socket took everything"
+        state, ram = m.save(), m.read(v.RAM, RAM_SIZE)
+        first = bytearray()
+        host.setblocking(False)
+        silent = 0
+        while silent < 3:               # a stopped machine takes no more of the guest's buffers, but writes what it took
+            m.qmp(("query-status", {}))
+            try:
+                first += host.recv(1 << 16)
+                silent = 0
+            except BlockingIOError:
+                silent += 1
+        assert v.used(m, 5) == before
+        host.close()
+    with Machine(KILN, agent(path)) as m:
+        m.write(v.RAM, ram)
+        m.write(data, chunk)
+        host = connect(path)            # data for nobody would be dropped
+        v.wait(lambda: "disconnected" not in m.qmp(("query-chardev", {}))[0][0]["filename"])
+        refused = m.load(state)
+        assert refused is None, refused
+        host.settimeout(100)
+        second = bytearray()
+        while len(first) + len(second) < 15 * len(chunk):
+            second += host.recv(1 << 16)
+        assert bytes(first + second) == chunk * 15, "bytes are lost, doubled or out of order"
+        v.wait(lambda: v.used(m, 5) == 15)
+        host.close()
+
+
+@test
+def other_ports():
+    """A state of other ports is refused, and says which."""
+    path = "agent"
+    with Machine(KILN, agent(path)) as m:
+        state = m.save()
+    with Machine(KILN, agent(path, ("-device", "virtserialport,bus=vs.0,nr=3"))) as m:
+        refused = m.load(state)
+        assert refused and "ports 0 to 3" in refused, refused
+
+
+sys.exit(main("kiln-virtio-serial."))

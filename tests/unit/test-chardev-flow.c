@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Character devices: bursts of output, slow peers and peers that die.
+ *
+ * Write calls are counted with a SOCK_SEQPACKET pair: each one arrives as a packet of its own.
+ */
+#include <pthread.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "chardev/backend.h"
+#include "tests/unit/chardev-fixture.h"
+
+/* ---- bursts and slow peers --------------------------------------------------------- */
+
+static void test_burst_is_one_write(void)
+{
+    int peer;
+    Vm *vm = start_pair(SOCK_SEQPACKET, "", &peer);
+    GString *all = g_string_new(NULL);
+    User user;
+
+    user_start(&user, vm, "c");
+    for (unsigned i = 0; i < 1000; i++) {
+        charport_write(user.port, "x", 1);
+        g_string_append_c(all, 'x');
+    }
+    settle(vm);
+    expect_read(peer, all->str);
+    expect_read(peer, "");
+    charport_write_all(user.port, "reply ", 6);
+    charport_write_all(user.port, "text", 4);
+    settle(vm);
+    expect_read(peer, "reply text");
+    expect_read(peer, "");
+    g_string_free(all, TRUE);
+    user_end(&user);
+    end(vm);
+    close(peer);
+}
+
+static void test_slow_peer(void)
+{
+    static const uint8_t block[1024];
+    int peer;
+    Vm *vm = start_pair(SOCK_STREAM, "", &peer);
+    size_t sent = 0, got = 0;
+    uint8_t buf[65536];
+    ssize_t n;
+    User user;
+
+    user_start(&user, vm, "c");
+    for (;;) {
+        size_t taken = charport_write(user.port, block, sizeof block);
+
+        sent += taken;
+        g_assert_cmpuint(sent, <, 64 * MIB);
+        settle(vm);
+        if (taken < sizeof block) {
+            break;
+        }
+    }
+    charport_on_writable(user.port, user_writable, &user);
+    settle(vm);
+    g_assert_cmpuint(user.writable, ==, 0);
+    while (got < sent) {
+        n = read(peer, buf, sizeof buf);
+        got += n > 0 ? (size_t)n : 0;
+        settle(vm);
+    }
+    g_assert_cmpuint(got, ==, sent);
+    g_assert_cmpuint(user.writable, ==, 1);
+    user_end(&user);
+    end(vm);
+    close(peer);
+}
+
+static void test_peer_that_never_reads(void)
+{
+    g_autofree uint8_t *block = g_malloc0(MIB);
+    int peer;
+    Vm *vm = start_pair(SOCK_STREAM, "", &peer);
+    User user;
+
+    user_start(&user, vm, "c");
+    for (unsigned i = 0; i < 40 && !user.closed; i++) {
+        charport_write_all(user.port, block, MIB);
+        settle(vm);
+    }
+    g_assert_cmpuint(user.closed, ==, 1);
+    g_assert_false(charport_is_connected(user.port));
+    charport_write_all(user.port, block, MIB); /* goes nowhere */
+    user_end(&user);
+    end(vm);
+    close(peer);
+}
+
+static void test_peer_dies(void)
+{
+    int peer;
+    Vm *vm = start_pair(SOCK_STREAM, "", &peer);
+    User user;
+
+    user_start(&user, vm, "c");
+    g_assert_cmpuint(user.opened, ==, 1);
+    out_text(&user, "x");
+    close(peer);
+    settle(vm);
+    g_assert_cmpuint(user.closed, ==, 1);
+    out_text(&user, "y");
+    settle(vm);
+    user_end(&user);
+    end(vm);
+}
+
+/* What a peer sent before it died is still read, at the user's pace, without the loop spinning. */
+static void test_peer_dies_while_paused(void)
+{
+    int peer;
+    Vm *vm = start_pair(SOCK_STREAM, "", &peer);
+    User user;
+
+    user_start(&user, vm, "c");
+    user.room = 0;
+    charport_accept_input(user.port);
+    put_text(peer, "last words");
+    close(peer);
+    settle(vm);
+    settle(vm);
+    g_assert_false(loop_run_once(vm->loop, 0));
+    g_assert_cmpuint(user.closed, ==, 0);
+    user.room = 4;
+    charport_accept_input(user.port);
+    settle(vm);
+    expect_got(&user, "last words");
+    g_assert_cmpuint(user.closed, ==, 1);
+    user_end(&user);
+    end(vm);
+}
+
+/* Bytes written by another thread that holds the lock for each, as a vCPU does. */
+static void *writer_thread(void *opaque)
+{
+    User *user = opaque;
+
+    for (unsigned sent = 0; sent < 20000;) {
+        vm_lock(user->vm);
+        sent += (unsigned)charport_write(user->port, "x", 1);
+        vm_unlock(user->vm);
+    }
+    return NULL;
+}
+
+static void test_writes_of_a_vcpu(void)
+{
+    int peer;
+    Vm *vm = start_pair(SOCK_STREAM, "", &peer);
+    pthread_t thread;
+    size_t got = 0;
+    User user;
+
+    user_start(&user, vm, "c");
+    user.vm = vm;
+    g_assert_cmpint(pthread_create(&thread, NULL, writer_thread, &user), ==, 0);
+    while (got < 20000) {
+        char buf[4096];
+        ssize_t n;
+
+        loop_run_once(vm->loop, 100 * NSEC_PER_MSEC);
+        n = read(peer, buf, sizeof buf);
+        got += n > 0 ? (size_t)n : 0;
+    }
+    vm_unlock(vm);
+    pthread_join(thread, NULL);
+    vm_lock(vm);
+    user_end(&user);
+    end(vm);
+    close(peer);
+}
+
+/* ---- the end of a burst ------------------------------------------------------------- */
+
+#define MS NSEC_PER_MSEC
+
+static CharBurst burst_of_line(int speed)
+{
+    CharBurst burst = {0};
+
+    char_burst_set_line(&burst, &(CharLine){.speed = speed, .parity = 'N', .data_bits = 8, .stop_bits = 1});
+    return burst;
+}
+
+static void test_lone_byte(void)
+{
+    static const struct {
+        int speed;
+        int64_t wait;
+    } lines[] = {{115200, 5 * 86800}, {19200, MS}, {9600, MS}, {50, MS}};
+    CharBurst burst = {0};
+
+    g_assert_cmpint(char_burst_begin(&burst, 7, 1), ==, 7 + MS); /* no line at all */
+    g_assert_cmpint(char_burst_look(&burst, 7 + MS, 1), ==, 0);
+    for (unsigned i = 0; i < G_N_ELEMENTS(lines); i++) {
+        burst = burst_of_line(lines[i].speed);
+        g_assert_cmpint(char_burst_begin(&burst, 100, 1), ==, 100 + lines[i].wait);
+        g_assert_cmpint(char_burst_look(&burst, 100 + lines[i].wait, 1), ==, 0);
+    }
+    char_burst_set_line(&burst, &(CharLine){.speed = 1200, .parity = 'E', .data_bits = 8, .stop_bits = 2});
+    g_assert_cmpint(burst.char_time, ==, NSEC_PER_SEC / 1200 * 12);
+}
+
+/* Bytes come every gap ns until there are count: how many writes, and how long the first of each waited at most. */
+static unsigned simulate(CharBurst burst, unsigned count, int64_t gap, int64_t *longest)
+{
+    unsigned waiting = 0, writes = 0;
+    int64_t begin = 0, look = 0;
+
+    *longest = 0;
+    for (unsigned sent = 0; sent < count || waiting;) {
+        int64_t next_byte = sent < count ? sent * gap : INT64_MAX;
+
+        if (waiting && look <= next_byte) {
+            int64_t now = look;
+
+            look = char_burst_look(&burst, now, waiting);
+            if (!look) {
+                *longest = MAX(*longest, now - begin);
+                writes++;
+                waiting = 0;
+            }
+            continue;
+        }
+        sent++;
+        if (++waiting == 1) {
+            begin = next_byte;
+            look = char_burst_begin(&burst, begin, 1);
+        } else if (waiting == CHAR_QUEUE_SIZE / 2) { /* as char.c does */
+            char_burst_end(&burst);
+            look = next_byte;
+        }
+    }
+    return writes;
+}
+
+static void test_bursts_that_are_polled_out(void)
+{
+    const CharBurst fast = burst_of_line(115200), slow = burst_of_line(9600);
+    int64_t longest;
+
+    /* A line of text, and 5000 bytes at 5 us a byte, are one write each. */
+    g_assert_cmpuint(simulate(fast, 80, 5000, &longest), ==, 1);
+    g_assert_cmpint(longest, <, 2 * MS);
+    /* So are they where an exit costs 40 us: the line would still be slower. */
+    g_assert_cmpuint(simulate(fast, 80, 80000, &longest), ==, 1);
+    g_assert_cmpuint(simulate(fast, 2500, 80000, &longest), ==, 1);
+    g_assert_cmpuint(simulate(fast, 5000, 5000, &longest), ==, 1);
+    g_assert_cmpuint(simulate(slow, 5000, 5000, &longest), ==, 1);
+    /* What does not fit into half a queue is as many writes as halves. */
+    g_assert_cmpuint(simulate(fast, 5 * CHAR_QUEUE_SIZE, 1000, &longest), ==, 10);
+    /* A guest that never stops is shown four times a second, and twenty times when it is slower than the line. */
+    g_assert_cmpuint(simulate(fast, 12500, 80000, &longest), ==, 4);
+    g_assert_cmpint(longest, >=, 250 * MS);
+    g_assert_cmpint(longest, <=, 254 * MS);
+    g_assert_cmpuint(simulate(fast, 10000, 100000, &longest), <=, 1000 / 50);
+    g_assert_cmpint(longest, >=, 50 * MS);
+    g_assert_cmpint(longest, <=, 54 * MS);
+    /* Keys that somebody presses one after the other: each leaves for itself. */
+    g_assert_cmpuint(simulate(fast, 100, MS, &longest), ==, 100);
+    g_assert_cmpint(longest, ==, 5 * 86800);
+}
+
+static void test_urgent_output_ends_a_burst(void)
+{
+    CharBurst burst = burst_of_line(115200);
+
+    char_burst_begin(&burst, 0, 1);
+    char_burst_end(&burst);
+    g_assert_cmpint(char_burst_look(&burst, 1, 2), ==, 0);
+    g_assert_cmpint(char_burst_begin(&burst, 5, 1), ==, 5 + 5 * 86800);
+}
+
+/* Whoever looks at a VM that has stopped, or takes it elsewhere, has all that it said: no turn of the loop is needed. */
+static void test_stop_writes_what_waits(void)
+{
+    g_autofree char *log = in_dir("stop.log"), *extra = g_strdup_printf(",logfile=%s", log), *text = NULL;
+    int peer;
+    Vm *vm = start_pair(SOCK_SEQPACKET, extra, &peer);
+    GError *err = NULL;
+    User user;
+
+    user_start(&user, vm, "c");
+    vm_start(vm, &err);
+    g_assert_no_error(err);
+    out_text(&user, "last ");
+    out_text(&user, "words");
+    expect_read(peer, "");
+    vm_stop(vm, RUN_STATE_PAUSED);
+    expect_read(peer, "last words");
+    g_assert_true(g_file_get_contents(log, &text, NULL, NULL));
+    g_assert_cmpstr(text, ==, "last words");
+    user_end(&user);
+    end(vm);
+    close(peer);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/chardev-flow/burst-is-one-write", test_burst_is_one_write);
+    g_test_add_func("/chardev-flow/slow-peer", test_slow_peer);
+    g_test_add_func("/chardev-flow/peer-that-never-reads", test_peer_that_never_reads);
+    g_test_add_func("/chardev-flow/peer-dies", test_peer_dies);
+    g_test_add_func("/chardev-flow/peer-dies-while-paused", test_peer_dies_while_paused);
+    g_test_add_func("/chardev-flow/writes-of-a-vcpu", test_writes_of_a_vcpu);
+    g_test_add_func("/chardev-flow/lone-byte", test_lone_byte);
+    g_test_add_func("/chardev-flow/bursts", test_bursts_that_are_polled_out);
+    g_test_add_func("/chardev-flow/urgent", test_urgent_output_ends_a_burst);
+    g_test_add_func("/chardev-flow/stop", test_stop_writes_what_waits);
+    return run_in_scratch();
+}
