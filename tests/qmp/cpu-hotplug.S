@@ -2,24 +2,28 @@
 /*
  * Firmware that does with hot-plugged CPUs what ACPI's AML and an operating system do, as a ROM of 64 KiB below 1 MiB.
  * It tells on the first serial port: R once it waits for events; the APIC id (a digit) from each CPU that starts; E after
- * it ejected one. A CPU with APIC id 2 ejects itself.
+ * it ejected one. A CPU with APIC id 2 ejects itself, once the first CPU is done with the registers: they select a CPU and
+ * then speak of it, so two must not use them at once.
  */
     .set SELECT, 0xaf00
     .set FLAGS, 0xaf04
     .set COMMAND, 0xaf05
     .set DATA, 0xaf08
     .set GPE, 0xafe0
+    .set AT_REST, 0x500         /* in RAM: 1 while the first CPU waits for events */
 
     .include "flat32.inc"
 
     put SELECT, 0               /* the modern interface, please */
     put 0x3f8, 'R'
 wait:
-    pause
+    movb $1, AT_REST
+1:  pause
     mov $GPE, %dx
     in %dx, %ax
     test $4, %al
-    jz wait
+    jz 1b
+    movb $0, AT_REST
     mov $4, %ax                 /* seen */
     out %ax, %dx
 scan:
@@ -69,15 +73,20 @@ other:
     mov $0x3f8, %dx
     out %al, %dx
     cmp $2, %bl
-    jne 2f
+    jne 3f
+    xor %ax, %ax
+    mov %ax, %ds
+2:  pause
+    cmpb $1, AT_REST
+    jne 2b
     mov $2, %eax
     mov $SELECT, %dx
     out %eax, %dx
     mov $8, %al
     mov $FLAGS, %dx
     out %al, %dx
-2:  hlt
-    jmp 2b
+3:  hlt
+    jmp 3b
 
     .org 0xfff0
     ljmp $0xf000, $_start
