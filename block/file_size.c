@@ -4,6 +4,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,10 +13,13 @@
 #include "util/log.h"
 
 #define FILL_CHUNK (1 * MIB)
+#define EXTENT_SIZE_HINT (1 * MIB) /* unless asked for another: as QEMU's */
 
 const BlockCreateOpt block_file_create_opts[] = {
     {"size", "size", "Virtual disk size"},
     {"preallocation", "str", "Preallocation mode (allowed values: off, falloc, full)", "off"},
+    {"nocow", "bool (on/off)", "Turn off copy-on-write (valid only on btrfs)"},
+    {"extent_size_hint", "size", "Extent size hint for the image file, 0 to disable"},
     {},
 };
 
@@ -147,17 +152,40 @@ int64_t file_allocated_size(BlockNode *node)
     return fstat(f->fd, &st) == 0 ? (int64_t)st.st_blocks * 512 : -1;
 }
 
+/* Wishes to the file system of an empty file; most file systems have neither. */
+static void set_attributes(int fd, bool nocow, uint32_t extent_size)
+{
+    struct fsxattr attr;
+    int flags;
+
+    if (nocow && ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0) {
+        flags |= FS_NOCOW_FL;
+        (void)ioctl(fd, FS_IOC_SETFLAGS, &flags);
+    }
+    if (extent_size && ioctl(fd, FS_IOC_FSGETXATTR, &attr) == 0) {
+        attr.fsx_xflags |= FS_XFLAG_EXTSIZE;
+        attr.fsx_extsize = extent_size;
+        (void)ioctl(fd, FS_IOC_FSSETXATTR, &attr);
+    }
+}
+
 bool file_create(Vm *vm, const char *filename, BlockOpts *opts, GError **err)
 {
     int prealloc = BLOCK_PREALLOC_OFF, fd;
-    uint64_t size = 0;
+    uint64_t size = 0, extent_size = EXTENT_SIZE_HINT;
+    bool nocow = false;
     uint32_t used = BLOCK_PERM_WRITE | BLOCK_PERM_RESIZE;
     bool ok;
 
     (void)vm;
     if (!block_opts_take_size(opts, "size", &size, NULL, err) ||
-        !block_opts_take_enum(opts, "preallocation", block_prealloc_names, &prealloc, err)) {
+        !block_opts_take_enum(opts, "preallocation", block_prealloc_names, &prealloc, err) ||
+        !block_opts_take_bool(opts, "nocow", &nocow, err) ||
+        !block_opts_take_size(opts, "extent_size_hint", &extent_size, NULL, err)) {
         return false;
+    }
+    if (extent_size > UINT32_MAX) {
+        return error_set(err, "Extent size hint is too large: extent_size_hint takes up to 4294967295 bytes");
     }
     fd = open(filename, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644);
     if (fd < 0) {
@@ -166,8 +194,11 @@ bool file_create(Vm *vm, const char *filename, BlockOpts *opts, GError **err)
     /* Locked before it is emptied: it may be somebody's image. */
     ok = (!block_lock_supported(fd) || block_lock(fd, filename, 0, 0, used, used, err)) &&
          (ftruncate(fd, 0) == 0 ||
-          error_set_errno(err, errno, "Could not empty '%s'", filename)) &&
-         set_file_size(fd, 0, align_up(size, BLOCK_SECTOR), (BlockPrealloc)prealloc, err);
+          error_set_errno(err, errno, "Could not empty '%s'", filename));
+    if (ok) {
+        set_attributes(fd, nocow, (uint32_t)extent_size);
+    }
+    ok = ok && set_file_size(fd, 0, align_up(size, BLOCK_SECTOR), (BlockPrealloc)prealloc, err);
     close(fd);
     return ok;
 }

@@ -211,6 +211,8 @@ static const BlockCreateOpt luks_create_opts[] = {
     {"hash-alg", "str", "Name of encryption hash algorithm", NULL, false},
     {"iter-time", "num", "Time to spend in PBKDF in milliseconds", NULL, true},
     {"preallocation", "str", "Preallocation mode (allowed values: off, falloc, full)", NULL},
+    {"nocow", "bool (on/off)", "Turn off copy-on-write (valid only on btrfs)"},
+    {"extent_size_hint", "size", "Extent size hint for the image file, 0 to disable"},
     {"state", "str", "Select new state of affected keyslots (active/inactive)", NULL, true, true},
     {"keyslot", "num", "Select a single keyslot to modify explicitly", NULL, true, true},
     {"old-secret", "str", "Select all keyslots that match this password", NULL, true, true},

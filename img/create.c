@@ -25,7 +25,7 @@ static const struct {
     {"backing_fmt", false}, {"data_file", false}, {"data_file_raw", false},
     {"lazy_refcounts", true}, {"refcount_bits", true}, {"key-secret", false}, {"cipher-alg", false},
     {"cipher-mode", false}, {"ivgen-alg", false}, {"ivgen-hash-alg", false}, {"hash-alg", false},
-    {"iter-time", false}, {"preallocation", false},
+    {"iter-time", false}, {"preallocation", false}, {"nocow", false}, {"extent_size_hint", false},
 };
 
 static const BlockCreateOpt *find_option(const BlockDriver *drv, const char *name)
@@ -58,7 +58,7 @@ static void say_formatting(const BlockDriver *drv, const char *filename, const B
         say_option(find_option(drv, raw_order), block_opts_peek(opts, raw_order));
     }
     for (unsigned i = 0; i < G_N_ELEMENTS(said_options); i++) {
-        bool last = i == G_N_ELEMENTS(said_options) - 1; /* what a file has is said behind luks' own options */
+        bool last = i == G_N_ELEMENTS(said_options) - 3; /* what a file has is said behind luks' own options */
         bool twice = !strcmp(said_options[i].name, "preallocation") && last != (drv == &block_driver_luks);
         const BlockCreateOpt *o = twice ? NULL : find_option(drv, said_options[i].name);
         const char *value = o ? block_opts_peek(opts, o->name) : NULL;

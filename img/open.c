@@ -373,8 +373,8 @@ void img_print_create_options(const BlockDriver *drv, bool amend, bool with_prot
         printf("Supported %s options:\n", drv->name);
     }
     for (const BlockCreateOpt *o = drv->create_opts; o && o->name; o++) {
-        bool of_protocol = (drv == &block_driver_raw || drv == &block_driver_luks) &&
-                           !strcmp(o->name, "preallocation");
+        bool of_protocol = !strcmp(o->name, "nocow") || !strcmp(o->name, "extent_size_hint") ||
+                           ((drv == &block_driver_raw || drv == &block_driver_luks) && !strcmp(o->name, "preallocation"));
 
         if (amend ? o->amendable : !o->amend_only && (with_protocol || !of_protocol)) {
             g_ptr_array_add(list, (void *)o);

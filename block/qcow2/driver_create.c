@@ -24,6 +24,8 @@ const BlockCreateOpt qcow2_create_opts[] = {
     {"refcount_bits", "num", "Width of a reference count entry in bits", "16", true},
     {"compression_type", "str", "Compression method used for image cluster compression", "zlib",
      false},
+    {"nocow", "bool (on/off)", "Turn off copy-on-write (valid only on btrfs)"},
+    {"extent_size_hint", "size", "Extent size hint for the image file, 0 to disable"},
     {"encrypt.format", "str", "Encrypt the image, format choices: 'luks'", NULL, false},
     {"encrypt.key-secret", "str", "ID of secret providing the LUKS passphrase", NULL, false},
     {"encrypt.cipher-alg", "str", "Name of encryption cipher algorithm", NULL, false},
@@ -43,6 +45,7 @@ const BlockCreateOpt qcow2_create_opts[] = {
 /* The strings that o points to afterwards. */
 typedef struct CreateStrings {
     char *backing_file, *backing_format, *data_file;
+    char *nocow, *extent_size_hint; /* the file's, as they are */
     LuksCreate luks;
 } CreateStrings;
 
@@ -51,6 +54,8 @@ static void create_strings_clear(CreateStrings *s)
     g_free(s->backing_file);
     g_free(s->backing_format);
     g_free(s->data_file);
+    g_free(s->nocow);
+    g_free(s->extent_size_hint);
     luks_create_clear(&s->luks);
 }
 
@@ -102,6 +107,8 @@ static bool take_create_opts(BlockOpts *opts, Qcow2CreateOptions *o, CreateStrin
     o->backing_file = s->backing_file = block_opts_take(opts, "backing_file");
     o->backing_format = s->backing_format = block_opts_take(opts, "backing_fmt");
     o->data_file = s->data_file = block_opts_take(opts, "data_file");
+    s->nocow = block_opts_take(opts, "nocow");
+    s->extent_size_hint = block_opts_take(opts, "extent_size_hint");
     return take_encryption(opts, o, s, err) && qcow2_create_options_check(o, err);
 }
 
@@ -125,13 +132,19 @@ static BlockNode *open_file(Vm *vm, const char *filename, const char *format, GE
     return node;
 }
 
-static bool create_file(Vm *vm, const char *filename, uint64_t size, GError **err)
+static bool create_file(Vm *vm, const char *filename, uint64_t size, const CreateStrings *s, GError **err)
 {
     BlockOpts *opts = block_opts_new();
     g_autofree char *text = g_strdup_printf("%" PRIu64, size);
     bool ok;
 
     block_opts_set(opts, "size", text);
+    if (s->nocow) {
+        block_opts_set(opts, "nocow", s->nocow);
+    }
+    if (s->extent_size_hint) {
+        block_opts_set(opts, "extent_size_hint", s->extent_size_hint);
+    }
     ok = !strcmp(block_path_driver(filename), "host_device") ||
          block_driver_file.create(vm, filename, opts, err);
     block_opts_free(opts);
@@ -156,7 +169,7 @@ static bool preallocate_new(Vm *vm, const char *filename, const Qcow2CreateOptio
     return ok;
 }
 
-static bool create_image(Vm *vm, const char *filename, const Qcow2CreateOptions *o, const LuksCreate *luks,
+static bool create_image(Vm *vm, const char *filename, const Qcow2CreateOptions *o, const CreateStrings *s,
                          GError **err)
 {
     LuksArea area = {.size = o->crypto_length};
@@ -164,7 +177,7 @@ static bool create_image(Vm *vm, const char *filename, const Qcow2CreateOptions 
     BlockNode *file;
     bool ok;
 
-    if ((data && !create_file(vm, data, o->size, err)) || !create_file(vm, filename, 0, err)) {
+    if ((data && !create_file(vm, data, o->size, s, err)) || !create_file(vm, filename, 0, s, err)) {
         return false;
     }
     file = open_file(vm, filename, NULL, err);
@@ -173,7 +186,7 @@ static bool create_image(Vm *vm, const char *filename, const Qcow2CreateOptions 
     }
     area.node = file;
     ok = qcow2_format(file, NULL, o, &area.base, err) &&
-         (!o->crypto_length || luks_format(&area, vm, luks, "encrypt.", err));
+         (!o->crypto_length || luks_format(&area, vm, &s->luks, "encrypt.", err));
     block_node_unref(file);
     return ok && preallocate_new(vm, filename, o, err);
 }
@@ -185,7 +198,7 @@ bool qcow2_driver_create(Vm *vm, const char *filename, BlockOpts *opts, GError *
     bool ok = take_create_opts(opts, &o, &s, err);
 
     ok = ok && (!o.crypto_length || luks_check_create(vm, &s.luks, "encrypt.", err));
-    ok = ok && create_image(vm, filename, &o, &s.luks, err);
+    ok = ok && create_image(vm, filename, &o, &s, err);
     create_strings_clear(&s);
     return ok;
 }

@@ -5,6 +5,8 @@ status and images.
 
     test-img.py KILN-IMG [NAME...]      (TAP; names: only the tests whose name contains one of them)
 """
+import errno
+import fcntl
 import json
 import os
 import re
@@ -36,6 +38,30 @@ def create_says_and_makes_what_qemu_img_does():
                     a in ("r.raw", "a.qcow2") and a == args[-2])
         if name not in ("g.qcow2",):
             t.same_json("info", "--output=json", name, without=("actual-size",))
+
+
+def attributes(path):
+    """What the file system was asked for: fsxattr, in hexadecimal; or that it has none."""
+    with open(path, "rb") as f:
+        try:
+            return fcntl.ioctl(f, 0x801c581f, bytes(28)).hex()  # FS_IOC_FSGETXATTR
+        except OSError as why:
+            return errno.errorcode[why.errno]
+
+
+@test
+def create_asks_the_file_system_for_what_qemu_img_asks():
+    t = Twins()
+    for n, (fmt, options) in enumerate((("raw", []), ("raw", ["-o", "nocow=on,extent_size_hint=2M"]), ("raw", ["-o", "extent_size_hint=0"]),
+                                        ("qcow2", ["-o", "nocow=on"]), ("qcow2", ["-o", "extent_size_hint=64k,nocow=off"]))):
+        name = "%d.img" % n
+        t.same("create", "-f", fmt, *options, name, "1M")
+        theirs, ours = (attributes(os.path.join(directory, name)) for directory in t.dirs.values())
+        assert theirs == ours, (fmt, options, theirs, ours)
+    refused("create", "-o", "extent_size_hint=4G", "x", "1M", text="Extent size hint is too large")
+    refused("create", "-o", "nocow=maybe", "x", "1M", text="Parameter 'nocow' expects 'on' or 'off', not 'maybe'")
+    ok("create", "-q", "-f", "qcow2", "a.qcow2", "1M")
+    refused("amend", "-o", "nocow=on", "a.qcow2", text="nocow")
 
 
 @test
