@@ -245,7 +245,7 @@ static bool parse_file(AuthzListFile *f, const char *text, GError **err)
     }
     json_object_put(json);
     if (!ok) {
-        return error_set(err, "%s: %s", f->filename, reason->message);
+        return error_set_from(err, reason, "%s: %s", f->filename, reason->message);
     }
     g_clear_pointer(&f->rules, g_array_unref);
     f->rules = parsed;

@@ -68,6 +68,8 @@ bool blk_add_disk(Vm *vm, const char *filename, const DriveDefaults *defaults, D
                   GError **err);
 /* -blockdev: JSON, or driver=raw,node-name=x,file.driver=file,file.filename=y. */
 bool blk_add_blockdev(Vm *vm, const char *json_or_keyval, GError **err);
+/* As blk_add_blockdev, with -drive's syntax: drive_add -n. */
+bool blk_add_node(Vm *vm, const char *keyval, GError **err);
 /* blockdev-add and blockdev-del. */
 struct BlockdevOptions; /* qapi/qapi-block.h */
 bool blk_blockdev_add(Vm *vm, const struct BlockdevOptions *options, GError **err);

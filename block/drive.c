@@ -628,6 +628,16 @@ bool blk_add_blockdev(Vm *vm, const char *text, GError **err)
     return ok;
 }
 
+bool blk_add_node(Vm *vm, const char *text, GError **err)
+{
+    void *options = NULL;
+    bool ok = qapi_read_option(&qapi_type_BlockdevOptions, text, NULL, &options, err) &&
+              blk_blockdev_add(vm, options, err);
+
+    qapi_free(&qapi_type_BlockdevOptions, options);
+    return ok;
+}
+
 bool blk_blockdev_del(Vm *vm, const char *name, GError **err)
 {
     BlockNode *node = block_node_find(vm, name);

@@ -122,6 +122,13 @@ static const char *open_advice(int error, bool read_only, bool direct)
     }
 }
 
+/* advice "": what errors of this kind get. Always false. */
+static bool open_failed(const BlockNode *node, const char *what, int errnum, const char *advice, GError **err)
+{
+    return *advice ? error_set(err, "Could not %s '%s': %s%s", what, node->filename, g_strerror(errnum), advice)
+                   : error_set_errno(err, errnum, "Could not %s '%s'", what, node->filename);
+}
+
 static int open_path(BlockNode *node, bool read_only)
 {
     int flags = O_NOCTTY | O_NONBLOCK | (read_only ? O_RDONLY : O_RDWR) |
@@ -147,8 +154,7 @@ static bool open_fd(BlockNode *node, GError **err)
         node->read_only = f->fd >= 0;
     }
     if (f->fd < 0) {
-        return error_set(err, "Could not open '%s': %s%s", node->filename, g_strerror(error),
-                         open_advice(error, node->read_only, node->direct));
+        return open_failed(node, "open", error, open_advice(error, node->read_only, node->direct), err);
     }
     return true;
 }
@@ -159,6 +165,14 @@ static bool is_scsi_generic(const FileState *f, const struct stat *st)
     int version;
 
     return S_ISCHR(st->st_mode) && !f->is_cdrom && ioctl(f->fd, SG_GET_VERSION_NUM, &version) == 0;
+}
+
+static const char *kind_advice(const struct stat *st)
+{
+    return S_ISBLK(st->st_mode)    ? " (a block device wants driver=host_device)"
+           : S_ISCHR(st->st_mode)  ? ": it is a character device; a disk that keeps nothing is driver=null-co, of the size that size= says"
+           : S_ISSOCK(st->st_mode) ? ": it is a socket; an NBD server's export is file=nbd+unix:///NAME?socket=PATH"
+                                   : ": it is a pipe; copy what it gives into a file";
 }
 
 /* Is it what the driver is for? */
@@ -178,12 +192,11 @@ static bool check_kind(BlockNode *node, GError **err)
                          node->filename);
     }
     if (S_ISDIR(st.st_mode)) {
-        return error_set(err, "'file' driver requires '%s' to be a regular file: it is a directory",
+        return error_set(err, "'file' driver requires '%s' to be a regular file: it is a directory; name a file in it",
                          node->filename);
     }
     if (!S_ISREG(st.st_mode)) {
-        return error_set(err, "'file' driver requires '%s' to be a regular file%s", node->filename,
-                         S_ISBLK(st.st_mode) ? " (a block device wants driver=host_device)" : "");
+        return error_set(err, "'file' driver requires '%s' to be a regular file%s", node->filename, kind_advice(&st));
     }
     return true;
 }
@@ -544,8 +557,7 @@ static bool reopen_fd(BlockReopen *r, FileReopen *fr, GError **err)
         probe.fd = fr->fd = open_path(&shape, true);
     }
     if (fr->fd < 0) {
-        return error_set(err, "Could not reopen file '%s': %s%s", node->filename, g_strerror(errno),
-                         open_advice(errno, r->read_only, r->direct));
+        return open_failed(node, "reopen file", errno, open_advice(errno, r->read_only, r->direct), err);
     }
     if (fstat(f->fd, &before) != 0 || fstat(fr->fd, &after) != 0 ||
         before.st_dev != after.st_dev || before.st_ino != after.st_ino) {

@@ -468,8 +468,8 @@ bool block_open_backing(BlockNode *node, BlockOpts *opts, const char *filename, 
     inherit.auto_read_only = false;
     child = open_named_backing(node, opts, path, format, &inherit, &why);
     if (!child) {
-        return error_set(err, "Could not open backing file '%s' of '%s': %s", path,
-                         node->filename ? node->filename : node->name, why->message);
+        return error_set_from(err, why, "Could not open backing file '%s' of '%s': %s", path,
+                              node->filename ? node->filename : node->name, why->message);
     }
     if (!format) {
         report_warning("Image '%s' does not say what format its backing file has: taken as %s "

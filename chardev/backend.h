@@ -111,6 +111,7 @@ typedef struct CharState {
     bool keep_listening;     /* listening sockets end with the process */
     const char *no_stdio;    /* why nobody may have it; NULL: it is free to take */
     GPtrArray *makings;      /* struct ChardevMaking *: those that wait for a connection; char_add.c */
+    GPtrArray *waiting;      /* HostWait *: of those that wait for names */
 } CharState;
 
 CharState *char_state(Vm *vm);

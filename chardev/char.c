@@ -44,6 +44,7 @@ CharState *char_state(Vm *vm)
         state->aliases = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
         state->chardevs = g_ptr_array_new();
         state->makings = g_ptr_array_new();
+        state->waiting = g_ptr_array_new();
         state->escape = 1;
         vm->chardevs = (struct CharState *)state;
         vm_on_run_state(vm, run_state_changed, state); /* the first: told of a stop after all devices */
@@ -587,7 +588,7 @@ static bool prop_chardev_set(Object *obj, const Property *prop, void *field, con
     if (*text) {
         port = charport_open(obj->vm, text, &cause);
         if (!port) {
-            error_set(err, "property '%s.%s': %s", obj->type->name, prop->name, cause->message);
+            error_set_from(err, cause, "property '%s.%s': %s", obj->type->name, prop->name, cause->message);
             g_error_free(cause);
             return false;
         }
@@ -766,6 +767,7 @@ void chardev_cleanup(Vm *vm)
     }
     g_ptr_array_free(state->chardevs, TRUE);
     g_ptr_array_free(state->makings, TRUE);
+    g_ptr_array_free(state->waiting, TRUE);
     g_hash_table_unref(state->aliases);
     g_free(state);
     vm->chardevs = NULL;

@@ -113,7 +113,6 @@ typedef struct ChardevMaking {
     bool change;             /* in the place of the one with this id */
     ChardevText text;
     CharConnect *attempt;    /* NULL: no connection to wait for */
-    HostLookup *lookup;      /* NULL: no name to wait for */
     ChardevMadeFn *made;
     void *opaque;
 } ChardevMaking;
@@ -208,37 +207,57 @@ void chardev_makings_end(Vm *vm)
         GError *err = NULL;
 
         char_connect_cancel(m->attempt);
-        host_lookup_cancel(m->lookup);
         error_set(&err, "the machine ends");
         finish(m, -1, err);
     }
+    host_waits_cancel(char_state(vm)->waiting, "the machine ends");
 }
 
-static void looked_up(void *opaque, GError *err)
+static void add_host(SocketAddressLegacy *addr, char ***hosts, unsigned *n)
 {
-    ChardevMaking *m = opaque;
-
-    g_ptr_array_remove(char_state(m->vm)->makings, m);
-    finish(m, -1, err);
+    if (addr && addr->type == SOCKET_ADDRESS_TYPE_INET) {
+        hosts[(*n)++] = &addr->u.inet.data->host;
+    }
 }
 
-static unsigned add_name(SocketAddressLegacy *addr, char ***hosts, unsigned n)
+/* Hosts of the device's own or that it only sends to, whose names nobody else looks up in time. */
+static unsigned hosts_of(const ChardevMaking *m, char **hosts[2])
 {
-    if (addr && addr->type == SOCKET_ADDRESS_TYPE_INET && host_is_name(addr->u.inet.data->host)) {
-        hosts[n++] = &addr->u.inet.data->host;
+    const ChardevBackend *backend = m->text.backend;
+    unsigned n = 0;
+
+    if (backend->type == CHARDEV_BACKEND_KIND_UDP) {
+        add_host(backend->u.udp.data->remote, hosts, &n);
+        add_host(backend->u.udp.data->local, hosts, &n);
+    } else if (socket_of(m) && !is_client(socket_of(m))) {
+        add_host(socket_of(m)->addr, hosts, &n);
     }
     return n;
 }
 
-/* Names of the device's own or that it only sends to, which nobody else looks up in time. */
-static unsigned names_of(const ChardevMaking *m, char **hosts[2])
+static void looked_up(void *opaque, const HostNames *names, GError *err)
 {
-    const ChardevBackend *backend = m->text.backend;
+    ChardevMaking *m = opaque;
+    char **hosts[2];
 
-    if (backend->type == CHARDEV_BACKEND_KIND_UDP) {
-        return add_name(backend->u.udp.data->local, hosts, add_name(backend->u.udp.data->remote, hosts, 0));
+    for (unsigned i = err ? 0 : hosts_of(m, hosts); i-- > 0;) {
+        char *found = g_strdup(host_names_get(names, *hosts[i]));
+
+        g_free(*hosts[i]);
+        *hosts[i] = found;
     }
-    return socket_of(m) ? add_name(socket_of(m)->addr, hosts, 0) : 0;
+    finish(m, -1, err);
+}
+
+static void wait_for_names(ChardevMaking *m)
+{
+    HostNames *names = host_names_new();
+    char **hosts[2];
+
+    for (unsigned i = hosts_of(m, hosts); i-- > 0;) {
+        host_names_add(names, *hosts[i]);
+    }
+    host_wait(m->vm->loop, names, char_state(m->vm)->waiting, looked_up, m);
 }
 
 /* Takes m over. */
@@ -246,8 +265,6 @@ static void start(ChardevMaking *m)
 {
     const ChardevSocket *s = socket_of(m);
     GError *err = NULL;
-    char **hosts[2];
-    unsigned n;
 
     if (!check(m, &err)) {
         finish(m, -1, err);
@@ -256,11 +273,8 @@ static void start(ChardevMaking *m)
     } else if (s && is_client(s)) {
         g_ptr_array_add(char_state(m->vm)->makings, m);
         m->attempt = char_connect_start(m->vm->loop, s->addr, connected, m);
-    } else if ((n = names_of(m, hosts))) {
-        g_ptr_array_add(char_state(m->vm)->makings, m);
-        m->lookup = host_lookup_start(m->vm->loop, hosts, n, looked_up, m);
     } else {
-        finish(m, -1, NULL);
+        wait_for_names(m);
     }
 }
 

@@ -119,7 +119,9 @@ static void run_line(HmpCall *call, const char *line)
         hmp_printf(call, "%s: %s\nTry \"help %s\" for more information\n", command->name, err->message, name);
         return;
     }
-    command->run(call);
+    if (!hmp_names_first(call, command, rest)) {
+        command->run(call);
+    }
     hmp_args_free(call->args);
 }
 

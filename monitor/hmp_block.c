@@ -171,7 +171,11 @@ static void hmp_drive_add(HmpCall *call)
     GError *err = NULL;
     DriveInfo *info = NULL;
 
-    if (!blk_add_drive(call->vm, text(call, "opts"), NULL, &info, &err)) {
+    if (hmp_bool(call->args, "-n")) {
+        if (!blk_add_node(call->vm, text(call, "opts"), &err)) {
+            hmp_error(call, err);
+        }
+    } else if (!blk_add_drive(call->vm, text(call, "opts"), NULL, &info, &err)) {
         hmp_error(call, err);
     } else if (strcmp(info->interface, "none")) {
         hmp_error(call, g_error_new(KILN_ERROR, KILN_ERROR_GENERIC,
@@ -242,8 +246,8 @@ const HmpCommand hmp_block_commands[] = {
     {"info block", "-n:flag,-v:flag,device:word?", NULL, "shows block devices, or (-n) nodes (-v: with their images)",
      hmp_info_block},
     {"info blockstats", NULL, NULL, "shows what block devices have done", hmp_info_blockstats},
-    {"drive_add", "bus:word,opts:rest", "bus [file=file][,if=none][,id=name]...", "adds a drive",
-     hmp_drive_add},
+    {"drive_add", "-n:flag,bus:word,opts:rest", "[-n] bus [file=file][,if=none][,id=name]...",
+     "adds a drive, or (-n, with -blockdev's options) a node", hmp_drive_add},
     {"drive_del", "id:word", NULL, "takes a drive's image away", hmp_drive_del},
     {"eject", "-f:flag,device:word", NULL, "takes the medium out of a drive", hmp_eject},
     {"change", "-f:flag,device:word,filename:word,format:word?,read-only-mode:word?", NULL,

@@ -264,7 +264,8 @@ static bool take_dump_format(HmpCall *call, DumpGuestMemoryFormat *format)
     if (given > 1) {
         hmp_printf(call, "Error: only one of '-z|-l|-s|-w' can be set\n");
     } else if (hmp_bool(call->args, "-w")) {
-        hmp_printf(call, "Error: -w (win-dmp) is not available; take -z, -l, -s, or no option for an ELF core file\n");
+        hmp_printf(call, "Error: -w (win-dmp) is not available: it needs a vmcoreinfo device, which is not there yet; "
+                         "take -z, -l, -s, or no option for an ELF core file\n");
     }
     return given <= 1 && !hmp_bool(call->args, "-w");
 }

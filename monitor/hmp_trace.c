@@ -89,8 +89,12 @@ static void print_point(const char *name, bool enabled, void *opaque)
 static void info_trace_events(HmpCall *call)
 {
     PointPrinter p = {call, hmp_str(call->args, "name")};
+    size_t before = call->out->len;
 
     trace_list(print_point, &p);
+    if (p.pattern && call->out->len == before && !strpbrk(p.pattern, "*?")) {
+        hmp_printf(call, "unknown event \"%s\"\n", p.pattern);
+    }
 }
 
 const HmpCommand hmp_trace_commands[] = {

@@ -87,6 +87,11 @@ bool qmp_session_step(Monitor *mon);
 /* Writes a message and its line end. */
 void qmp_send(Monitor *mon, json_object *message);
 
+/* ---- monitor/names.c ---- */
+
+/* True: the command runs when the names in its arguments are looked up, and its reply comes then (qmp_later was called). */
+bool qmp_names_first(struct QmpCall *call, json_object *arguments);
+
 /* ---- monitor/qmp_dispatch.c ---- */
 /* The reply to a message, without its id: {"return"} or {"error"}. NULL: mon->later tells it. mon NULL: nobody's. */
 json_object *qmp_dispatch(Vm *vm, Monitor *mon, json_object *message);

@@ -65,7 +65,8 @@ bool qmp_memsave(QmpCall *call, GError **err)
     int64_t index = args->has_cpu_index ? args->cpu_index : 0;
 
     if (index < 0 || index >= cpus->len || !cpus->pdata[index]) {
-        return error_set(err, "Parameter 'cpu-index' expects a CPU number");
+        return error_set(err, "Parameter 'cpu-index' expects a CPU number, and %" PRId64 " is none; query-cpus-fast "
+                                  "lists them", index);
     }
     /* A CPU's page tables can be asked for while it rests. */
     Cpu *cpu = cpus->pdata[index];

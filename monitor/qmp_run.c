@@ -130,7 +130,8 @@ bool qmp_human_monitor_command(QmpCall *call, GError **err)
         const GPtrArray *cpus = call->vm->cpus;
 
         if (args->cpu_index < 0 || args->cpu_index >= cpus->len || !cpus->pdata[args->cpu_index]) {
-            return error_set(err, "Parameter 'cpu-index' expects a CPU number");
+            return error_set(err, "Parameter 'cpu-index' expects a CPU number, and %" PRId64 " is none; query-cpus-fast "
+                                  "lists them", args->cpu_index);
         }
         cpu_index = (int)args->cpu_index;
     }

@@ -33,7 +33,7 @@ bool qmp_yank(QmpCall *call, GError **err)
 
     for (unsigned i = 0; i < args->instances->len; i++) {
         if (!is_there(call->vm, args->instances->pdata[i])) {
-            return error_set_class(err, KILN_ERROR_DEVICE_NOT_FOUND, "Instance not found");
+            return error_set_class(err, KILN_ERROR_DEVICE_NOT_FOUND, "Instance not found: instances[%u] is none of query-yank's", i);
         }
     }
     for (unsigned i = 0; i < args->instances->len; i++) {

@@ -92,6 +92,7 @@ bool nbd_address_take(NbdAddress *a, BlockOpts *opts, GError **err)
 void nbd_address_clear(NbdAddress *a)
 {
     g_clear_pointer(&a->host, g_free);
+    g_clear_pointer(&a->known, g_free);
     g_clear_pointer(&a->port, g_free);
     g_clear_pointer(&a->path, g_free);
     a->fd = -1;
@@ -114,15 +115,24 @@ char *nbd_address_text(const NbdAddress *a)
 
 /* ---- socket addresses ------------------------------------------------------------------------ */
 
-/* An array of SockAddr, or NULL. */
-static GArray *resolve(const NbdAddress *a, bool passive, GError **err)
+void nbd_address_known(NbdAddress *a, const HostNames *names)
 {
+    if (a->type == NBD_INET) {
+        g_free(a->known);
+        a->known = g_strdup(host_names_get(names, a->host));
+    }
+}
+
+/* An array of SockAddr, or NULL. */
+static GArray *resolve(NbdAddress *a, bool passive, GError **err)
+{
+    g_autofree char *known = g_steal_pointer(&a->known);
     int family = a->ipv4 && a->ipv6 ? AF_UNSPEC : a->ipv4 ? AF_INET : AF_INET6;
     GArray *list;
     SockAddr one;
 
     if (a->type == NBD_INET) {
-        list = sockaddr_resolve(a->host, a->port, family, SOCK_STREAM, passive, err);
+        list = sockaddr_resolve(known ? known : a->host, a->port, family, SOCK_STREAM, passive, err);
         for (unsigned i = 0; list && i < list->len; i++) {
             g_array_index(list, SockAddr, i).mptcp = a->mptcp;
         }
@@ -190,14 +200,7 @@ int nbd_address_connect(NbdAddress *a, const NbdWait *wait, GError **err)
     return fd;
 }
 
-HostLookup *nbd_address_look_up(NbdAddress *a, Loop *loop, HostLookupDone *done, void *opaque)
-{
-    char **const hosts[] = {&a->host};
-
-    return a->type == NBD_INET && host_is_name(a->host) ? host_lookup_start(loop, hosts, 1, done, opaque) : NULL;
-}
-
-bool nbd_address_listen(const NbdAddress *a, int *fds, unsigned max, unsigned *n, GError **err)
+bool nbd_address_listen(NbdAddress *a, int *fds, unsigned max, unsigned *n, GError **err)
 {
     g_autoptr(GArray) list = resolve(a, true, err);
     g_autoptr(GError) why = NULL;

@@ -12,6 +12,7 @@ typedef enum NbdAddressType { NBD_INET, NBD_UNIX, NBD_VSOCK, NBD_FD } NbdAddress
 typedef struct NbdAddress {
     NbdAddressType type;
     char *host, *port;   /* inet; vsock: numbers of context and port */
+    char *known;         /* the host's addresses, looked up before; used once. NULL: none */
     char *path;          /* unix */
     bool abstract, tight;
     bool ipv4, ipv6;     /* inet: may it be? */
@@ -26,9 +27,9 @@ void nbd_address_clear(NbdAddress *address);
 char *nbd_address_text(const NbdAddress *address);
 /* A connected socket (the caller's), or -1 with *err. Any thread; may wait. */
 int nbd_address_connect(NbdAddress *address, const NbdWait *wait, GError **err);
-/* Looks up the name of a server's own host; NULL: there is none to look up. util/lookup.h. */
-HostLookup *nbd_address_look_up(NbdAddress *address, Loop *loop, HostLookupDone *done, void *opaque);
+/* Takes what was looked up for the host: the next connecting or listening uses it. */
+void nbd_address_known(NbdAddress *address, const HostNames *names);
 /* Listening sockets, one for each address that a host name stands for; false with *err. */
-bool nbd_address_listen(const NbdAddress *address, int *fds, unsigned max, unsigned *n, GError **err);
+bool nbd_address_listen(NbdAddress *address, int *fds, unsigned max, unsigned *n, GError **err);
 
 #endif

@@ -235,6 +235,9 @@ static bool take_server(NbdClient *c, BlockOpts *opts, GError **err)
     }
     server = block_opts_take_prefix(opts, "server");
     ok = nbd_address_take(&c->setup.address, server, err);
+    if (ok) {
+        nbd_address_known(&c->setup.address, c->node->vm->block->names);
+    }
     left = ok ? block_opts_left(server) : NULL;
     if (left) {
         ok = error_set(err, "Parameter 'server.%s' is unexpected", left);

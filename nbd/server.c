@@ -583,7 +583,7 @@ void nbd_server_listen_fd(NbdServer *server, int fd)
     update_listeners(server);
 }
 
-bool nbd_server_listen(NbdServer *server, const NbdAddress *address, GError **err)
+bool nbd_server_listen(NbdServer *server, NbdAddress *address, GError **err)
 {
     int fds[NBD_MAX_LISTENERS];
     unsigned n, first = server->n_listeners;
@@ -607,18 +607,18 @@ bool nbd_server_listen(NbdServer *server, const NbdAddress *address, GError **er
 typedef struct NbdListening {
     NbdServer *server;
     NbdAddress address;
-    HostLookup *lookup;
     NbdListenDone *done;
     void *opaque;
 } NbdListening;
 
 /* err: why it cannot listen, the callee's; NULL: it is tried. */
-static void end_listening(void *opaque, GError *err)
+static void end_listening(void *opaque, const HostNames *names, GError *err)
 {
     NbdListening *l = opaque;
 
     l->server->listening = NULL;
     if (!err) {
+        nbd_address_known(&l->address, names);
         nbd_server_listen(l->server, &l->address, &err);
     }
     nbd_address_clear(&l->address);
@@ -628,26 +628,16 @@ static void end_listening(void *opaque, GError *err)
 
 void nbd_server_listen_later(NbdServer *server, NbdAddress address, NbdListenDone *done, void *opaque)
 {
-    NbdListening *l = g_new0(NbdListening, 1);
+    NbdListening *l = g_new(NbdListening, 1);
+    HostNames *names = host_names_new();
 
-    *l = (NbdListening){.server = server, .address = address, .done = done, .opaque = opaque};
-    l->lookup = nbd_address_look_up(&l->address, server->vm->loop, end_listening, l);
-    if (l->lookup) {
-        server->listening = l;
-    } else {
-        end_listening(l, NULL);
+    *l = (NbdListening){server, address, done, opaque};
+    if (address.type == NBD_INET) {
+        host_names_add(names, address.host);
     }
-}
-
-static void cancel_listening(NbdServer *server)
-{
-    NbdListening *l = server->listening;
-    GError *err = NULL;
-
-    if (l) {
-        host_lookup_cancel(l->lookup);
-        error_set(&err, "the NBD server was stopped");
-        end_listening(l, err);
+    HostWait *wait = host_wait(server->vm->loop, names, NULL, end_listening, l);
+    if (wait) {
+        server->listening = wait; /* else it has ended, and the server may be gone */
     }
 }
 
@@ -743,7 +733,7 @@ void nbd_server_free(NbdServer *server)
         return;
     }
     server->peers_changed = NULL;
-    cancel_listening(server);
+    host_wait_cancel(server->listening, "the NBD server was stopped");
     close_listeners(server);
     disconnect_users(server, NULL);
     while (server->exports->len) {

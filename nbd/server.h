@@ -42,7 +42,7 @@ NbdServer *nbd_server_new(Vm *vm, const NbdServerConfig *config);
 /* Disconnects everybody, waits for what is under way, drops all exports. NULL is fine. */
 void nbd_server_free(NbdServer *server);
 /* Opens sockets. Their paths are removed by nbd_server_free. */
-bool nbd_server_listen(NbdServer *server, const NbdAddress *address, GError **err);
+bool nbd_server_listen(NbdServer *server, NbdAddress *address, GError **err);
 /* The same, and a name is looked up without holding anybody up: done (err: the callee's; NULL: it listens) runs once, before
  * this returns, later in the main loop, or in nbd_server_free. address is taken over. */
 typedef void NbdListenDone(void *opaque, GError *err);

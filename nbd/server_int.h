@@ -46,7 +46,7 @@ struct NbdServer {
         char *path;      /* to be removed; NULL: none */
     } listeners[NBD_MAX_LISTENERS];
     unsigned n_listeners;
-    struct NbdListening *listening; /* a name is being looked up; NULL: none */
+    struct HostWait *listening; /* a name is being looked up; NULL: none */
     GPtrArray *peers;    /* NbdPeer *, connected */
     GPtrArray *exports;  /* NbdExport * */
     GAsyncQueue *finished; /* NbdServed *: ended in another loop */

@@ -11,6 +11,7 @@
 #define NET_BACKEND_H
 
 #include "net/net.h"
+#include "util/lookup.h"
 
 #define NET_QUEUE_PACKETS 512           /* waiting for one port */
 #define NET_QUEUE_BYTES (4 * MIB)
@@ -18,7 +19,6 @@
 
 typedef struct NetFilter NetFilter;
 typedef struct NetState NetState;
-typedef struct NetdevAdding NetdevAdding;
 
 typedef struct NetdevOps {
     /* Makes the ports. After a failure close is called. */
@@ -76,8 +76,8 @@ struct NetState {
     unsigned implicit;                  /* netdevs that -net and -nic made */
     NetFdFn *take_fd;                   /* NULL: descriptors are numbers */
     void *take_fd_opaque;
-    GPtrArray *addings;                 /* NetdevAdding *: that wait for names */
-    const NetdevAdding *adding;         /* the one that is being made of what was looked up; NULL: none */
+    GPtrArray *waiting;                 /* HostWait *: of back ends whose names are looked up */
+    const HostNames *names;             /* that were looked up for the one that is being made; NULL: none */
 };
 
 NetState *net_state(Vm *vm);
@@ -88,8 +88,6 @@ void net_state_free(NetState *net);
 bool netdev_check_new(Vm *vm, const char *id, GError **err);
 /* The addresses that were looked up for this host, with blanks between; or host. Lives as long as the making goes on. */
 const char *net_known_host(Vm *vm, const char *host);
-/* netdev_add_later's that still wait fail. */
-void net_addings_end(Vm *vm);
 
 /* ---- for back ends ----------------------------------------------------------------------- */
 

@@ -181,7 +181,7 @@ bool net_check_legacy(const char *option, const char *text, GError **err)
         if (reason) {
             const char *why = strstr(reason->message, ": ");
 
-            ok = error_set(err, "%s %s: %s", option, text, why ? why + 2 : reason->message);
+            ok = error_set_from(err, reason, "%s %s: %s", option, text, why ? why + 2 : reason->message);
             g_error_free(reason);
         }
     }
@@ -199,8 +199,8 @@ static bool add_netdev(Vm *vm, const char *text, const Legacy *l, GError **err)
         return true;
     }
     const char *why = reason->message + strlen("-netdev : ") + strlen(text);
-    error_set(err, "%s: %s", l->nic->option,
-              g_str_has_prefix(reason->message, "-netdev ") ? why : reason->message);
+    error_set_from(err, reason, "%s: %s", l->nic->option,
+                   g_str_has_prefix(reason->message, "-netdev ") ? why : reason->message);
     g_error_free(reason);
     return false;
 }

@@ -42,7 +42,7 @@ NetState *net_state(Vm *vm)
         net->nics = g_ptr_array_new();
         net->requests = g_ptr_array_new();
         net->announcements = net_announcements_new();
-        net->addings = g_ptr_array_new();
+        net->waiting = g_ptr_array_new();
         net->models = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         net->stopped = !run_state_is_running(vm_run_state(vm));
         vm->net = net;
@@ -58,7 +58,7 @@ void net_state_free(NetState *net)
         g_ptr_array_unref(net->nics);
         g_ptr_array_unref(net->requests);
         g_ptr_array_unref(net->announcements);
-        g_ptr_array_unref(net->addings);
+        g_ptr_array_unref(net->waiting);
         g_hash_table_unref(net->models);
         g_free(net);
     }

@@ -251,7 +251,7 @@ void net_cleanup(Vm *vm)
     NetState *net = vm->net;
 
     if (net) {
-        net_addings_end(vm);
+        host_waits_cancel(net->waiting, "the machine ends");
         g_ptr_array_set_size(net->announcements, 0);
     }
     while (net && net->netdevs->len) {

@@ -151,11 +151,21 @@ static bool integer_of(const Reader *r, json_object *json, bool is_signed, uint6
     return true;
 }
 
+static bool out_of_range(const Reader *r, const QapiType *type, const Place *at)
+{
+    bool is_signed = type->kind == QAPI_INT;
+    unsigned bits = type->size * 8;
+    uint64_t max = UINT64_MAX >> (64 - bits + is_signed);
+    g_autofree char *range = g_strdup_printf("%sint%u_t, a number from %" PRId64 " to %" PRIu64, is_signed ? "" : "u", bits,
+                                             is_signed ? -(int64_t)max - 1 : 0, max);
+
+    return wrong_value(r, at, range);
+}
+
 static bool read_int(const Reader *r, const QapiType *type, json_object *json, const Place *at, void *slot)
 {
     bool is_signed = type->kind == QAPI_INT, fits;
     uint64_t value;
-    char name[16];
 
     if (!integer_of(r, json, is_signed, &value, &fits)) {
         return r->keyval && text_of(json) ? wrong_value(r, at, "integer") : wrong_type(r, at, "integer");
@@ -163,8 +173,7 @@ static bool read_int(const Reader *r, const QapiType *type, json_object *json, c
     if (fits && (is_signed ? store_int(type, (int64_t)value, slot) : store_uint(type, value, slot))) {
         return true;
     }
-    g_snprintf(name, sizeof(name), "%sint%u_t", is_signed ? "" : "u", type->size * 8);
-    return wrong_value(r, at, name);
+    return out_of_range(r, type, at);
 }
 
 static bool read_size(const Reader *r, const QapiType *type, json_object *json, const Place *at, void *slot)

@@ -22,7 +22,7 @@ static bool read_file(const char *option, const char *path, char **text, size_t 
     g_autoptr(GError) reason = NULL;
 
     if (!file_read(path, MAX_FILE, text, len, &reason)) {
-        return error_set(err, "%s %s: %s", option, path, reason->message);
+        return error_set_from(err, reason, "%s %s: %s", option, path, reason->message);
     }
     if (memchr(*text, 0, *len)) {
         g_clear_pointer(text, g_free);

@@ -7,6 +7,7 @@
 #include "util/util.h"
 
 G_DEFINE_QUARK(kiln-error-quark, kiln_error)
+G_DEFINE_QUARK(kiln-errno-quark, kiln_errno)
 
 static bool set_va(GError **err, int code, const char *fmt, va_list ap)
 {
@@ -46,7 +47,20 @@ bool error_set_errno(GError **err, int errnum, const char *fmt, ...)
         va_start(ap, fmt);
         g_autofree char *text = g_strdup_vprintf(fmt, ap);
         va_end(ap);
-        g_set_error(err, KILN_ERROR, KILN_ERROR_GENERIC, "%s: %s", text, g_strerror(errnum));
+        g_set_error(err, KILN_ERRNO, errnum, "%s: %s", text, g_strerror(errnum));
+    }
+    return false;
+}
+
+bool error_set_from(GError **err, const GError *cause, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (err) {
+        va_start(ap, fmt);
+        g_autofree char *text = g_strdup_vprintf(fmt, ap);
+        va_end(ap);
+        g_set_error_literal(err, cause->domain, cause->code, text);
     }
     return false;
 }
@@ -86,7 +100,7 @@ static const struct {
 char *error_with_way_out(const GError *err)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(system_ways_out); i++) {
-        if (g_str_has_suffix(err->message, g_strerror(system_ways_out[i].errnum))) {
+        if (g_error_matches(err, KILN_ERRNO, system_ways_out[i].errnum)) {
             return g_strconcat(err->message, "; ", system_ways_out[i].way_out, NULL);
         }
     }

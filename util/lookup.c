@@ -9,53 +9,93 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "util/sockaddr.h"
 #include "util/thread.h"
 #include "util/trace.h"
 
-#define HOSTS_MAX 4
+/* ---- names --------------------------------------------------------------------------------------- */
 
-struct HostLookup {
-    int refs;                /* atomic: the loop's side and the thread */
-    unsigned n;
-    char *names[HOSTS_MAX];  /* NULL: no name */
-    int done_fd;             /* eventfd, written by the thread as its last act */
-    /* ---- the thread's until done_fd tells ---- */
-    char *lists[HOSTS_MAX];
-    GError *err;
-    /* ---- the loop's ---- */
-    char **hosts[HOSTS_MAX];
-    LoopFd *source;
-    HostLookupDone *done;
-    void *opaque;
+struct HostNames {
+    GPtrArray *names; /* char * */
+    GPtrArray *lists; /* char *: what each was looked up to; NULL: not yet */
 };
-
-static void lookup_unref(HostLookup *l)
-{
-    if (!g_atomic_int_dec_and_test(&l->refs)) {
-        return;
-    }
-    for (unsigned i = 0; i < l->n; i++) {
-        g_free(l->names[i]);
-        g_free(l->lists[i]);
-    }
-    close(l->done_fd);
-    g_clear_error(&l->err);
-    g_free(l);
-}
 
 bool host_is_name(const char *host) { return *host && !strchr(host, '%') && !g_hostname_is_ip_address(host); }
 
-static void tell_end(HostLookup *l)
+HostNames *host_names_new(void)
 {
-    const uint64_t one = 1;
+    HostNames *names = g_new0(HostNames, 1);
 
-    if (write(l->done_fd, &one, sizeof one) < 0) {
-        trace(host_lookup_lost, "%d", errno); /* an eventfd that is open takes it */
+    names->names = g_ptr_array_new_with_free_func(g_free);
+    names->lists = g_ptr_array_new_with_free_func(g_free);
+    return names;
+}
+
+void host_names_free(HostNames *names)
+{
+    if (names) {
+        g_ptr_array_free(names->names, TRUE);
+        g_ptr_array_free(names->lists, TRUE);
+        g_free(names);
     }
-    lookup_unref(l);
+}
+
+static bool find(const HostNames *names, const char *host, unsigned *index)
+{
+    return g_ptr_array_find_with_equal_func(names->names, host, g_str_equal, index);
+}
+
+void host_names_add(HostNames *names, const char *host)
+{
+    if (host && host_is_name(host) && !find(names, host, NULL)) {
+        g_ptr_array_add(names->names, g_strdup(host));
+        g_ptr_array_add(names->lists, NULL);
+    }
+}
+
+bool host_names_any(const HostNames *names) { return names->names->len > 0; }
+
+const char *host_names_get(const HostNames *names, const char *host)
+{
+    unsigned i;
+
+    return names && find(names, host, &i) && names->lists->pdata[i] ? names->lists->pdata[i] : host;
 }
 
 /* ---- the thread ------------------------------------------------------------------------------ */
+
+struct HostWait {
+    int refs;                /* atomic: the loop's side and the thread */
+    int done_fd;             /* eventfd, written by the thread as its last act */
+    HostNames *names;        /* its names are constant; the lists are the thread's until done_fd tells */
+    GError *err;             /* the thread's until then */
+    /* ---- the loop's ---- */
+    GPtrArray *waiting;      /* this one stands in it; NULL: in none */
+    LoopFd *source;
+    HostWaitDone *done;
+    void *opaque;
+};
+
+static void wait_unref(HostWait *w)
+{
+    if (!g_atomic_int_dec_and_test(&w->refs)) {
+        return;
+    }
+    host_names_free(w->names);
+    close(w->done_fd);
+    g_clear_error(&w->err);
+    g_free(w);
+}
+
+static void tell_end(HostWait *w)
+{
+    const uint64_t one = 1;
+
+    if (write(w->done_fd, &one, sizeof one) < 0) {
+        trace(host_lookup_lost, "%d", errno); /* an eventfd that is open takes it */
+    }
+    wait_unref(w);
+}
 
 /* NULL with *err. */
 static char *look_up(const char *name, GError **err)
@@ -76,9 +116,7 @@ static char *look_up(const char *name, GError **err)
         freeaddrinfo(found);
     }
     if (!list->len) {
-        error_set(err, "address '%s' cannot be resolved: %s; "
-                       "is the name right? an address in numbers needs no name server", name,
-                  ret ? gai_strerror(ret) : "it has no addresses");
+        sockaddr_unresolved(name, ret, err);
         g_string_free(list, true);
         return NULL;
     }
@@ -87,59 +125,72 @@ static char *look_up(const char *name, GError **err)
 
 static void *lookup_thread(void *opaque)
 {
-    HostLookup *l = opaque;
+    HostWait *w = opaque;
+    const HostNames *names = w->names;
 
-    for (unsigned i = 0; i < l->n && !l->err; i++) {
-        l->lists[i] = l->names[i] ? look_up(l->names[i], &l->err) : NULL;
+    for (unsigned i = 0; i < names->names->len && !w->err; i++) {
+        names->lists->pdata[i] = look_up(names->names->pdata[i], &w->err);
     }
-    tell_end(l);
+    tell_end(w);
     return NULL;
 }
 
 /* ---- the loop's side ---------------------------------------------------------------------------- */
 
+/* err: the callee's. */
+static void end(HostWait *w, const HostNames *names, GError *err)
+{
+    loop_fd_remove(w->source);
+    if (w->waiting) {
+        g_ptr_array_remove(w->waiting, w);
+    }
+    w->done(w->opaque, names, err);
+    wait_unref(w);
+}
+
 static void lookup_ended(void *opaque, uint32_t events)
 {
-    HostLookup *l = opaque;
+    HostWait *w = opaque;
 
-    loop_fd_remove(l->source);
-    for (unsigned i = 0; i < l->n && !l->err; i++) {
-        if (l->lists[i]) {
-            g_free(*l->hosts[i]);
-            *l->hosts[i] = g_steal_pointer(&l->lists[i]);
-        }
-    }
-    l->done(l->opaque, g_steal_pointer(&l->err));
-    lookup_unref(l);
+    end(w, w->names, g_steal_pointer(&w->err));
 }
 
-HostLookup *host_lookup_start(Loop *loop, char **const *hosts, unsigned n, HostLookupDone *done, void *opaque)
+HostWait *host_wait(Loop *loop, HostNames *names, GPtrArray *waiting, HostWaitDone *done, void *opaque)
 {
-    HostLookup *l = g_new0(HostLookup, 1);
-
-    g_assert(n <= HOSTS_MAX);
-    l->refs = 2;
-    l->n = n;
-    for (unsigned i = 0; i < n; i++) {
-        l->hosts[i] = hosts[i];
-        l->names[i] = host_is_name(*hosts[i]) ? g_strdup(*hosts[i]) : NULL;
+    if (!host_names_any(names)) {
+        done(opaque, names, NULL);
+        host_names_free(names);
+        return NULL;
     }
-    l->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    l->done = done;
-    l->opaque = opaque;
-    l->source = loop_fd_add(loop, l->done_fd, EPOLLIN, lookup_ended, l);
-    int errnum = thread_start_detached(lookup_thread, l, 0);
+    HostWait *w = g_new(HostWait, 1);
+
+    *w = (HostWait){.refs = 2, .names = names, .waiting = waiting, .done = done, .opaque = opaque};
+    w->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    w->source = loop_fd_add(loop, w->done_fd, EPOLLIN, lookup_ended, w);
+    if (waiting) {
+        g_ptr_array_add(waiting, w);
+    }
+    int errnum = thread_start_detached(lookup_thread, w, 0);
     if (errnum) {
-        error_set_errno(&l->err, errnum, "no thread to look names up with");
-        tell_end(l);
+        error_set_errno(&w->err, errnum, "no thread to look names up with");
+        tell_end(w);
     }
-    return l;
+    return w;
 }
 
-void host_lookup_cancel(HostLookup *l)
+void host_wait_cancel(HostWait *w, const char *why)
 {
-    if (l) {
-        loop_fd_remove(l->source);
-        lookup_unref(l);
+    GError *err = NULL;
+
+    if (w) {
+        error_set(&err, "%s", why);
+        end(w, NULL, err);
+    }
+}
+
+void host_waits_cancel(GPtrArray *waiting, const char *why)
+{
+    while (waiting->len) {
+        host_wait_cancel(waiting->pdata[0], why);
     }
 }

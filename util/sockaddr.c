@@ -85,6 +85,13 @@ static int resolve_one(const char *node, const char *port, int family, int sockt
     return 0;
 }
 
+bool sockaddr_unresolved(const char *what, int rc, GError **err)
+{
+    return error_set(err, "address '%s' cannot be resolved: %s; %s", what, rc ? gai_strerror(rc) : "it has no addresses",
+                     rc == EAI_SERVICE ? "give the port as a number"
+                                       : "is the name right? an address in numbers needs no name server");
+}
+
 GArray *sockaddr_resolve(const char *host, const char *port, int family, int socktype, bool passive,
                          GError **err)
 {
@@ -102,8 +109,9 @@ GArray *sockaddr_resolve(const char *host, const char *port, int family, int soc
             rc = resolve_one(NULL, port, family, socktype, passive, addrs);
         }
         if (!addrs->len) {
-            error_set(err, "address %s:%s cannot be resolved: %s; %s", host ? host : "", port, gai_strerror(rc),
-                      rc == EAI_SERVICE ? "give the port as a number" : "is the name right? an address in numbers needs no name server");
+            g_autofree char *text = g_strdup_printf("%s:%s", host ? host : "", port ? port : "");
+
+            sockaddr_unresolved(text, rc, err);
         }
     }
     if (!addrs->len) {

@@ -26,6 +26,8 @@ bool sockaddr_vsock(SockAddr *out, const char *cid, const char *port, GError **e
  * wants. */
 GArray *sockaddr_resolve(const char *host, const char *port, int family, int socktype, bool passive,
                          GError **err);
+/* Why what ("host", "host:port") has no addresses: rc is getaddrinfo's answer, or 0. Always false. */
+bool sockaddr_unresolved(const char *what, int rc, GError **err);
 /* Before a bind: removes a unix socket that nobody listens on. False when the path is somebody's or no socket. */
 bool sockaddr_clear_path(const SockAddr *addr, GError **err);
 /* "127.0.0.1:4444", "[::1]:4444", "/path", "@abstract", "vsock:2:1234"; the caller frees. */

@@ -73,7 +73,7 @@ bool pci_rom_init(PciDevice *pci, GError **err)
         return error_set(err, "romfile=%s: no such file; give a path, or romfile= for none", name);
     }
     if (!file_read(path, ROM_MAX, &image, &len, &failed)) {
-        return error_set(err, "romfile=%s: %s", path, failed->message);
+        return error_set_from(err, failed, "romfile=%s: %s", path, failed->message);
     }
     if (len == 0 || len > ROM_MAX) {
         return error_set(err,

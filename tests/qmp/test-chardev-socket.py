@@ -5,6 +5,7 @@ does not answer and what goes on meanwhile.
 
     test-chardev-socket.py KILN-SYSTEM"""
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -52,6 +53,17 @@ def port_of(c, name="c"):
 
 def is_connected(c, name="c"):
     return not filename(c, name).startswith("disconnected")
+
+
+@contextlib.contextmanager
+def nbd_export():
+    """Another machine that exports a disk on a port of this host: the port, while it lasts."""
+    with machine("-blockdev", "null-co,node-name=n,size=1048576,read-zeroes=on") as m, socket.create_server(("127.0.0.1", 0)) as listener:
+        c = m.connect()
+        same(c.send_fd(b'{"execute":"getfd","arguments":{"fdname":"l"}}', listener.fileno()), {"return": {}})
+        c.do("nbd-server-start", addr={"type": "fd", "data": {"str": "l"}})
+        c.do("block-export-add", type="nbd", id="e", node_name="n", name="", writable=True)
+        yield str(listener.getsockname()[1])
 
 
 # ---- a server that does not answer ---------------------------------------------------------------------
@@ -325,16 +337,38 @@ def _():
         c.do("netdev_del", id="l")
 
 
+@test("the name of an NBD node's server is looked up")
+def _():
+    with nbd_export() as port, machine() as m:
+        c = m.connect()
+        server = {"type": "inet", "host": "localhost", "port": port}
+        c.do("blockdev-add", driver="nbd", node_name="d", server=server)
+        check("nbd://localhost:%s" % port in c.hmp("info block -n d"), c.hmp("info block -n d"))
+        for wrong, words in (({**server, "host": NO_HOST}, "address '%s' cannot be resolved" % NO_HOST),
+                             ({**server, "type": "vsock"}, "'server.cid' is missing"),
+                             ({**server, "port": "1"}, "NBD server localhost:1")):
+            refused(c.command("blockdev-add", driver="nbd", node_name="e", server=wrong), words)
+        refused(c.command("blockdev-add", driver="nbd", node_name="d", server=server), "Duplicate nodes with node-name='d'")
+        line = "drive_add %s 0 %s,server.type=inet,server.host=%s,server.port=" + port
+        same(c.hmp(line % ("-n", "driver=nbd,node-name=e", "localhost")), "")
+        check("cannot be resolved" in c.hmp(line % ("-n", "driver=nbd,node-name=f", NO_HOST)), "drive_add -n")
+        same(c.hmp("drive_add 0 if=none,id=g,file=nbd:localhost:%s,format=raw" % port), "OK\r\n")
+        check("cannot be resolved" in c.hmp("drive_add 0 if=none,id=h,file=nbd:%s:1,format=raw" % NO_HOST), "drive_add")
+        c.do("blockdev-del", node_name="d")
+        same([node for node in c.hmp("info block -n").replace("\r", "").split("\n") if node[:2] in ("d:", "f:", "h:")], [])
+
+
 @test("the machine ends while a name is looked up")
 def _():
-    with machine() as m:
-        c = m.connect()
-        c.socket.sendall(b'{"execute":"chardev-add","arguments":%s}{"execute":"nbd-server-start","arguments":%s}'
-                         b'{"execute":"netdev_add","arguments":{"type":"socket","id":"n","listen":"localhost:0"}}' % tuple(
-            json.dumps(arguments).encode() for arguments in ({"id": "c", "backend": server(inet("localhost"))},
-                                                             {"addr": inet(NO_HOST)})))
-        m.process.terminate()
-        same(m.process.wait(LIMIT), 0)
+    host = {"type": "inet", "host": NO_HOST, "port": "1"}
+    for name, arguments in (("chardev-add", {"id": "c", "backend": server(inet("localhost"))}),
+                            ("nbd-server-start", {"addr": inet(NO_HOST)}),
+                            ("netdev_add", {"type": "socket", "id": "n", "listen": "localhost:0"}),
+                            ("blockdev-add", {"driver": "nbd", "node-name": "n", "server": host})):
+        with machine() as m:
+            m.connect().send({"execute": name, "arguments": arguments})
+            m.process.terminate()
+            same(m.process.wait(LIMIT), 0)
 
 
 @test("MPTCP: both sides, and plain TCP where it is not asked for")

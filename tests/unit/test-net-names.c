@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Network back ends whose hosts have names, with a resolver of the test's own that answers when it is told to: until then the
+ * Network back ends and block nodes whose hosts have names, with a resolver of the test's own that answers when it is told to: until then the
  * loop goes on and nothing is made.
  */
 #include <netdb.h>
 
+#include <json-c/json.h>
+
+#include "block/block_int.h"
 #include "core/vm.h"
+#include "monitor/internal.h"
 #include "net/backend.h"
+#include "util/lookup.h"
 #include "util/loop.h"
 
 /* ---- the resolver ----------------------------------------------------------------------------- */
@@ -166,12 +171,95 @@ static void test_end(Fixture *f, gconstpointer data)
     allow(1); /* the thread ends by itself */
 }
 
+/* ---- block nodes -------------------------------------------------------------------------------- */
+
+static unsigned number_asked(void)
+{
+    g_mutex_lock(&lock);
+    unsigned number = asked;
+    g_mutex_unlock(&lock);
+    return number;
+}
+
+/* A command of nobody: it must not answer yet. */
+static void command(Fixture *f, const char *text)
+{
+    json_object *message = json_tokener_parse(text);
+
+    g_assert_nonnull(message);
+    g_assert_null(qmp_dispatch(f->vm, NULL, message));
+    json_object_put(message);
+}
+
+/* Waits until the loop has turned three times, has the names answered, waits until all is done. */
+static void answer_slowly(Fixture *f, unsigned names)
+{
+    const GPtrArray *waiting = f->vm->block->waiting;
+    unsigned turns = 0;
+
+    for (unsigned i = 1; i <= 3; i++) {
+        loop_post(f->vm->loop, count, &turns);
+        while (turns < i) {
+            loop_run_once(f->vm->loop, -1);
+        }
+    }
+    g_assert_cmpuint(waiting->len, ==, 1);
+    allow(names);
+    while (waiting->len) {
+        loop_run_once(f->vm->loop, -1);
+    }
+}
+
+/* No test before this one leaves a thread behind that asks later.
+ * The name is asked for once, by the thread: opening the node, which fails since nobody listens, does not ask again (it would
+ * wait for ever). */
+static void test_node(Fixture *f, gconstpointer data)
+{
+    static const struct {
+        const char *text;
+        unsigned names;
+    } commands[] = {
+        {"{'execute':'blockdev-add','arguments':{'driver':'nbd','node-name':'d',"
+         "'server':{'type':'inet','host':'a.test','port':'1'}}}", 1},
+        {"{'execute':'blockdev-add','arguments':{'driver':'raw','node-name':'d','file':{'driver':'nbd',"
+         "'server':{'type':'inet','host':'a.test','port':'1'}}}}", 1},
+        {"{'execute':'blockdev-reopen','arguments':{'options':[{'driver':'raw','node-name':'d','file':{'driver':'nbd',"
+         "'server':{'type':'inet','host':'none.test','port':'1'}}}]}}", 1},
+        {"{'execute':'blockdev-change-medium','arguments':{'id':'d','filename':'nbd://a.test:1/x'}}", 1},
+        {"{'execute':'blockdev-change-medium','arguments':{'id':'d','filename':"
+         "'json:{\"driver\":\"nbd\",\"server.type\":\"inet\",\"server.host\":\"a.test\",\"server.port\":\"1\"}'}}", 1},
+        {"{'execute':'human-monitor-command','arguments':{'command-line':"
+         "'drive_add -n 0 driver=nbd,node-name=d,server.type=inet,server.host=a.test,server.port=1'}}", 1},
+        {"{'execute':'human-monitor-command','arguments':{'command-line':'drive_add 0 if=none,id=d,file=nbd:a.test:1'}}", 1},
+        {"{'execute':'human-monitor-command','arguments':{'command-line':'change d nbd://a.test:1/x'}}", 1},
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++) {
+        unsigned before = number_asked();
+
+        command(f, commands[i].text);
+        answer_slowly(f, commands[i].names);
+        g_assert_cmpuint(number_asked(), ==, before + commands[i].names);
+        g_assert_cmpuint(f->vm->block->nodes->len, ==, 0);
+    }
+}
+
+static void test_node_end(Fixture *f, gconstpointer data)
+{
+    command(f, "{'execute':'blockdev-add','arguments':{'driver':'nbd','node-name':'d',"
+               "'server':{'type':'inet','host':'a.test','port':'1'}}}");
+    blk_cleanup(f->vm);
+    allow(1); /* the thread ends by itself */
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add("/net-names/slow", Fixture, NULL, setup, test_names, teardown);
     g_test_add("/net-names/at-once", Fixture, NULL, setup, test_at_once, teardown);
     g_test_add("/net-names/race", Fixture, NULL, setup, test_race, teardown);
+    g_test_add("/net-names/node", Fixture, NULL, setup, test_node, teardown);
     g_test_add("/net-names/end", Fixture, NULL, setup, test_end, teardown);
+    g_test_add("/net-names/node-end", Fixture, NULL, setup, test_node_end, teardown);
     return g_test_run();
 }

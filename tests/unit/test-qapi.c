@@ -286,12 +286,12 @@ static void test_values_in_c(void)
 
 static void test_limits(void)
 {
-    refused(&qapi_list_int8, "[1,128]", "Parameter '[1]' expects int8_t");
-    refused(&qapi_list_int8, "[-129]", "Parameter '[0]' expects int8_t");
-    refused(&qapi_list_uint8, "[256]", "Parameter '[0]' expects uint8_t");
-    refused(&qapi_list_uint16, "[65536]", "Parameter '[0]' expects uint16_t");
-    refused(&qapi_list_uint64, "[-1]", "Parameter '[0]' expects uint64_t");
-    refused(&qapi_list_int, "[9223372036854775808]", "Parameter '[0]' expects int64_t");
+    refused(&qapi_list_int8, "[1,128]", "Parameter '[1]' expects int8_t, a number from -128 to 127");
+    refused(&qapi_list_int8, "[-129]", "Parameter '[0]' expects int8_t, a number from -128 to 127");
+    refused(&qapi_list_uint8, "[256]", "Parameter '[0]' expects uint8_t, a number from 0 to 255");
+    refused(&qapi_list_uint16, "[65536]", "Parameter '[0]' expects uint16_t, a number from 0 to 65535");
+    refused(&qapi_list_uint64, "[-1]", "Parameter '[0]' expects uint64_t, a number from 0 to 18446744073709551615");
+    refused(&qapi_list_int, "[9223372036854775808]", "Parameter '[0]' expects int64_t, a number from -9223372036854775808 to 9223372036854775807");
     refused(&qapi_list_int, "[1.0]", "Invalid parameter type for '[0]', expected: integer");
     refused(&qapi_list_number, "[1e999]", "Parameter '[0]' expects a finite number");
     refused(&qapi_list_str, "[\"a\\u0000b\"]", "Invalid parameter type for '[0]', expected: string");
@@ -505,7 +505,7 @@ static void test_options(void)
         qapi_free(&qapi_type_Shape, value);
     }
     option_refused(&qapi_type_Shape, "square,side=abc", "Parameter 'side' expects integer");
-    option_refused(&qapi_type_Shape, "square,side=99999999999999999999", "Parameter 'side' expects int64_t");
+    option_refused(&qapi_type_Shape, "square,side=99999999999999999999", "Parameter 'side' expects int64_t, a number from -9223372036854775808 to 9223372036854775807");
     option_refused(&qapi_type_Shape, "square,side=1,default=maybe", "Parameter 'default' expects 'on' or 'off'");
     option_refused(&qapi_type_Shape, "square,side.a=1", "Invalid parameter type for 'side', expected: integer");
     option_refused(&qapi_type_Shape, "group,first=x,others.0.kind=square", "Parameter 'others.0.side' is missing; add others.0.side=");
@@ -514,8 +514,8 @@ static void test_options(void)
     option_refused(&qapi_type_Shape, "", "Parameter 'kind' is missing; add kind=");
     option_refused(&qapi_type_Shape, "{\"kind\"",
                    "JSON parse error, the text ends too early; write all of it in one word for the shell: '{...}'");
-    option_refused(&qapi_type_Optional, "u8=-1,i=1", "Parameter 'u8' expects uint8_t");
-    option_refused(&qapi_type_Optional, "size=-1", "Parameter 'size' expects uint64_t");
+    option_refused(&qapi_type_Optional, "u8=-1,i=1", "Parameter 'u8' expects uint8_t, a number from 0 to 255");
+    option_refused(&qapi_type_Optional, "size=-1", "Parameter 'size' expects uint64_t, a number from 0 to 18446744073709551615");
     option_refused(&qapi_type_Optional, "size=1X",
                    "Parameter 'size' expects a size: a number, perhaps with K, M, G, T, P or E");
     option_refused(&qapi_type_Values, "value=green", "Parameter 'value' expects 'on' or 'off'");
