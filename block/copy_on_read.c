@@ -4,7 +4,7 @@
  * read from there the next time. Whole clusters are copied.
  *
  * A copy must not undo a write that came meanwhile: copies wait for the writes that overlap them, and
- * the other way round. With bottom=NODE, only what lies above that node's backing file is copied.
+ * the other way round. With bottom=NODE, only what that node or one above it decides is copied, not what comes from below.
  * When the copy cannot be written, the read succeeds all the same.
  */
 #include <errno.h>
@@ -21,6 +21,8 @@ typedef struct CorRequest {
     bool is_copy;
     uint64_t chunk_start, chunk_len; /* a copy's present piece */
     BlockStatus status;
+    BlockNode *layer; /* of the chain, that status is about */
+    bool copies;      /* the present piece */
     uint8_t *buf;
     struct iovec iov;
     GList link;
@@ -31,7 +33,7 @@ typedef struct CorState {
     GQueue active;                       /* CorRequest (link) */
     CorRequest *waiting, **waiting_tail; /* in order */
     uint64_t cluster;
-    BlockNode *bottom; /* NULL: the whole chain */
+    BlockNode *bottom; /* a reference; NULL: the whole chain */
 } CorState;
 
 static void request_start(CorRequest *r);
@@ -132,7 +134,7 @@ static void piece_read(BlockIo *io, int result)
         iov_from_buf(r->outer->iov, r->outer->iov_count, from - r->outer->offset,
                      r->buf + (from - r->chunk_start), to - from);
     }
-    if (r->status.allocated) {
+    if (!r->copies) {
         piece_copied(io, 0);
     } else {
         block_debug_event(r->node->file->node, "cor_write");
@@ -140,16 +142,61 @@ static void piece_read(BlockIo *io, int result)
     }
 }
 
+static BlockNode *next_layer(const BlockNode *layer)
+{
+    return layer->backing ? block_node_skip_filters(layer->backing->node) : NULL;
+}
+
+static bool in_chain(const BlockNode *node, const BlockNode *below)
+{
+    for (BlockNode *layer = block_node_skip_filters(node->file->node); layer; layer = next_layer(layer)) {
+        if (layer == below) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void ask_layer(CorRequest *r, BlockNode *layer);
+
+/* Asks layer after layer who decides what the piece holds; it may become shorter on the way. */
 static void piece_status(BlockIo *io, int result)
 {
     CorRequest *r = container_of(io, CorRequest, io);
+    const BlockNode *bottom = ((const CorState *)r->node->state)->bottom;
+    bool is_top = r->layer == block_node_skip_filters(r->node->file->node);
+    BlockNode *next = bottom && r->layer != bottom ? next_layer(r->layer) : NULL;
 
     if (result < 0 || !r->status.bytes) {
-        r->status = (BlockStatus){.allocated = true}; /* then it is only read */
+        r->copies = false; /* then it is only read */
     } else {
         r->chunk_len = MIN(r->chunk_len, r->status.bytes);
+        if (!r->status.allocated && next) {
+            ask_layer(r, next);
+            return;
+        }
+        r->copies = r->status.allocated ? !is_top : !bottom;
     }
     submit_piece(r, BLOCK_READ, piece_read);
+}
+
+static void ask_layer(CorRequest *r, BlockNode *layer)
+{
+    uint64_t size = block_node_size(layer);
+
+    if (r->chunk_start >= size) { /* behind the end of a backing file: its zeros */
+        r->copies = true;
+        submit_piece(r, BLOCK_READ, piece_read);
+        return;
+    }
+    r->chunk_len = MIN(r->chunk_len, size - r->chunk_start);
+    r->layer = layer;
+    r->io = (BlockIo){.op = BLOCK_STATUS,
+                      .offset = r->chunk_start,
+                      .len = r->chunk_len,
+                      .status = &r->status,
+                      .done = piece_status};
+    block_node_submit(layer, &r->io);
 }
 
 static void copy_next(CorRequest *r)
@@ -159,12 +206,7 @@ static void copy_next(CorRequest *r)
         return;
     }
     r->chunk_len = MIN(r->end - r->chunk_start, COPY_MAX);
-    r->io = (BlockIo){.op = BLOCK_STATUS,
-                      .offset = r->chunk_start,
-                      .len = r->chunk_len,
-                      .status = &r->status,
-                      .done = piece_status};
-    block_node_submit(block_node_skip_filters(r->node->file->node), &r->io);
+    ask_layer(r, block_node_skip_filters(r->node->file->node));
 }
 
 /* ---- requests ------------------------------------------------------------------------------- */
@@ -197,7 +239,7 @@ static void cor_submit(BlockNode *node, BlockIo *io)
     CorRequest *r;
 
     if (io->op == BLOCK_FLUSH || io->op == BLOCK_STATUS ||
-        (io->op == BLOCK_READ && !image->backing) || !io->len) {
+        (io->op == BLOCK_READ && (!image->backing || (c->bottom && !in_chain(node, c->bottom)))) || !io->len) {
         block_node_submit(node->file->node, io);
         return;
     }
@@ -222,16 +264,38 @@ static bool cor_busy(BlockNode *node)
 
 /* ---- life ----------------------------------------------------------------------------------- */
 
+static void cor_close(BlockNode *node)
+{
+    block_node_unref(((CorState *)node->state)->bottom);
+}
+
+/* bottom=NAME: a node of the chain, with a reference. */
+static bool find_bottom(BlockNode *node, const char *name, BlockNode **bottom, GError **err)
+{
+    BlockNode *found = block_node_find(node->vm, name);
+
+    if (!found) {
+        return error_set(err, "Bottom node '%s' not found", name);
+    }
+    if (found->drv->is_filter) {
+        return error_set(err, "Bottom node '%s' is a filter; name the image below it", name);
+    }
+    if (!in_chain(node, found)) {
+        return error_set(err, "Bottom node '%s' is none of '%s' and its backing files", name, node->file->node->name);
+    }
+    *bottom = found;
+    block_node_ref(found);
+    return true;
+}
+
 static bool cor_open(BlockNode *node, BlockOpts *opts, GError **err)
 {
     CorState *c = node->state;
+    g_autofree char *bottom = block_opts_take(opts, "bottom");
     BlockInfo info = {0};
     BlockNode *image;
 
-    if (block_opts_peek(opts, "bottom")) {
-        return error_set(err, "copy-on-read: bottom is not supported; the whole chain is copied");
-    }
-    if (!block_filter_open_file(node, opts, err)) {
+    if (!block_filter_open_file(node, opts, err) || (bottom && !find_bottom(node, bottom, &c->bottom, err))) {
         return false;
     }
     c->waiting_tail = &c->waiting;
@@ -257,6 +321,7 @@ const BlockDriver block_driver_copy_on_read = {
     .is_filter = true,
     .state_size = sizeof(CorState),
     .open = cor_open,
+    .close = cor_close,
     .submit = cor_submit,
     .child_perm = cor_child_perm,
     .child_resized = block_filter_child_resized,

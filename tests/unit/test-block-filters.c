@@ -31,31 +31,34 @@ static void setup(Fixture *f, const void *data)
 
 static void teardown(Fixture *f, const void *data)
 {
-    g_autofree char *log = g_strdup_printf("%s/log", f->dir);
+    static const char *const made[] = {"disk", "log", "base", "mid"};
 
     (void)data;
     blk_cleanup(f->vm);
     vm_free(f->vm);
-    g_unlink(f->image);
-    g_unlink(log);
+    for (unsigned i = 0; i < G_N_ELEMENTS(made); i++) {
+        g_autofree char *path = g_build_filename(f->dir, made[i], NULL);
+
+        g_unlink(path);
+    }
     g_rmdir(f->dir);
     g_free(f->dir);
     g_free(f->image);
 }
 
-/* IMG and LOG in options become paths. */
+/* IMG, LOG and DIR in options become paths. */
 static BlockNode *open_node(Fixture *f, const char *options, const char *refused)
 {
     g_autofree char *log = g_strdup_printf("%s/log", f->dir);
-    g_auto(GStrv) parts = g_strsplit(options, "IMG", -1), logs = NULL;
-    g_autofree char *half = g_strjoinv(f->image, parts), *text = NULL;
+    g_autoptr(GString) text = g_string_new(options);
     g_autoptr(GError) err = NULL;
     BlockOpts *opts;
     BlockNode *node;
 
-    logs = g_strsplit(half, "LOG", -1);
-    text = g_strjoinv(log, logs);
-    opts = block_opts_parse(text, "driver", &err);
+    g_string_replace(text, "IMG", f->image, 0);
+    g_string_replace(text, "LOG", log, 0);
+    g_string_replace(text, "DIR", f->dir, 0);
+    opts = block_opts_parse(text->str, "driver", &err);
     g_assert_no_error(err);
     node = block_node_open(f->vm, opts, NULL, &err);
     block_opts_free(opts);
@@ -366,7 +369,66 @@ static void test_copy_on_read(Fixture *f, const void *data)
     g_assert_cmpint(block_pread(node, 65536, buf, 512), ==, 0);
     g_assert_cmpuint(buf[0], ==, 9);
     block_node_unref(node);
-    open_node(f, "copy-on-read,bottom=x,file.driver=null-co", "bottom is not supported");
+}
+
+static void make_overlay(Fixture *f, const char *name, const char *size)
+{
+    g_autofree char *path = g_strdup_printf("%s/%s", f->dir, name);
+    BlockOpts *opts = block_opts_new();
+    GError *err = NULL;
+
+    block_opts_set(opts, "size", size);
+    block_driver_find("qcow2")->create(f->vm, path, opts, &err);
+    g_assert_no_error(err);
+    block_opts_free(opts);
+}
+
+static bool has(BlockNode *node, uint64_t offset)
+{
+    BlockStatus status;
+
+    g_assert_cmpint(block_pstatus(node, offset, 512, 0, &status), ==, 0);
+    return status.allocated;
+}
+
+#define CLUSTER 65536
+
+/* With bottom= only what the images down to that one decide is kept: their data and the zeros behind their ends. */
+static void test_copy_on_read_bottom(Fixture *f, const void *data)
+{
+    BlockNode *base, *mid, *top, *cor;
+    uint8_t buf[512];
+
+    (void)data;
+    make_overlay(f, "base", "1M");
+    make_overlay(f, "mid", "128k");
+    make_overlay(f, "log", "1M");
+    base = open_node(f, "qcow2,node-name=base,file.driver=file,file.filename=DIR/base", NULL);
+    for (unsigned i = 0; i < 3; i++) {
+        g_assert_cmpint(write_at(base, i * CLUSTER, 1, 512), ==, 0);
+    }
+    mid = open_node(f, "qcow2,node-name=mid,file.driver=file,file.filename=DIR/mid,backing=base", NULL);
+    g_assert_cmpint(write_at(mid, CLUSTER, 2, 512), ==, 0);
+    top = open_node(f, "qcow2,node-name=top,file.driver=file,file.filename=LOG,backing=mid", NULL);
+    open_node(f, "copy-on-read,bottom=none,file=top", "Bottom node 'none' not found");
+    cor = open_node(f, "copy-on-read,bottom=mid,file=top", NULL);
+    for (unsigned i = 0; i < 3; i++) {
+        static const uint8_t wanted[] = {1, 2, 0};
+
+        g_assert_cmpint(block_pread(cor, i * CLUSTER, buf, 512), ==, 0);
+        g_assert_cmpuint(buf[0], ==, wanted[i]);
+        g_assert_true(has(top, i * CLUSTER) == (i > 0));
+    }
+    block_node_unref(cor);
+    cor = open_node(f, "copy-on-read,node-name=cor,bottom=base,file=top", NULL);
+    open_node(f, "copy-on-read,bottom=cor,file=top", "Bottom node 'cor' is a filter");
+    open_node(f, "copy-on-read,bottom=top,file=mid", "Bottom node 'top' is none of 'mid' and its backing files");
+    g_assert_cmpint(block_pread(cor, 0, buf, 512), ==, 0);
+    g_assert_true(has(top, 0) && buf[0] == 1);
+    block_node_unref(cor);
+    block_node_unref(top);
+    block_node_unref(mid);
+    block_node_unref(base);
 }
 
 typedef struct Heard {
@@ -469,6 +531,7 @@ int main(int argc, char **argv)
         {"blkdebug/inject", test_inject}, {"blkdebug/config", test_config}, {"blkdebug/break", test_break},
         {"blklogwrites", test_log},       {"throttle/node", test_throttle}, {"throttle/limits", test_limits},
         {"preallocate", test_preallocate}, {"null/latency", test_latency},  {"copy-on-read", test_copy_on_read},
+        {"copy-on-read/bottom", test_copy_on_read_bottom},
         {"detect-zeroes", test_detect_zeroes}, {"events", test_events},     {"resize", test_resize_told},
     };
 
