@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * iothread: the loop runs from complete to finalize. aio-max-batch and the pool's limits are kept for the block
- * engines, which read them when a node moves to this loop.
+ * iothread: the loop runs from complete to finalize. What its properties say reaches the loop, whose thread heeds it from
+ * then on; aio-max-batch and the pool's limits are for the block layer's engines.
  */
 #include "backends/iothread.h"
 
@@ -35,6 +35,13 @@ static void *run(void *opaque)
 
 static LoopPolling polling_of(const IoThread *t) { return (LoopPolling){t->poll_max_ns, t->poll_grow, t->poll_shrink}; }
 
+static LoopIoHints io_hints_of(const IoThread *t)
+{
+    return (LoopIoHints){.batch = (unsigned)MIN(t->aio_max_batch, UINT_MAX),
+                         .workers_min = (unsigned)MIN(t->thread_pool_min, UINT_MAX),
+                         .workers_max = (unsigned)MIN(t->thread_pool_max, UINT_MAX)};
+}
+
 static bool check_pool(const IoThread *t, GError **err)
 {
     return (t->thread_pool_max && t->thread_pool_min <= t->thread_pool_max) ||
@@ -55,6 +62,7 @@ static bool iothread_complete(Object *obj, GError **err)
         return false;
     }
     loop_set_polling(t->loop, polling_of(t));
+    loop_set_io_hints(t->loop, io_hints_of(t));
     sem_init(&start.ready, 0, 0);
     int r = pthread_create(&t->thread, NULL, run, &start);
     if (!r) {
@@ -87,6 +95,7 @@ static void iothread_finalize(Object *obj)
 typedef struct Change {
     Loop *loop;
     LoopPolling polling;
+    LoopIoHints io_hints;
 } Change;
 
 static void apply_change(void *opaque)
@@ -94,20 +103,23 @@ static void apply_change(void *opaque)
     Change *change = opaque;
 
     loop_set_polling(change->loop, change->polling);
+    loop_set_io_hints(change->loop, change->io_hints);
     g_free(change);
 }
 
 static bool iothread_changed(Object *obj, const Property *prop, GError **err)
 {
     IoThread *t = (IoThread *)(void *)obj;
+    Change *change;
 
-    if (g_str_has_prefix(prop->name, "poll-")) {
-        Change *change = g_new(Change, 1);
-
-        *change = (Change){t->loop, polling_of(t)};
-        loop_post(t->loop, apply_change, change);
+    (void)prop;
+    if (!check_pool(t, err)) {
+        return false;
     }
-    return check_pool(t, err);
+    change = g_new(Change, 1);
+    *change = (Change){t->loop, polling_of(t), io_hints_of(t)};
+    loop_post(t->loop, apply_change, change);
+    return true;
 }
 
 /* ---- Kiln's own ----------------------------------------------------------------------------- */

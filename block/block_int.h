@@ -108,6 +108,7 @@ struct BlockIo {
     bool serialising;  /* changes more than it was asked to (read-modify-write) */
     bool started;
     bool brief;        /* seldom takes longer than copying its bytes does */
+    unsigned batch;    /* aio-max-batch of its file; 0: none */
     bool via_finish; /* on the loop's list of what ends later: by finish, not done */
     int result;
     BlockIo *next;
@@ -196,11 +197,14 @@ BlockEngine *block_engine_uring_new(BlockLoop *loop, GError **err);
 /* The loop's engine of this kind, made when it is first asked for, in the owner; threads with one
  * warning where the host refuses the kind (none for BLOCK_AIO_DEPUTED, which nobody asks for). */
 BlockEngine *block_engine(BlockLoop *loop, BlockAio kind, GError **err);
-/* Between plug and unplug (nested) engines may gather requests, so many at most: the device shall have
- * something to do meanwhile. In the owner. */
+/* Between plug and unplug (nested) engines may gather requests, so many at most unless the user wants another number
+ * (block_engine_batch): the device shall have something to do meanwhile. In the owner. */
 #define BLOCK_ENGINE_BATCH 8
 void block_loop_plug(BlockLoop *loop);
 void block_loop_unplug(BlockLoop *loop);
+
+/* How many requests may be held back, io the last of them: the smaller of the loop's and the file's wishes (aio-max-batch). */
+unsigned block_engine_batch(const BlockLoop *loop, const BlockIo *io);
 
 /* From now on the loop takes messages. In the owner. */
 bool block_loop_open_mail(BlockLoop *loop, GError **err);

@@ -171,7 +171,7 @@ static bool aio_submit(BlockEngine *engine, BlockIo *io)
     *a->queue_tail = io;
     a->queue_tail = &io->next;
     a->n_queue++;
-    if (!engine->loop->plugged || a->n_queue >= BLOCK_ENGINE_BATCH) {
+    if (!engine->loop->plugged || a->n_queue >= block_engine_batch(engine->loop, io)) {
         aio_flush(engine);
     }
     return true;

@@ -3,7 +3,8 @@
  * The thread pool: requests are run by worker threads (io->run) and finished from the loop, which
  * an eventfd wakes.
  *
- * Workers start on demand, at most 64, and leave after five idle seconds. They never take the VM
+ * Workers start on demand, at most 64 or as many as the loop's user wants, and leave after five idle seconds but for those
+ * that the user wants to keep. They never take the VM
  * lock, so a drain may wait for them while it holds it. Requests that would wait for each other in the
  * kernel share a lane (BlockIo.lane), of which one worker at a time takes requests.
  *
@@ -22,7 +23,7 @@
 #include "util/log.h"
 #include "util/thread.h"
 
-#define MAX_WORKERS 64
+#define WORKERS_MAX 64
 #define IDLE_SECONDS 5
 #define WORKER_STACK (128 * 1024)
 #define SHARED_LEN (32 * KIB) /* a read this long is worth waking a worker for the next one */
@@ -40,6 +41,7 @@ typedef struct ThreadEngine {
     pthread_cond_t left; /* a worker has left */
     IoQueue todo, done;
     unsigned workers, idle;
+    unsigned workers_min, workers_max;
     bool woken; /* a worker was signalled or started and is not there yet */
     bool held;  /* lone: nobody was woken for what is in todo */
     bool awake; /* lone: the loop's thread will look at done before it sleeps */
@@ -120,7 +122,7 @@ static void push_done(ThreadEngine *t, BlockIo *io)
     }
 }
 
-/* Lock held. False: nothing came for IDLE_SECONDS, or the engine ends. */
+/* Lock held. False: nothing came for IDLE_SECONDS and it need not stay, or the engine ends. */
 static bool wait_for_work(ThreadEngine *t)
 {
     struct timespec until;
@@ -128,12 +130,16 @@ static bool wait_for_work(ThreadEngine *t)
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += IDLE_SECONDS;
     t->idle++;
-    while (!has_work(t) && !t->quit) {
+    while (!has_work(t) && !t->quit && t->workers <= t->workers_max) {
         int ret = pthread_cond_timedwait(&t->work, &t->lock.mutex, &until);
 
         t->woken = false; /* whoever was meant: somebody is awake now and looks */
         if (ret == ETIMEDOUT) {
-            break;
+            if (t->workers > t->workers_min) {
+                break;
+            }
+            clock_gettime(CLOCK_MONOTONIC, &until);
+            until.tv_sec += IDLE_SECONDS;
         }
     }
     t->idle--;
@@ -163,7 +169,7 @@ static bool more_workers(ThreadEngine *t, void *(*body)(void *))
         pthread_cond_signal(&t->work);
         return true;
     }
-    if (t->workers < MAX_WORKERS && start_worker(t, body)) {
+    if (t->workers < t->workers_max && start_worker(t, body)) {
         t->woken = true;
     }
     return t->workers != 0;
@@ -176,7 +182,7 @@ static void *worker(void *opaque)
     pthread_setname_np(pthread_self(), "block-worker");
     lock_acquire(&t->lock);
     t->woken = false; /* it is here */
-    while (has_work(t) || wait_for_work(t)) {
+    while ((has_work(t) || wait_for_work(t)) && t->workers <= t->workers_max) {
         BlockIo *io = take_work(t);
         bool *lane = io->lane;
 
@@ -196,12 +202,29 @@ static void *worker(void *opaque)
         push_done(t, io);
     }
     t->workers--;
+    if (has_work(t)) {
+        more_workers(t, worker); /* this one was one too many; it may have been the one that was woken */
+    }
     pthread_cond_broadcast(&t->left);
     lock_release(&t->lock);
     return NULL;
 }
 
 /* ---- from the loop -------------------------------------------------------------------------- */
+
+/* Lock held. What the user wants of the loop's workers. */
+static void heed_hints(ThreadEngine *t)
+{
+    LoopIoHints hints = loop_io_hints(t->engine.loop->loop);
+
+    t->workers_max = hints.workers_max ? hints.workers_max : WORKERS_MAX;
+    t->workers_min = MIN(hints.workers_min, t->workers_max);
+    while (t->workers < t->workers_min && start_worker(t, worker)) {
+    }
+    if (t->workers > t->workers_max) {
+        pthread_cond_broadcast(&t->work); /* idle ones leave */
+    }
+}
 
 /* May the loop's thread itself run it, while it waits? */
 static bool may_hold(ThreadEngine *t, const BlockIo *io)
@@ -226,6 +249,7 @@ static bool threads_submit(BlockEngine *engine, BlockIo *io)
     engine->in_flight++;
     io->started = false;
     lock_acquire(&t->lock);
+    heed_hints(t);
     queue_push(&t->todo, io);
     if (may_hold(t, io)) {
         t->held = true;
@@ -403,6 +427,9 @@ BlockEngine *block_engine_threads_new(BlockLoop *loop, GError **err)
     queue_init(&t->todo);
     queue_init(&t->done);
     t->skip_next = SKIP_MIN;
+    lock_acquire(&t->lock);
+    heed_hints(t);
+    lock_release(&t->lock);
     t->source = block_fd_add(loop, t->event_fd, EPOLLIN, threads_event, t);
     return &t->engine;
 }

@@ -65,7 +65,7 @@ static bool uring_submit(BlockEngine *engine, BlockIo *io)
         io->next = NULL;
         *u->overflow_tail = io;
         u->overflow_tail = &io->next;
-    } else if (!engine->loop->plugged || io_uring_sq_ready(&u->ring) >= BLOCK_ENGINE_BATCH) {
+    } else if (!engine->loop->plugged || io_uring_sq_ready(&u->ring) >= block_engine_batch(engine->loop, io)) {
         uring_flush(engine);
     }
     return true;

@@ -207,13 +207,15 @@ static bool take_file_options(BlockNode *node, BlockOpts *opts, int *locking, GE
     static const char *const locking_names[] = {"auto", "on", "off", NULL};
     FileState *f = node->state;
     int aio = BLOCK_AIO_THREADS;
+    uint64_t batch = 0;
 
     node->filename = block_opts_take(opts, "filename");
     if (!node->filename || !*node->filename) {
         return error_set(err, "The '%s' block driver requires a file name", node->drv->name);
     }
     if (!block_opts_take_enum(opts, "aio", aio_names, &aio, err) ||
-        !block_opts_take_enum(opts, "locking", locking_names, locking, err)) {
+        !block_opts_take_enum(opts, "locking", locking_names, locking, err) ||
+        !block_opts_take_size(opts, "aio-max-batch", &batch, NULL, err)) {
         return false;
     }
     if (aio == BLOCK_AIO_NATIVE && !node->direct) {
@@ -222,6 +224,7 @@ static bool take_file_options(BlockNode *node, BlockOpts *opts, int *locking, GE
             "aio=native was specified, but it requires cache.direct=on, which was not specified.");
     }
     f->aio = (BlockAio)aio;
+    f->aio_batch = (unsigned)MIN(batch, UINT_MAX);
     return true;
 }
 
@@ -433,6 +436,7 @@ static void file_start(BlockNode *node, BlockIo *io)
         block_io_run_in_thread(node, io);
         return;
     }
+    io->batch = f->aio_batch;
     io->engine = io->loop ? block_engine(io->loop, engine_kind(f), NULL) : f->engine;
     if (!io->progress && suits_engine(f, io) && !is_for_worker(f, io) && io->engine->ops->submit(io->engine, io)) {
         return;
@@ -539,6 +543,7 @@ static void file_submit(BlockNode *node, BlockIo *io)
 typedef struct FileReopen {
     int fd; /* -1: the old one stays */
     BlockAio aio;
+    unsigned aio_batch;
     uint32_t align, mem_align;
 } FileReopen;
 
@@ -580,11 +585,13 @@ static bool file_reopen_prepare(BlockReopen *r, GError **err)
     g_autofree char *locking = block_opts_take(r->opts, "locking");
     FileReopen *fr = g_new0(FileReopen, 1);
     int aio = BLOCK_AIO_THREADS;
+    uint64_t batch = 0;
     bool ok;
 
     *fr = (FileReopen){.fd = -1, .align = f->align, .mem_align = f->mem_align};
     r->state = fr;
-    ok = block_opts_take_enum(r->opts, "aio", aio_names, &aio, err);
+    ok = block_opts_take_enum(r->opts, "aio", aio_names, &aio, err) &&
+         block_opts_take_size(r->opts, "aio-max-batch", &batch, NULL, err);
     if (ok && g_strcmp0(filename, node->filename)) {
         ok = error_set(err, "Cannot change the option 'filename'");
     } else if (ok && locking && strcmp(locking, "auto") && !strcmp(locking, "on") != f->locking) {
@@ -594,6 +601,7 @@ static bool file_reopen_prepare(BlockReopen *r, GError **err)
                             "not specified.");
     }
     fr->aio = (BlockAio)aio;
+    fr->aio_batch = (unsigned)MIN(batch, UINT_MAX);
     r->read_only |= f->is_cdrom;
     if (ok && (r->read_only != node->read_only || r->direct != node->direct)) {
         ok = reopen_fd(r, fr, err);
@@ -634,6 +642,7 @@ static void file_reopen_commit(BlockReopen *r)
         f->mem_align = fr->mem_align;
     }
     f->aio = fr->aio;
+    f->aio_batch = fr->aio_batch;
     block_loop_call(r->node->loop, use_engine, r->node);
     g_free(fr);
 }

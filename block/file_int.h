@@ -21,6 +21,7 @@ typedef struct FileSync {
 typedef struct FileState {
     int fd;
     BlockAio aio;
+    unsigned aio_batch; /* aio-max-batch; 0: the loop's */
     BlockEngine *engine; /* for aligned reads and writes */
     uint32_t align;      /* O_DIRECT: offsets and lengths; 1 without */
     uint32_t mem_align;  /* O_DIRECT: buffers; 1 without */

@@ -315,6 +315,16 @@ BlockEngine *block_engine(BlockLoop *loop, BlockAio kind, GError **err)
     return block_engine(loop, BLOCK_AIO_THREADS, err);
 }
 
+unsigned block_engine_batch(const BlockLoop *loop, const BlockIo *io)
+{
+    unsigned wanted = loop_io_hints(loop->loop).batch;
+
+    if (!wanted || (io->batch && io->batch < wanted)) {
+        wanted = io->batch;
+    }
+    return wanted ? wanted : BLOCK_ENGINE_BATCH;
+}
+
 void block_loop_plug(BlockLoop *loop)
 {
     loop->plugged++;

@@ -68,6 +68,7 @@ struct Loop {
     GArray *posts, *spare;     /* Post; spare is reused while posts run */
     GPtrArray *polls;          /* LoopPoll * */
     LoopPolling polling;
+    LoopIoHints io_hints;
     int64_t poll_ns;           /* busy waiting now, 0 to polling.max_ns */
     unsigned poll_first;       /* of polls: where the next look begins */
     unsigned busy_turns;       /* without waiting */
@@ -449,6 +450,16 @@ void loop_set_polling(Loop *loop, LoopPolling polling)
 {
     loop->polling = polling;
     loop->poll_ns = MIN(loop->poll_ns, polling.max_ns);
+}
+
+void loop_set_io_hints(Loop *loop, LoopIoHints hints)
+{
+    loop->io_hints = hints;
+}
+
+LoopIoHints loop_io_hints(const Loop *loop)
+{
+    return loop->io_hints;
 }
 
 LoopPoll *loop_poll_add(Loop *loop, const LoopPollOps *ops, void *opaque)

@@ -48,6 +48,14 @@ typedef struct LoopPolling {
 } LoopPolling;
 void loop_set_polling(Loop *loop, LoopPolling polling);
 
+/* Wishes for whoever does the loop's disk requests (block/'s engines). By the loop's thread, or before it runs. */
+typedef struct LoopIoHints {
+    unsigned batch;                    /* requests that go to the kernel at once; 0: as the engine likes */
+    unsigned workers_min, workers_max; /* threads for requests that block: kept, and at most (0: as the engine likes) */
+} LoopIoHints;
+void loop_set_io_hints(Loop *loop, LoopIoHints hints);
+LoopIoHints loop_io_hints(const Loop *loop);
+
 /*
  * Memory to look at while the loop waits busily, before it asks the kernel: rings whose other side then need not make a
  * system call. By the loop's thread; for loops without a guard (NULL for others: there is no busy looking under a lock).

@@ -305,6 +305,7 @@ static void test_refusals(Fixture *f, const void *data)
         {"file=IMG,format=qed", "format 'qed' is not supported yet"},
         {"file=IMG,format=vmdk", "neither as a sparse extent nor as a descriptor"},
         {"file=IMG,format=raw,aio=native", "requires cache.direct=on"},
+        {"file=IMG,format=raw,file.aio-max-batch=-1", "aio-max-batch"},
         {"file=IMG,format=raw,aio=foo", "invalid aio option"},
         {"file=IMG,format=raw,cache=foo", "invalid cache option"},
         {"file=IMG,format=raw,serial=x", "does not support the option 'serial'"},
