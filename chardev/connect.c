@@ -176,9 +176,12 @@ static void *connect_thread(void *opaque)
 static void connect_ended(void *opaque, uint32_t events)
 {
     CharConnect *c = opaque;
-    int fd = c->fd;
+    eventfd_t ended;
+    int fd;
 
+    eventfd_read(c->done_fd, &ended); /* what the thread wrote before is here */
     loop_fd_remove(c->source);
+    fd = c->fd;
     c->fd = -1;
     trace(char_connect_end, "%d: %s", fd, fd < 0 ? c->err->message : "connected");
     c->done(c->opaque, fd, c->err);

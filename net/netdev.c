@@ -226,6 +226,17 @@ bool netdev_add(Vm *vm, const NetdevOptions *options, GError **err)
     return true;
 }
 
+/* The card's links come to the main loop: their threads have done with the ports that go. NULL: there is none to release. */
+static const NicOps *hold_card(const Netdev *netdev, void **opaque)
+{
+    const NicOps *ops = netdev->nic ? nic_ops(netdev->nic, opaque) : NULL;
+
+    if (ops && ops->hold) {
+        ops->hold(*opaque);
+    }
+    return ops;
+}
+
 bool netdev_del(Vm *vm, const char *id, GError **err)
 {
     Netdev *netdev = netdev_find(vm, id);
@@ -234,11 +245,7 @@ bool netdev_del(Vm *vm, const char *id, GError **err)
     if (!netdev) {
         return error_set_class(err, KILN_ERROR_DEVICE_NOT_FOUND, "Device '%s' not found", id);
     }
-    Nic *nic = netdev->nic;
-    const NicOps *ops = nic ? nic_ops(nic, &opaque) : NULL;
-    if (ops && ops->hold) {
-        ops->hold(opaque);
-    }
+    const NicOps *ops = hold_card(netdev, &opaque);
     close_netdev(netdev);
     if (ops && ops->release) {
         ops->release(opaque);
@@ -255,7 +262,11 @@ void net_cleanup(Vm *vm)
         g_ptr_array_set_size(net->announcements, 0);
     }
     while (net && net->netdevs->len) {
-        close_netdev(net->netdevs->pdata[net->netdevs->len - 1]);
+        Netdev *last = net->netdevs->pdata[net->netdevs->len - 1];
+        void *opaque;
+
+        hold_card(last, &opaque); /* for good */
+        close_netdev(last);
     }
 }
 

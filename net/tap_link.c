@@ -89,6 +89,13 @@ static bool pass_on(NetTap *t)
     return t->pos == t->count && net_can_send(t->port);
 }
 
+/* To the card's memory, and the second half of the area. */
+static ssize_t read_packet(NetTap *t, struct iovec *iov, unsigned n)
+{
+    iov[n] = (struct iovec){t->area + NET_MAX_PACKET, NET_MAX_PACKET};
+    return readv(t->fd, iov, (int)n + 1);
+}
+
 /* Packets as long as there are some, and the card takes them, straight to the card's memory. What does not fit there is put
  * together in the area. True: the area, or nothing, is to be passed on; false: nothing came, or it is others' turn. */
 static bool read_to_card(NetTap *t)
@@ -102,8 +109,7 @@ static bool read_to_card(NetTap *t)
         if (!n) {
             return true;
         }
-        iov[n] = (struct iovec){t->area + NET_MAX_PACKET, NET_MAX_PACKET};
-        const ssize_t got = readv(t->fd, iov, (int)n + 1);
+        const ssize_t got = read_packet(t, iov, n);
         if (got <= 0) {
             return false;
         }
@@ -177,6 +183,11 @@ static void tap_writable(void *opaque)
 
 /* ---- out --------------------------------------------------------------------------------- */
 
+static ssize_t write_packet(const NetTap *t, const struct iovec *iov, unsigned count)
+{
+    return writev(t->fd, iov, (int)MIN(count, IOV_MAX));
+}
+
 static bool tap_receive(void *opaque, const NetPacket *packet)
 {
     NetTap *t = opaque;
@@ -192,7 +203,7 @@ static bool tap_receive(void *opaque, const NetPacket *packet)
         iov = parts;
         count++;
     }
-    ssize_t n = writev(t->fd, iov, (int)MIN(count, IOV_MAX));
+    ssize_t n = write_packet(t, iov, count);
     if (n < 0 && errno == EAGAIN) {
         t->want_write = true;
         update_events(t);

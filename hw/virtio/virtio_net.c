@@ -297,6 +297,15 @@ static void note_size(VirtioNetPair *p, size_t size)
     }
 }
 
+static void put_header(VirtElement *e, const uint8_t *header, unsigned len)
+{
+    if (e->in[0].iov_len >= len) {
+        memcpy(e->in[0].iov_base, header, len);
+    } else {
+        virt_element_write(e, 0, header, len);
+    }
+}
+
 /* Packet behind this header into the ring. False: there are no buffers. */
 static bool put_packet(VirtioNetPair *p, const NetPacket *packet, size_t skip, uint8_t *header)
 {
@@ -313,11 +322,7 @@ static bool put_packet(VirtioNetPair *p, const NetPacket *packet, size_t skip, u
     if (s->hdr_len > NUM_BUFFERS) {
         store16_le(header + NUM_BUFFERS, (uint16_t)n);
     }
-    if (p->found[0]->in[0].iov_len >= s->hdr_len) {
-        memcpy(p->found[0]->in[0].iov_base, header, s->hdr_len);
-    } else {
-        virt_element_write(p->found[0], 0, header, s->hdr_len);
-    }
+    put_header(p->found[0], header, s->hdr_len);
     note_size(p, s->hdr_len + len);
     for (unsigned i = 0; i < n; i++) {
         const size_t part = MIN(p->found[i]->in_size - at, left);
