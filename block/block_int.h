@@ -169,6 +169,7 @@ struct BlockLoop {
     bool is_main;
     bool lone;        /* its thread serves these requests only and waits for them in block_loop_wait
                          (tools): it may run one that is alone itself */
+    bool reads_ahead; /* lone: it prepares what is written next meanwhile: long buffered writes are for a worker */
     pthread_t thread; /* an iothread's */
     BlockEngine *engines[BLOCK_AIO_KINDS];
     bool engine_warned[BLOCK_AIO_KINDS];

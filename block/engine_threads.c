@@ -9,7 +9,8 @@
  * kernel share a lane (BlockIo.lane), of which one worker at a time takes requests.
  *
  * Where the loop's thread has nothing else to serve (BlockLoop.lone) it is a worker too while it waits: it runs a request
- * that is alone, and those that are brief as long as they prove to be. Long reads of these it shares with a worker.
+ * that is alone, and those that are brief as long as they prove to be. Long reads of these it shares with a worker. A tool
+ * that copies (BlockLoop.reads_ahead) leaves its long writes to a worker, and is not woken for each one that has ended.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -32,6 +33,7 @@
 
 typedef struct IoQueue {
     BlockIo *head, **tail;
+    unsigned len;
 } IoQueue;
 
 typedef struct ThreadEngine {
@@ -45,6 +47,8 @@ typedef struct ThreadEngine {
     bool woken; /* a worker was signalled or started and is not there yet */
     bool held;  /* lone: nobody was woken for what is in todo */
     bool awake; /* lone: the loop's thread will look at done before it sleeps */
+    bool called;      /* it was woken for what is in done */
+    unsigned call_at; /* it sleeps until so many are left in todo */
     bool quit;
     int event_fd;
     BlockIo *ended; /* the owner's: taken out of done, to be finished next */
@@ -62,6 +66,7 @@ static void queue_push(IoQueue *queue, BlockIo *io)
     io->next = NULL;
     *queue->tail = io;
     queue->tail = &io->next;
+    queue->len++;
 }
 
 static bool queue_remove(IoQueue *queue, BlockIo *io)
@@ -72,6 +77,7 @@ static bool queue_remove(IoQueue *queue, BlockIo *io)
             if (queue->tail == &io->next) {
                 queue->tail = p;
             }
+            queue->len--;
             return true;
         }
     }
@@ -114,10 +120,9 @@ static BlockIo *take_work(ThreadEngine *t)
 /* Lock held. */
 static void push_done(ThreadEngine *t, BlockIo *io)
 {
-    bool was_empty = !t->done.head;
-
     queue_push(&t->done, io);
-    if (was_empty && !t->awake) {
+    if (!t->called && !t->awake && t->todo.len <= t->call_at) {
+        t->called = true;
         eventfd_write(t->event_fd, 1);
     }
 }
@@ -226,10 +231,16 @@ static void heed_hints(ThreadEngine *t)
     }
 }
 
+/* Is it one that the loop's thread leaves to workers in any case? */
+static bool is_for_worker(const ThreadEngine *t, const BlockIo *io)
+{
+    return t->engine.loop->reads_ahead && io->op == BLOCK_WRITE && io->len >= SHARED_LEN;
+}
+
 /* May the loop's thread itself run it, while it waits? */
 static bool may_hold(ThreadEngine *t, const BlockIo *io)
 {
-    if (!t->engine.loop->lone) {
+    if (!t->engine.loop->lone || is_for_worker(t, io)) {
         return false;
     }
     if (t->engine.in_flight == 1) {
@@ -274,6 +285,7 @@ static bool finish_done(ThreadEngine *t)
             lock_acquire(&t->lock);
             io = t->done.head;
             queue_init(&t->done);
+            t->called = false;
             lock_release(&t->lock);
         }
         if (!io) {
@@ -301,7 +313,8 @@ static void threads_event(void *opaque, uint32_t events)
 static BlockIo *take_held(ThreadEngine *t)
 {
     const BlockIo *first = t->todo.head;
-    bool own = t->held && first && may_run(first) && (t->engine.in_flight == 1 || (first->brief && !t->skip));
+    bool own = t->held && first && may_run(first) && !is_for_worker(t, first) &&
+               (t->engine.in_flight == 1 || (first->brief && !t->skip));
     BlockIo *io = own ? take_work(t) : NULL;
 
     if (io) {
@@ -315,6 +328,8 @@ static BlockIo *take_held(ThreadEngine *t)
     }
     t->held = t->todo.head != NULL;
     t->awake = io != NULL; /* else it is going to sleep */
+    /* Who reads ahead has something to do again when several writes have ended, and the worker something left meanwhile. */
+    t->call_at = t->engine.loop->reads_ahead ? t->todo.len / 4 : UINT_MAX;
     return io;
 }
 
@@ -430,6 +445,7 @@ BlockEngine *block_engine_threads_new(BlockLoop *loop, GError **err)
     lock_acquire(&t->lock);
     heed_hints(t);
     lock_release(&t->lock);
+    t->call_at = UINT_MAX;
     t->source = block_fd_add(loop, t->event_fd, EPOLLIN, threads_event, t);
     return &t->engine;
 }

@@ -155,13 +155,16 @@ static bool is_shared_work(const FileState *f, const BlockIo *io)
 static uint64_t now_max(const FileState *f, const BlockIo *io)
 {
     const BlockLoop *loop = block_io_loop(io->node, io);
-    bool lone = loop->lone;
+    bool lone = loop->lone, ahead = lone && loop->reads_ahead;
     /* Who writes several at once gets a worker for them, and prepares the next ones meanwhile. */
     bool several = loop->later ||
                    (loop->index < FILE_LANES && __atomic_load_n(&f->write_lanes[loop->index], __ATOMIC_RELAXED));
 
     if (io->op == BLOCK_READ) {
         return lone && !is_shared_work(f, io) ? NOW_LONE_MAX : lone ? NOW_SHARED_LEN - 1 : NOW_READ_MAX;
+    }
+    if (ahead) {
+        return NOW_SHARED_LEN - 1;
     }
     return lone ? several ? NOW_SEVERAL_MAX : NOW_LONE_MAX : f->in_memory ? NOW_WRITE_MAX : 0;
 }

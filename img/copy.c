@@ -468,11 +468,17 @@ int img_copy(const ImgCopy *copy, uint64_t *failed_at, bool *failed_reading)
     if (!own.compressed) {
         c->buf_size = MAX(MAX(c->buf_size, own.piece_size), img_piece_size(own.target));
     }
+    if (own.parallel > 1 && !own.compressed && g_get_num_processors() > 1) {
+        /* One thread writes while the other reads; short pieces are many, so that they wake each other less often. */
+        c->loop->reads_ahead = true;
+        own.parallel = c->buf_size == PIECE_CACHED ? SLOTS_MAX : own.parallel;
+    }
     c->begin_us = g_get_monotonic_time();
     for (unsigned i = 0; i < own.parallel; i++) {
         c->slots[i].buf = g_aligned_alloc(c->buf_size, 1, 4096);
     }
     run(c);
+    c->loop->reads_ahead = false;
     for (unsigned i = 0; i < own.parallel; i++) {
         g_aligned_free(c->slots[i].buf);
     }

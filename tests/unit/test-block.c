@@ -227,6 +227,61 @@ static void test_discard_zero(Fixture *f, const void *options)
     g_assert_cmpint(st.st_size, ==, IMAGE_SIZE);
 }
 
+/* ---- a tool that copies ----------------------------------------------------------------------- */
+
+typedef struct Copy {
+    BlockIo io;
+    struct iovec iov;
+    unsigned *in_flight;
+} Copy;
+
+static void copy_done(BlockIo *io, int result)
+{
+    Copy *c = container_of(io, Copy, io);
+
+    g_assert_cmpint(result, ==, 0);
+    --*c->in_flight;
+}
+
+/* Long writes are a worker's, which does not tell each that has ended: whoever waits is woken all the same. */
+static void test_reads_ahead(Fixture *f, const void *options)
+{
+    enum { N = 16, LEN = 64 * KIB };
+    BlockNode *node = blk_node(add_drive(f, options));
+    BlockLoop *loop = block_loop_main(f->vm);
+    uint8_t *buf = g_aligned_alloc(N, LEN, 4096);
+    int64_t end = g_get_monotonic_time() + 120 * G_USEC_PER_SEC;
+    g_autofree Copy *c = g_new0(Copy, N);
+    GRand *rand = g_rand_new_with_seed(11);
+    unsigned in_flight = 0;
+
+    memset(buf, 0x5a, (size_t)N * LEN);
+    loop->lone = loop->reads_ahead = true;
+    for (unsigned round = 0; round < 400; round++) {
+        unsigned n = (unsigned)g_rand_int_range(rand, 1, N + 1), most = (unsigned)g_rand_int_range(rand, 1, N + 1);
+
+        for (unsigned i = 0; i < n; i++) {
+            bool brief = g_rand_int_range(rand, 0, 4) == 0;
+
+            c[i] = (Copy){.iov = {buf + (size_t)i * LEN, brief ? 4 * KIB : LEN}, .in_flight = &in_flight};
+            c[i].io = (BlockIo){.op = g_rand_int_range(rand, 0, 4) ? BLOCK_WRITE : BLOCK_READ, .offset = i * LEN,
+                                .len = c[i].iov.iov_len, .iov = &c[i].iov, .iov_count = 1, .done = copy_done};
+            in_flight++;
+            block_node_submit(node, &c[i].io);
+            while (in_flight >= most) {
+                g_assert_true(block_loop_wait(loop));
+            }
+        }
+        while (in_flight) {
+            g_assert_true(block_loop_wait(loop));
+            g_assert_cmpint(g_get_monotonic_time(), <, end);
+        }
+    }
+    loop->lone = loop->reads_ahead = false;
+    g_aligned_free(buf);
+    g_rand_free(rand);
+}
+
 /* ---- odd images and errors ------------------------------------------------------------------ */
 
 static void test_short_image(Fixture *f, const void *data)
@@ -511,6 +566,8 @@ int main(int argc, char **argv)
                test_discard_zero, teardown);
     g_test_add("/block/discard/direct", Fixture, "format=raw,discard=unmap,cache=none", setup,
                test_discard_zero, teardown);
+    g_test_add("/block/reads-ahead/cached", Fixture, "format=raw", setup, test_reads_ahead, teardown);
+    g_test_add("/block/reads-ahead/direct", Fixture, "format=raw,cache=none", setup, test_reads_ahead, teardown);
     g_test_add("/block/short-image", Fixture, NULL, setup, test_short_image, teardown);
     g_test_add("/block/too-long", Fixture, NULL, setup, test_too_long, teardown);
     g_test_add("/block/window", Fixture, NULL, setup, test_window, teardown);

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * aio=threads with O_DIRECT, where workers give requests to Linux AIO (block/engine_aio.c, deputed), on files where that
+ * is not asynchronous: pipes, whose reads end inside io_submit or wait there as long as the test wants, descriptors that
+ * io_submit refuses, and tmpfs, where O_DIRECT copies and nobody can tell what a hole is (no FIEMAP).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "block/file_int.h"
+
+#define LIMIT_US (120 * G_USEC_PER_SEC)
+#define READS 20 /* more than two jobs */
+#define READ_LEN 16
+
+typedef struct Fixture {
+    Vm *vm;
+    BlockLoop *loop;
+    BlockEngine *engine;
+    int pipe[2];
+} Fixture;
+
+typedef struct Request {
+    BlockIo io;
+    struct iovec iov;
+    uint8_t buf[READ_LEN];
+    unsigned ended, ran;
+    int result;
+} Request;
+
+static void setup(Fixture *f, const void *data)
+{
+    GError *err = NULL;
+
+    (void)data;
+    f->vm = vm_new(&err);
+    g_assert_no_error(err);
+    f->loop = block_loop_main(f->vm);
+    f->engine = block_engine(f->loop, BLOCK_AIO_DEPUTED, &err);
+    g_assert_no_error(err);
+    g_assert_cmpint(pipe(f->pipe), ==, 0);
+}
+
+static void teardown(Fixture *f, const void *data)
+{
+    (void)data;
+    close(f->pipe[0]);
+    close(f->pipe[1]);
+    blk_cleanup(f->vm);
+    vm_free(f->vm);
+}
+
+/* The host may refuse Linux AIO: then it is the pool of threads. */
+static bool is_deputed(const Fixture *f)
+{
+    if (f->engine == f->loop->engines[BLOCK_AIO_DEPUTED]) {
+        return true;
+    }
+    g_test_skip("no Linux AIO here");
+    return false;
+}
+
+/* ---- requests of the engine ----------------------------------------------------------------- */
+
+static void request_ended(BlockIo *io, int result)
+{
+    Request *r = container_of(io, Request, io);
+
+    r->ended++;
+    r->result = result;
+}
+
+/* What the pool does with a request that the kernel did not take, or did in part. */
+static int request_run(BlockIo *io)
+{
+    Request *r = container_of(io, Request, io);
+    ssize_t n = read(io->fd, r->buf + io->progress, io->len - io->progress);
+
+    r->ran++;
+    return n < 0 ? -errno : 0;
+}
+
+static void request_start(Fixture *f, Request *r, int fd)
+{
+    r->iov = (struct iovec){r->buf, READ_LEN};
+    r->io = (BlockIo){.op = BLOCK_READ, .loop = f->loop, .fd = fd, .len = READ_LEN, .iov = &r->iov, .iov_count = 1,
+                      .run = request_run, .finish = request_ended, .engine = f->engine};
+    g_assert_true(f->engine->ops->submit(f->engine, &r->io));
+}
+
+static unsigned count_ended(const Request *r, unsigned n)
+{
+    unsigned ended = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        g_assert_cmpuint(r[i].ended, <=, 1);
+        ended += r[i].ended;
+    }
+    return ended;
+}
+
+static void wait_for_all(Fixture *f, const Request *r, unsigned n)
+{
+    int64_t end = g_get_monotonic_time() + LIMIT_US;
+
+    while (count_ended(r, n) < n) {
+        g_assert_true(block_loop_wait(f->loop));
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+    }
+    g_assert_cmpuint(f->engine->in_flight, ==, 0);
+}
+
+static void start_all(Fixture *f, Request *r, unsigned n, int fd)
+{
+    block_loop_plug(f->loop);
+    for (unsigned i = 0; i < n; i++) {
+        request_start(f, &r[i], fd);
+    }
+    block_loop_unplug(f->loop);
+}
+
+/* READS * READ_LEN bytes, each READ_LEN of them one letter. */
+static void fill_pipe(Fixture *f)
+{
+    for (unsigned i = 0; i < READS; i++) {
+        uint8_t text[READ_LEN];
+
+        memset(text, 'a' + (int)i, sizeof text);
+        g_assert_cmpint(write(f->pipe[1], text, sizeof text), ==, (ssize_t)sizeof text);
+    }
+}
+
+/* Each request got one letter, and no two the same: several workers read, in any order. */
+static void check_letters(const Request *r)
+{
+    unsigned seen = 0;
+
+    for (unsigned i = 0; i < READS; i++) {
+        g_assert_cmpint(r[i].result, ==, 0);
+        g_assert_cmpuint(r[i].ran, ==, 0);
+        for (unsigned k = 1; k < READ_LEN; k++) {
+            g_assert_cmpuint(r[i].buf[k], ==, r[i].buf[0]);
+        }
+        seen |= 1U << (r[i].buf[0] - 'a');
+    }
+    g_assert_cmpuint(seen, ==, (1U << READS) - 1);
+}
+
+/* All end inside io_submit, while it still works on the others of their job. */
+static void test_ends_at_once(Fixture *f, const void *data)
+{
+    (void)data;
+    for (unsigned round = 0; is_deputed(f) && round < 50; round++) {
+        g_autofree Request *r = g_new0(Request, READS);
+
+        fill_pipe(f);
+        start_all(f, r, READS, f->pipe[0]);
+        wait_for_all(f, r, READS);
+        check_letters(r);
+    }
+}
+
+/* io_submit waits: whoever submitted does not, other files are served, and what ended is told before the others end. */
+static void test_waits_in_submit(Fixture *f, const void *data)
+{
+    g_autofree Request *r = g_new0(Request, READS);
+    Request other = {0};
+    int64_t end = g_get_monotonic_time() + LIMIT_US;
+    int fd = open("/dev/zero", O_RDONLY);
+
+    (void)data;
+    if (is_deputed(f)) {
+        start_all(f, r, READS, f->pipe[0]);
+        request_start(f, &other, fd);
+        while (!other.ended) {
+            g_assert_true(block_loop_wait(f->loop));
+            g_assert_cmpint(g_get_monotonic_time(), <, end);
+        }
+        g_assert_cmpint(other.result, ==, 0);
+        g_assert_cmpuint(count_ended(r, READS), ==, 0);
+        fill_pipe(f);
+        wait_for_all(f, r, READS);
+        check_letters(r);
+        /* Slow ones from now on go singly: the same again, many jobs at once. */
+        memset(r, 0, READS * sizeof *r);
+        start_all(f, r, READS, f->pipe[0]);
+        fill_pipe(f);
+        wait_for_all(f, r, READS);
+        check_letters(r);
+    }
+    close(fd);
+}
+
+/* The engine goes while a worker is inside io_submit: it waits for that one. */
+static void *feed(void *opaque)
+{
+    fill_pipe(opaque);
+    return NULL;
+}
+
+static void test_freed_meanwhile(Fixture *f, const void *data)
+{
+    g_autofree Request *r = g_new0(Request, READS);
+    GThread *feeder;
+
+    (void)data;
+    if (!is_deputed(f)) {
+        return;
+    }
+    start_all(f, r, READS, f->pipe[0]);
+    feeder = g_thread_new("feeder", feed, f);
+    f->loop->engines[BLOCK_AIO_DEPUTED] = NULL; /* nobody else frees it */
+    f->engine->ops->free(f->engine);
+    g_thread_join(feeder);
+}
+
+/* One of a job is refused (EBADF): it is done by the pool, as are those behind it, which were not tried. */
+static void test_refused(Fixture *f, const void *data)
+{
+    int zero = open("/dev/zero", O_RDONLY), closed = open("/dev/null", O_WRONLY);
+
+    (void)data;
+    for (unsigned bad = 0; is_deputed(f) && bad < BLOCK_ENGINE_BATCH; bad++) {
+        g_autofree Request *r = g_new0(Request, READS);
+
+        block_loop_plug(f->loop);
+        for (unsigned i = 0; i < BLOCK_ENGINE_BATCH; i++) {
+            request_start(f, &r[i], i == bad ? closed : zero);
+        }
+        block_loop_unplug(f->loop);
+        wait_for_all(f, r, BLOCK_ENGINE_BATCH);
+        for (unsigned i = 0; i < BLOCK_ENGINE_BATCH; i++) {
+            g_assert_cmpint(r[i].result, ==, i == bad ? -EBADF : 0);
+            if (i <= bad) { /* those behind it are in its job unless a slow one was before */
+                g_assert_cmpuint(r[i].ran, ==, i == bad);
+            }
+        }
+    }
+    close(zero);
+    close(closed);
+}
+
+/* ---- a file whose AIO is synchronous and that cannot tell its holes -------------------------- */
+
+#define DISK_SIZE (2 * MIB)
+#define BLOCK 4096
+#define DEPTH 32
+
+typedef struct Disk {
+    BlockNode *node;
+    uint8_t *model, *buf; /* DISK_SIZE; DEPTH blocks */
+    BlockIo io[DEPTH];
+    struct iovec iov[DEPTH];
+    bool busy[DEPTH], in_use[DISK_SIZE / BLOCK];
+    unsigned in_flight, left;
+    GRand *rand;
+} Disk;
+
+static Disk disk;
+
+static void disk_done(BlockIo *io, int result)
+{
+    const unsigned i = (unsigned)(io - disk.io);
+
+    g_assert_cmpint(result, ==, 0);
+    if (io->op == BLOCK_READ) {
+        g_assert_cmpint(memcmp(disk.buf + (size_t)i * BLOCK, disk.model + io->offset, BLOCK), ==, 0);
+    }
+    disk.in_use[io->offset / BLOCK] = disk.busy[i] = false;
+    disk.in_flight--;
+}
+
+/* A block that no other request is at, read or written anew. */
+static void disk_start(unsigned i)
+{
+    FileState *state = disk.node->state;
+    unsigned block;
+
+    do {
+        block = (unsigned)g_rand_int_range(disk.rand, 0, DISK_SIZE / BLOCK);
+    } while (disk.in_use[block]);
+    disk.in_use[block] = disk.busy[i] = true;
+    disk.iov[i] = (struct iovec){disk.buf + (size_t)i * BLOCK, BLOCK};
+    disk.io[i] = (BlockIo){.op = g_rand_boolean(disk.rand) ? BLOCK_READ : BLOCK_WRITE, .offset = (uint64_t)block * BLOCK,
+                           .len = BLOCK, .iov = &disk.iov[i], .iov_count = 1, .done = disk_done};
+    if (disk.io[i].op == BLOCK_WRITE) {
+        disk.io[i].fua = g_rand_int_range(disk.rand, 0, 16) == 0;
+        memset(disk.iov[i].iov_base, g_rand_int_range(disk.rand, 1, 256), BLOCK);
+        memcpy(disk.model + disk.io[i].offset, disk.iov[i].iov_base, BLOCK);
+    }
+    /* Half of the writes to workers that wait, half to those that hand over, as a file system that tells would have it. */
+    __atomic_store_n(&state->to_holes, disk.left & 1, __ATOMIC_RELAXED);
+    disk.in_flight++;
+    disk.left--;
+    block_node_submit(disk.node, &disk.io[i]);
+}
+
+static void disk_run(BlockLoop *loop, unsigned count)
+{
+    int64_t end = g_get_monotonic_time() + LIMIT_US;
+
+    for (disk.left = count; disk.left || disk.in_flight;) {
+        block_loop_plug(loop);
+        for (unsigned i = 0; i < DEPTH && disk.left; i++) {
+            if (!disk.busy[i]) {
+                disk_start(i);
+            }
+        }
+        block_loop_unplug(loop);
+        g_assert_true(block_loop_wait(loop));
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+    }
+}
+
+/* NULL: no O_DIRECT in shared memory here (Linux before 6.6). */
+static BlockNode *open_in_memory(Fixture *f, const char *path)
+{
+    g_autofree char *options = g_strdup_printf("file=%s,if=none,format=raw,cache=none", path);
+    GError *err = NULL;
+    DriveInfo *info = NULL;
+    int fd = open(path, O_RDWR | O_DIRECT);
+
+    if (fd < 0) {
+        return NULL;
+    }
+    close(fd);
+    blk_add_drive(f->vm, options, NULL, &info, &err);
+    g_assert_no_error(err);
+    return blk_node(info->blk)->file->node;
+}
+
+static void test_shared_memory(Fixture *f, const void *data)
+{
+    char path[] = "/dev/shm/kiln-deputed-XXXXXX";
+    int fd = mkstemp(path);
+    FileState *state;
+
+    (void)data;
+    if (fd < 0) {
+        g_test_skip("no /dev/shm");
+        return;
+    }
+    g_assert_cmpint(ftruncate(fd, DISK_SIZE), ==, 0);
+    close(fd);
+    if (!is_deputed(f)) {
+        g_unlink(path);
+        return;
+    }
+    disk = (Disk){.node = open_in_memory(f, path), .model = g_malloc0(DISK_SIZE), .rand = g_rand_new_with_seed(5),
+                  .buf = g_aligned_alloc(DEPTH, BLOCK, BLOCK)};
+    g_unlink(path);
+    if (disk.node) {
+        state = disk.node->state;
+        state->in_memory = false; /* as any other file with O_DIRECT is served */
+        state->engine = f->engine;
+        disk_run(f->loop, 20000);
+        g_assert_cmpuint(disk.node->size, ==, DISK_SIZE);
+    } else {
+        g_test_skip("no O_DIRECT in shared memory");
+    }
+    g_free(disk.model);
+    g_aligned_free(disk.buf);
+    g_rand_free(disk.rand);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add("/block/deputed/ends-at-once", Fixture, NULL, setup, test_ends_at_once, teardown);
+    g_test_add("/block/deputed/waits-in-submit", Fixture, NULL, setup, test_waits_in_submit, teardown);
+    g_test_add("/block/deputed/freed-meanwhile", Fixture, NULL, setup, test_freed_meanwhile, teardown);
+    g_test_add("/block/deputed/refused", Fixture, NULL, setup, test_refused, teardown);
+    g_test_add("/block/deputed/shared-memory", Fixture, NULL, setup, test_shared_memory, teardown);
+    return g_test_run();
+}
