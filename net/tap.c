@@ -53,11 +53,14 @@ static bool open_fds(NetdevTap *t, const NetdevTapOptions *o, GError **err)
 {
     g_auto(GStrv) fds = g_strsplit(o->fd ? o->fd : o->fds, ":", -1);
 
-    if (o->ifname || o->script || o->downscript || o->has_vnet_hdr || o->helper || o->has_queues ||
-        (o->fd && o->fds)) {
+    if (o->ifname || o->script || o->downscript || o->has_vnet_hdr || o->helper || (o->fd && o->fds)) {
         return error_set(
-            err, "ifname=, script=, downscript=, vnet_hdr=, helper=, queues=%s are invalid with %s",
-            o->fd ? " and fds=" : "", o->fd ? "fd=" : "fds=");
+            err, "ifname=, script=, downscript=, vnet_hdr=, helper=%s are invalid with %s",
+            o->fd ? ", fds=" : "", o->fd ? "fd=" : "fds=");
+    }
+    if (o->has_queues && o->queues != g_strv_length(fds)) { /* QEMU refuses the right number, too */
+        return error_set(err, "queues=%u does not match the number of descriptors in %s=, which is %u; leave queues= out",
+                         o->queues, o->fd ? "fd" : "fds", g_strv_length(fds));
     }
     if (g_strv_length(fds) > MAX_TAP_QUEUES) {
         return error_set(err, "fds=: at most %u queues", MAX_TAP_QUEUES);

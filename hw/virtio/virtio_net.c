@@ -358,7 +358,8 @@ static uint8_t *complete_dhcp(const VirtioNet *s, const NetPacket *packet, const
     store16_be(payload + 6, 0);
     sum = net_sum(0, payload - 8, 8);
     sum = net_sum(sum, pseudo, 4);
-    store16_be(payload + 6, net_sum_finish(net_sum(sum, payload, size)));
+    const uint16_t result = net_sum_finish(net_sum(sum, payload, size));
+    store16_be(payload + 6, result ? result : 0xffff); /* 0: there is none */
     return copy;
 }
 

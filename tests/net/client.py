@@ -143,12 +143,14 @@ class Host:
         return payload[8:], sender, struct.unpack_from(">H", payload)[0]
 
     def dhcp(self, kind, requested=None):
-        """Sends a DISCOVER (1) or REQUEST (3); {option: value} of the answer, with "address"."""
+        """Sends a DISCOVER (1) or REQUEST (3); {option: value} of the answer to it, with "address"."""
+        self.ident += 1
         options = bytes([53, 1, kind]) + (b"\x32\x04" + requested if requested else b"") + b"\xff"
-        bootp = struct.pack(">BBBBIHH", 1, 1, 6, 0, 0x4B494C4E, 0, 0x8000) + bytes(16) + self.nic.mac.ljust(16, b"\0")
+        bootp = struct.pack(">BBBBIHH", 1, 1, 6, 0, 0x4B494C4E + self.ident, 0, 0x8000) + bytes(16) + self.nic.mac.ljust(16, b"\0")
         bootp = bootp.ljust(236, b"\0") + b"\x63\x82\x53\x63" + options
         self.send_udp(b"\xff" * 4, 67, 68, bootp)
-        data = self.receive_udp(68)[0]
+        number = bootp[4:8]
+        data = self.receive(17, lambda p: p[2:4] == b"\0\x44" and p[12:16] == number)[0][8:]
         found = {"address": data[16:20], "next": data[20:24], "file": data[108:236].split(b"\0")[0]}
         at = 240
         while data[at] != 255:

@@ -62,6 +62,58 @@ def _(work):
         assert host.ping("10.0.2.2") == b"hello"
 
 
+def bad_dhcp(mac):
+    """Broken requests, as UDP datagrams with their header: (what, bytes)."""
+    def udp(data, size=None):
+        return struct.pack(">HHHH", 68, 67, 8 + len(data) if size is None else size, 0) + data
+
+    def bootp(options, op=1, htype=1, hlen=6, cookie=b"\x63\x82\x53\x63"):
+        head = struct.pack(">BBBBIHH", op, htype, hlen, 0, 0xBAD, 0, 0x8000) + bytes(16) + mac.ljust(16, b"\0")
+        return head.ljust(236, b"\0") + cookie + options
+
+    good = bootp(b"\x35\1\1\xff")
+    for size in (*range(0, 40), 100, 235, 236, 237, 239, 240, 241, 242, 243):
+        yield f"cut to {size} bytes", udp(good[:size])
+    for size in (0, 1, 7, 8, 9, 200, len(good) + 9, 1000, 65535):
+        yield f"a UDP length of {size}", udp(good, size)
+    for code in (50, 53, 54, 12, 15, 55, 57, 61, 66, 67, 119, 0, 254):
+        for length in (0, 1, 2, 3, 5, 7, 100, 254, 255):
+            for data in (b"", b"\1", b"\1" * 60):
+                yield f"option {code}, length {length}, {len(data)} bytes", udp(bootp(bytes((code, length)) + data))
+                yield f"the same behind a type", udp(bootp(b"\x35\1\3" + bytes((code, length)) + data + b"\xff"))
+    for length in (0, 2, 200, 255):
+        yield f"a type of {length} bytes", udp(bootp(bytes((53, length, 1)) + b"\xff"))
+    for kind in (0, 2, 4, 5, 6, 7, 8, 9, 255):
+        yield f"type {kind}", udp(bootp(bytes((53, 1, kind)) + b"\xff"))
+    yield "no cookie", udp(bootp(b"\x35\1\1\xff", cookie=bytes(4)))
+    yield "no options", udp(bootp(b""))
+    yield "padding only", udp(bootp(bytes(400)))
+    yield "a reply", udp(bootp(b"\x35\1\1\xff", op=2))
+    yield "a long address", udp(bootp(b"\x35\1\1\xff", hlen=255))
+    yield "another kind of address", udp(bootp(b"\x35\1\1\xff", htype=200))
+
+
+@test("user: broken DHCP requests")
+def _(work):
+    with user(work, ",hostname=box") as m:
+        host = Host(E1000(m))
+        host.find_router()
+        for number, (what, datagram) in enumerate(bad_dhcp(host.nic.mac)):
+            host.send(17, b"\xff" * 4, datagram)
+            while host.nic.poll():
+                pass
+            if number % 40 == 0:
+                assert host.dhcp(1)["address"][:3] == bytes((10, 0, 2)), what
+        for flags in (0x2000, 0x1FFF, 0x2001):      # fragments: the first of more, the last, one between
+            head = struct.pack(">BBHHHBBH", 0x45, 0, 60, 7, flags, 64, 17, 0) + bytes(4) + b"\xff" * 4
+            head = head[:10] + struct.pack(">H", checksum(head)) + head[12:]
+            host.nic.send(host.router + host.nic.mac + b"\x08\x00" + head + struct.pack(">HHHH", 68, 67, 300, 0) + bytes(32))
+        offer = host.dhcp(1)
+        host.dhcp(3, offer["address"])
+        host.ip = offer["address"]
+        assert host.ping("10.0.2.2") == b"hello"
+
+
 @test("user: other addresses")
 def _(work):
     with user(work, ",net=192.168.7.0/24,host=192.168.7.9,dns=192.168.7.10,dhcpstart=192.168.7.100") as m:
@@ -593,8 +645,9 @@ def _(work):
     fd = os.open("/dev/net/tun", os.O_RDWR)
     fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH", b"kiln2", IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
     os.set_inheritable(fd, True)
-    with fd_machine([*E1000_DEVICE, "-netdev", f"tap,id=n,fd={fd}"], work, fd) as m:
-        tap_exchange(m, "kiln2")
+    for options in (f"fd={fd}", f"fds={fd},queues=1"):
+        with fd_machine([*E1000_DEVICE, "-netdev", f"tap,id=n,{options}"], work, fd) as m:
+            tap_exchange(m, "kiln2")
     helper = f"{work}/helper"
     with open(helper, "w", encoding="ascii") as f:
         f.write(f"#!{sys.executable}\n" + """import array, fcntl, os, socket, struct, sys
@@ -616,7 +669,7 @@ s.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd])
         with fd_machine([*E1000_DEVICE, "-netdev", netdev, "-netdev", f"tap,id=other,fd={fd}"], work, fd) as m:
             tap_exchange(m, "kiln3")
     for netdev, words in ((f"bridge,id=n,helper={work}/none", "cannot be run"), ("bridge,id=n,helper=/bin/true", "no descriptor"),
-                          (f"tap,id=n,fd={fd},ifname=x", "invalid with fd="), ("tap,id=n,fds=0", "'0'"),
+                          (f"tap,id=n,fd={fd},ifname=x", "invalid with fd="), (f"tap,id=n,fds={fd},queues=2", "which is 1"), ("tap,id=n,fds=0", "'0'"),
                           ("tap,id=n,ifname=averylonginterfacename", "at most 15"), 
                           ("tap,id=n,script=/nonexistent", "/nonexistent"), ("tap,id=n,script=/bin/false", "status 1"),
                           ("tap,id=n,queues=0,script=no", "queues=0"), ("tap,id=n,script=no,br=br0", "br= belongs to helper=")):

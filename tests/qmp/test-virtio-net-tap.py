@@ -70,7 +70,7 @@ class Tap:
     """The interface, which outlives the emulator, and who sends and receives there: packets come in all the time, WINDOW of
     them at most not yet seen by the guest."""
 
-    def __init__(self, queues=1):
+    def __init__(self, queues=1, flood=True):
         if WHY_NOT:
             raise Skip(WHY_NOT)
         self.options = {"type": "tap", "id": "n", "ifname": NAME, "script": "no", "downscript": "no", "queues": queues}
@@ -86,7 +86,7 @@ class Tap:
         self.socket.settimeout(100)
         self.sent = self.seen = self.heard = 0  # seen: those before it came or are lost
         self.last, self.got = -1, set()     # that came
-        self.window, self.over = 1, False
+        self.window, self.over = 1, not flood
         self.thread = threading.Thread(target=self.flood, daemon=True)
         self.thread.start()
 
@@ -418,6 +418,72 @@ def another_process_goes_on():
                 p = guest.pairs[0]
                 ram = [(at, m.read(at, size)) for at, size in ((p.base, 0x8000), (p.buffer(0, 0), BUFFER * SIZE),
                                                                (p.buffer(1, 0), BUFFER * SIZE), (v.RINGS, 0x1000))]
+
+
+def inet_sum(data):
+    data += b"\0" * (len(data) & 1)
+    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total
+
+
+def udp_packet(body, size=None, source=67, target=68, ihl=5, protocol=17, kind=0x0800):
+    """With the sum of the pseudo header where the checksum belongs, as the host leaves it."""
+    addresses = b"\x0a\0\0\1\xff\xff\xff\xff"
+    size = 8 + len(body) if size is None else size
+    pseudo = inet_sum(addresses + struct.pack(">HH", 17, size))
+    head = struct.pack(">BBHHHBBH", 0x40 | ihl, 0, 4 * ihl + 8 + len(body), 1, 0, 64, protocol, 0) + addresses + bytes(4 * (ihl - 5))
+    head = head[:10] + struct.pack(">H", ~inet_sum(head) & 0xFFFF) + head[12:]
+    return b"\xff" * 6 + b"\x52\x54\0\0\0\1" + struct.pack(">H", kind) + head + struct.pack(">HHHH", source, target, size, pseudo) + body
+
+
+def zero_sum(body):
+    """The body, changed so that the checksum of its packet comes out as 0."""
+    packet = udp_packet(body + bytes(2))
+    pseudo = packet[26:34] + struct.pack(">HH", 17, len(packet) - 34)
+    return body + struct.pack(">H", 0xFFFF - inet_sum(pseudo + packet[34:40] + bytes(2) + packet[42:]))
+
+
+@test
+def dhcp_checksums():
+    """Old clients read DHCP's packets as they are, with checksums: what the host left out is filled in, and nothing else is
+    touched, whatever the lengths in the packet say."""
+    bodies = [bytes(i * 7 & 255 for i in range(n)) for n in (300, 301, 548, 22, 1400)]
+    good = [udp_packet(body) for body in bodies + [zero_sum(bodies[0])]]
+    bad = [udp_packet(bodies[0], size) for size in (0, 1, 7, 309, 1000, 65535)]
+    bad += [udp_packet(bodies[0], **other) for other in ({"source": 68}, {"target": 67}, {"ihl": 6}, {"protocol": 6}, {"kind": 0x86DD})]
+    bad += [udp_packet(bytes(n)) for n in (0, 8, 21, 1470)]
+    short = udp_packet(bodies[0], 100)      # the checksum is of the 100 bytes that UDP's header speaks of
+    with Tap(flood=False) as tap, Machine(KILN, card(tap)) as m, socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as out:
+        out.setsockopt(263, 15, 1)          # SOL_PACKET, PACKET_VNET_HDR
+        out.bind((NAME, 0))
+        for turn in range(2):
+            guest = Guest(m, tap, features=2)           # checksums may be left to the guest
+            p = guest.pairs[0]
+            out.send(bytes(10) + content(0, 64))        # until the interface is up these are lost
+            while v.get16(m, p.ring(0)[2] + 2) == 0:
+                out.send(bytes(10) + content(0, 64))
+                time.sleep(0.01)
+            for packet in [*good, short, *bad]:
+                used = None
+                out.send(struct.pack("<BBHHHH", 1, 0, 0, 0, 34, 6) + packet)
+                while used is None or used[HEADER + 12:HEADER + 14] == struct.pack(">H", PROTOCOL):
+                    v.wait(lambda: v.get16(m, p.ring(0)[2] + 2) != p.taken & 0xFFFF)
+                    i, length = struct.unpack("<II", m.read(p.ring(0)[2] + 4 + 8 * (p.taken % SIZE), 8))
+                    used = m.read(p.buffer(0, i), length)
+                    p.taken += 1
+                    p.give()
+                assert used[10:12] == b"\1\0", used[:12].hex()
+                got, size = used[HEADER:], struct.unpack_from(">H", packet, 38)[0]
+                if packet in bad:
+                    assert used[0] == 1 and got == packet, f"UDP length {size}: changed: {used[:60].hex()}"
+                    continue
+                assert not used[0] & 1, "the guest is told that the checksum is not there"
+                assert got[:40] + got[42:] == packet[:40] + packet[42:], "more than the checksum was changed"
+                pseudo = packet[26:34] + struct.pack(">HH", 17, size)
+                assert inet_sum(pseudo + got[34:34 + size]) == 0xFFFF and got[40:42] != bytes(2), f"checksum {got[40:42].hex()}"
+            m.qmp(("object-add", {"qom-type": "filter-dump", "id": f"f{turn}", "netdev": "n", "file": "dump"}))  # copies, then
 
 
 sys.exit(main("kiln-virtio-net-tap."))
