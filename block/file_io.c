@@ -123,10 +123,10 @@ static int transfer(BlockIo *io)
 
 /* ---- without waiting ------------------------------------------------------------------------ */
 
-/* What is longer is better copied by another thread; a write may have to find memory first. A thread that
- * has nothing else to serve copies more, while the data is in its cache. */
-#define NOW_READ_MAX (64 * KIB)
-#define NOW_WRITE_MAX (16 * KIB)
+/* What is longer is better copied by another thread: up to here, passing it on and waking twice costs more than the
+ * copy, even where a write has to find memory first. A thread that has nothing else to serve copies more, while the data
+ * is in its cache. */
+#define NOW_MAX (64 * KIB)
 #define NOW_LONE_MAX (1 * MIB)
 #define NOW_SEVERAL_MAX (64 * KIB) /* writes that have others beside them: longer ones get a worker */
 #define NOW_SHARED_LEN (32 * KIB)  /* reads so long that another thread can help, when */
@@ -161,12 +161,12 @@ static uint64_t now_max(const FileState *f, const BlockIo *io)
                    (loop->index < FILE_LANES && __atomic_load_n(&f->write_lanes[loop->index], __ATOMIC_RELAXED));
 
     if (io->op == BLOCK_READ) {
-        return lone && !is_shared_work(f, io) ? NOW_LONE_MAX : lone ? NOW_SHARED_LEN - 1 : NOW_READ_MAX;
+        return lone && !is_shared_work(f, io) ? NOW_LONE_MAX : lone ? NOW_SHARED_LEN - 1 : NOW_MAX;
     }
     if (ahead) {
         return NOW_SHARED_LEN - 1;
     }
-    return lone ? several ? NOW_SEVERAL_MAX : NOW_LONE_MAX : f->in_memory ? NOW_WRITE_MAX : 0;
+    return lone ? several ? NOW_SEVERAL_MAX : NOW_LONE_MAX : f->in_memory ? NOW_MAX : 0;
 }
 
 static bool suits_now(const FileState *f, const BlockIo *io)

@@ -25,15 +25,16 @@ class Disk(Emulator):
     def start(self):
         self.setup(FEATURES, [(2 if self.scsi else 0, DESC, AVAIL, USED)], NUM)
 
-    def driver(self, program, depth, requests, length, sectors, rest=0):
-        """The command line of drive.c for this disk. rest: microseconds that it sleeps when nothing has come."""
+    def driver(self, program, depth, requests, length, sectors, rest=0, kind=0):
+        """The command line of drive.c for this disk. rest: microseconds that it sleeps when nothing has come; kind: 0 reads
+        from anywhere, 1 reads in order, 2 writes in order."""
         return [program, *map(str, (self.process.pid, self.ram_fd(), RAM_MIB << 20, DESC, AVAIL, USED, DATA, NUM, depth, requests,
-                                    length, sectors, int(self.scsi), rest))]
+                                    length, sectors, int(self.scsi), rest, kind))]
 
-    def drive(self, program, depth, requests, length, sectors):
+    def drive(self, program, depth, requests, length, sectors, kind=0):
         """Nanoseconds, CPU nanoseconds, notifications; of one request each."""
         before = benchlib.cpu_ns(self.process.pid)
-        out = subprocess.run(self.driver(program, depth, requests, length, sectors), capture_output=True, text=True, check=False)
+        out = subprocess.run(self.driver(program, depth, requests, length, sectors, kind=kind), capture_output=True, text=True, check=False)
         if out.returncode:
             raise SystemExit(f"{self.process.args[0]}: {out.stderr}")
         ns, count, kicks = map(int, out.stdout.split())

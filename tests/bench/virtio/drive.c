@@ -1,20 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * drive PID FD RAM-SIZE DESC AVAIL USED DATA NUM DEPTH REQUESTS LENGTH SECTORS SCSI REST
+ * drive PID FD RAM-SIZE DESC AVAIL USED DATA NUM DEPTH REQUESTS LENGTH SECTORS SCSI REST KIND
  *
- * A driver of virtio-blk (SCSI 0) or virtio-scsi (1) for benchmarks: reads with DEPTH requests on their way, on a ring
- * (ring.h) that was set up before, in the RAM of process PID. When nothing has come it spins, or sleeps for REST
- * microseconds.
+ * A driver of virtio-blk (SCSI 0) or virtio-scsi (1) for benchmarks: DEPTH requests on their way, on a ring (ring.h) that
+ * was set up before, in the RAM of process PID. KIND: 0 reads from anywhere, 1 reads in order, 2 writes in order. When
+ * nothing has come it spins, or sleeps for REST microseconds.
  * Prints: nanoseconds, requests, notifications.
  */
 #include "ring.h"
 
-#define STRIDE 8192 /* of DATA: header, status or response, then a page of data */
+#define HEAD 4096 /* of a slot of DATA: header, status or response; then data */
 #define BLK_STATUS 16
+#define BLK_WRITE 1
+#define WRITE_10 0x2a
 #define SCSI_HEADER 51
 #define SCSI_CDB 19
 #define SCSI_RESPONSE 64
 #define SCSI_RESPONSE_SIZE 108
+
+enum { RANDOM_READ, READ_ON, WRITE_ON };
 
 typedef struct Drive {
     Ring ring;
@@ -23,25 +27,40 @@ typedef struct Drive {
     struct timespec rest;
     uint64_t sectors;
     uint32_t random;
+    int kind;
+    uint64_t next;          /* sector, where it goes in order */
 } Drive;
 
 /* ---- requests ------------------------------------------------------------------------------- */
 
+static uint64_t slot_at(const Drive *d, unsigned s) { return d->ring.data + (uint64_t)s * (HEAD + d->length); }
+
+static uint64_t next_sector(Drive *d)
+{
+    const unsigned per = d->length / 512;
+    uint64_t sector = d->next;
+
+    if (d->kind == RANDOM_READ) {
+        d->random = d->random * 1664525 + 1013904223;
+        return (uint64_t)(d->random >> 8) % (d->sectors / per) * per;
+    }
+    d->next = sector + 2 * per <= d->sectors ? sector + per : 0;
+    return sector;
+}
+
 /* Request slot s: descriptors 3s to 3s + 2. */
 static void submit(Drive *d, unsigned s)
 {
-    uint8_t *p = d->ring.ram + d->ring.data + (uint64_t)s * STRIDE;
-    const uint32_t in = 0;
-    uint64_t sector;
+    uint8_t *p = d->ring.ram + slot_at(d, s);
+    const uint32_t type = d->kind == WRITE_ON ? BLK_WRITE : 0;
+    const uint64_t sector = next_sector(d);
 
-    d->random = d->random * 1664525 + 1013904223;
-    sector = (uint64_t)(d->random >> 8) % (d->sectors / 8) * 8;
-    if (d->scsi) { /* READ (10) */
+    if (d->scsi) { /* READ (10), WRITE (10) */
         const uint32_t lba = __builtin_bswap32((uint32_t)sector);
 
         memcpy(p + SCSI_CDB + 2, &lba, 4);
     } else {
-        memcpy(p, &in, 4);
+        memcpy(p, &type, 4);
         memcpy(p + 8, &sector, 8);
     }
     put(&d->ring, 3 * s);
@@ -75,7 +94,7 @@ static void run(Drive *d, unsigned depth, uint64_t requests)
         while (r->used_idx != end) {
             const unsigned slot = take_used(r) / 3;
 
-            if (!is_good(r->ram + r->data + (uint64_t)slot * STRIDE, d->scsi)) {
+            if (!is_good(r->ram + slot_at(d, slot), d->scsi)) {
                 fprintf(stderr, "a request of slot %u failed\n", slot);
                 exit(1);
             }
@@ -96,21 +115,27 @@ static void run(Drive *d, unsigned depth, uint64_t requests)
 static void prepare(Drive *d, unsigned s)
 {
     Ring *r = &d->ring;
-    const uint64_t at = r->data + (uint64_t)s * STRIDE;
+    const uint64_t at = slot_at(d, s);
+    const int writes = d->kind == WRITE_ON;
     uint8_t *p = r->ram + at;
 
-    memset(p, 0, 4096);
+    memset(p, 0, HEAD);
     if (d->scsi) {
         p[0] = 1; /* target 0, unit 0 */
         p[2] = 0x40;
-        p[SCSI_CDB] = 0x28;
+        p[SCSI_CDB] = writes ? WRITE_10 : 0x28;
         p[SCSI_CDB + 8] = (uint8_t)(d->length / 512);
         put_desc(r, 3 * s, at, SCSI_HEADER, 1, (uint16_t)(3 * s + 1));
+        if (writes) {
+            put_desc(r, 3 * s + 1, at + HEAD, d->length, 1, (uint16_t)(3 * s + 2));
+            put_desc(r, 3 * s + 2, at + SCSI_RESPONSE, SCSI_RESPONSE_SIZE, 2, 0);
+            return;
+        }
         put_desc(r, 3 * s + 1, at + SCSI_RESPONSE, SCSI_RESPONSE_SIZE, 3, (uint16_t)(3 * s + 2));
-        put_desc(r, 3 * s + 2, at + 4096, d->length, 2, 0);
+        put_desc(r, 3 * s + 2, at + HEAD, d->length, 2, 0);
     } else {
         put_desc(r, 3 * s, at, 16, 1, (uint16_t)(3 * s + 1));
-        put_desc(r, 3 * s + 1, at + 4096, d->length, 3, (uint16_t)(3 * s + 2));
+        put_desc(r, 3 * s + 1, at + HEAD, d->length, writes ? 1 : 3, (uint16_t)(3 * s + 2));
         put_desc(r, 3 * s + 2, at + BLK_STATUS, 1, 2, 0);
     }
 }
@@ -120,7 +145,7 @@ int main(int argc, char **argv)
     Drive d = {.random = 1};
     unsigned depth;
 
-    if (argc != 15) {
+    if (argc != 16) {
         fprintf(stderr, "see the top of the source\n");
         return 2;
     }
@@ -131,6 +156,7 @@ int main(int argc, char **argv)
     d.sectors = strtoull(argv[12], NULL, 0);
     d.scsi = atoi(argv[13]);
     d.rest.tv_nsec = atol(argv[14]) * 1000;
+    d.kind = atoi(argv[15]);
     for (unsigned s = 0; s < depth; s++) {
         prepare(&d, s);
     }
