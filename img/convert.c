@@ -341,7 +341,7 @@ static int convert_piece(void *opaque, uint64_t offset, uint64_t *len, ImgPiece 
 static int copy_all(Convert *c)
 {
     ImgCopy copy = {.target = c->out.node, .size = c->size, .parallel = (unsigned)c->parallel,
-                    .in_order = !c->out_of_order, .compressed = c->compress, .offload = c->copy_range, .salvage = c->salvage,
+                    .in_order = !c->out_of_order, .ahead = true, .compressed = c->compress, .offload = c->copy_range, .salvage = c->salvage,
                     .quiet = c->quiet, .sparse = c->sparse, .rate = c->rate, .piece = convert_piece,
                     .opaque = c};
     uint64_t at;

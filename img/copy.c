@@ -468,7 +468,7 @@ int img_copy(const ImgCopy *copy, uint64_t *failed_at, bool *failed_reading)
     if (!own.compressed) {
         c->buf_size = MAX(MAX(c->buf_size, own.piece_size), img_piece_size(own.target));
     }
-    if (own.parallel > 1 && !own.compressed && g_get_num_processors() > 1) {
+    if (own.ahead && own.parallel > 1 && !own.compressed && g_get_num_processors() > 1) {
         /* One thread writes while the other reads; short pieces are many, so that they wake each other less often. */
         c->loop->reads_ahead = true;
         own.parallel = c->buf_size == PIECE_CACHED ? SLOTS_MAX : own.parallel;

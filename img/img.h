@@ -133,6 +133,7 @@ typedef struct ImgCopy {
     uint64_t size;          /* bytes to copy */
     uint64_t piece_size;    /* bytes that are read at once: img_piece_size() of the source (or more) */
     unsigned parallel;      /* requests at once, 1 to 16 */
+    bool ahead;             /* parallel: a thread of its own writes, for speed at the price of some CPU time */
     bool in_order;          /* writes start in the order of their offsets */
     bool compressed;        /* cluster by cluster */
     bool target_is_zero;    /* zeros need not be written */
