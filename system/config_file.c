@@ -243,14 +243,20 @@ static bool append_pair(GString *text, const char *key, json_object *value, GErr
     return append_scalar(text, key, value, err);
 }
 
+/* Would it, without its key, be taken for a key and its value? */
+static bool can_be_bare(json_object *value)
+{
+    return !json_object_is_type(value, json_type_object) && !json_object_is_type(value, json_type_array) &&
+           !(value && strchr(json_object_get_string(value), '='));
+}
+
 /* The implied key goes first and bare: some options know it in no other way. */
 static char *keyval_text(const OptionDef *def, json_object *object, GError **err)
 {
     GString *text = g_string_new(NULL);
     json_object *first = NULL;
 
-    if (def->implied && json_object_object_get_ex(object, def->implied, &first) &&
-        !json_object_is_type(first, json_type_object) && !json_object_is_type(first, json_type_array)) {
+    if (def->implied && json_object_object_get_ex(object, def->implied, &first) && can_be_bare(first)) {
         append_value(text, first ? json_object_get_string(first) : "");
     }
     json_object_object_foreach(object, key, value)
@@ -539,12 +545,31 @@ bool config_read_ini(Config *c, const char *path, GError **err)
 
 /* ---- printing ------------------------------------------------------------------------------------------ */
 
+/* Only the implied key and its value: the value, as it can stand alone; NULL: it is something else. */
+static const char *only_implied(const OptionDef *def, const char *arg)
+{
+    size_t len = def->implied ? strlen(def->implied) : 0;
+
+    if (len && !strncmp(arg, def->implied, len) && arg[len] == '=') {
+        arg += len + 1;
+    }
+    for (const char *comma = strchr(arg, ','); comma; comma = strchr(comma + 2, ',')) {
+        if (comma[1] != ',') {
+            return NULL;
+        }
+    }
+    return len && *arg && !strchr(arg, '=') ? arg : NULL;
+}
+
 /* key=value,... as an object, or NULL where that would lose something. */
 static json_object *keyval_object(const OptionDef *def, const char *arg)
 {
-    json_object *object = json_object_new_object();
-    const char *at = arg;
+    const char *at = arg, *alone = only_implied(def, arg);
 
+    if (alone) {
+        return json_object_new_string(alone);
+    }
+    json_object *object = json_object_new_object();
     while (*at) {
         size_t key_len = strcspn(at, "=,");
         bool first = at == arg, bare = at[key_len] != '=';
@@ -555,10 +580,6 @@ static json_object *keyval_object(const OptionDef *def, const char *arg)
         if (!key || !*key || (bare && !first) || strchr(key, '.') || json_object_object_get_ex(object, key, NULL)) {
             json_object_put(object);
             return NULL;
-        }
-        if (bare && !*at) { /* nothing but the implied key's value */
-            json_object_put(object);
-            return json_object_new_string(arg);
         }
         json_object_object_add(object, key, json_object_new_string(value));
     }

@@ -112,7 +112,19 @@ class Suite:
             check(not err, "says something: %s" % err)
         else:
             check(warning in err, "does not say %r but: %s" % (warning, err))
+        if not any("fd=" in arg or "%d" in arg for arg in args):
+            self.round_trip([*QTEST, *args, "-print-state"], out)
         return out
+
+    def round_trip(self, args, state):
+        """What --print-config makes of a command line is the same machine, and printed again the same text."""
+        status, text, err = self.go(*args, "--print-config")
+        check(status == 0, "--print-config: status %d: %s" % (status, err))
+        path = os.path.join(self.home, "printed.json")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        same(self.go("--config", path, "--print-config")[:2], (0, text), "printed again")
+        same(self.go("--config", path)[:2], (0, state), "as a file")
 
     def says(self, args, pattern):
         """Prints something asked for, with status 0."""
