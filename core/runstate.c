@@ -37,7 +37,7 @@ struct VmRun {
     _Atomic int exit_status;        /* -1: none */
     _Atomic int shutdown, reset;    /* ShutdownCause */
     _Atomic int stop;               /* RunState or NO_STOP_REQUEST */
-    atomic_bool powerdown, suspend, wakeup, panic, crash_loaded, watchdog;
+    atomic_bool powerdown, suspend, hibernate, wakeup, panic, crash_loaded, watchdog;
 };
 
 const char *run_state_name(RunState state) { return qapi_enum_name(&qapi_type_RunState, (int)state); }
@@ -255,6 +255,12 @@ DEFINE_REQUEST(vm_request_panic, panic)
 DEFINE_REQUEST(vm_request_crash_loaded, crash_loaded)
 DEFINE_REQUEST(vm_request_watchdog, watchdog)
 
+void vm_request_hibernate(Vm *vm)
+{
+    atomic_store(&vm->run->hibernate, true);
+    vm_request_shutdown(vm, SHUTDOWN_CAUSE_GUEST_SHUTDOWN);
+}
+
 void vm_request_stop(Vm *vm, RunState state)
 {
     atomic_store(&vm->run->stop, (int)state);
@@ -345,6 +351,9 @@ static bool take_requests(Vm *vm, int *status)
     }
     if (atomic_exchange(&run->watchdog, false)) {
         take_watchdog(vm);
+    }
+    if (atomic_exchange(&run->hibernate, false)) {
+        vm_emit_event(vm, &qapi_event_SUSPEND_DISK, NULL);
     }
     if (take_shutdown(vm, status)) {
         return true;

@@ -31,6 +31,8 @@ void vm_request_reset(Vm *vm, ShutdownCause cause);
 void vm_request_powerdown(Vm *vm);
 /* ACPI S3: the machine sleeps until vm_request_wakeup. */
 void vm_request_suspend(Vm *vm);
+/* ACPI S4: the guest's state is on its disk. SUSPEND_DISK, then as vm_request_shutdown by the guest. */
+void vm_request_hibernate(Vm *vm);
 void vm_request_wakeup(Vm *vm);
 /* The guest said that it panicked (pvpanic, crash exits): what -action panic= says happens. */
 void vm_request_panic(Vm *vm);

@@ -52,7 +52,36 @@ static bool integer_fits(const char *text, const char *end, bool negative, size_
     return real || len < strlen(limit) || (len == strlen(limit) && strncmp(text, limit, len) <= 0);
 }
 
-/* What json-c takes and RFC 8259 does not: control characters in strings, NaN, Infinity; and huge integers.
+/* "\uXXXX" at the beginning of text: its number; UINT32_MAX: something else. */
+static uint32_t escaped_unit(const char *text, size_t len)
+{
+    uint32_t unit = 0;
+
+    if (len < 6 || text[0] != '\\' || text[1] != 'u') {
+        return UINT32_MAX;
+    }
+    for (unsigned i = 2; i < 6; i++) {
+        if (!g_ascii_isxdigit(text[i])) {
+            return UINT32_MAX; /* json-c says so */
+        }
+        unit = unit * 16 + (uint32_t)g_ascii_xdigit_value(text[i]);
+    }
+    return unit;
+}
+
+/* The bytes of a string's escape at text, of those that need looking at; 0: half of a surrogate pair without the other. */
+static size_t escape_length(const char *text, size_t len)
+{
+    uint32_t unit = escaped_unit(text, len);
+
+    if (unit < 0xd800 || unit > 0xdfff) {
+        return 2;
+    }
+    uint32_t low = unit < 0xdc00 ? escaped_unit(text + 6, len - 6) : 0;
+    return low >= 0xdc00 && low <= 0xdfff ? 12 : 0;
+}
+
+/* What json-c takes and RFC 8259 does not: control characters in strings, NaN, Infinity; halves of characters; and huge integers.
  * *members: how many members all objects of the text have together (if it is JSON at all). */
 static bool check_characters(const char *text, size_t len, size_t *members, GError **err)
 {
@@ -67,7 +96,12 @@ static bool check_characters(const char *text, size_t len, size_t *members, GErr
         }
         *members += !in_string && c == ':';
         if (in_string && c == '\\') {
-            i++;
+            size_t escape = escape_length(text + i, len - i);
+
+            if (!escape) {
+                return error_set(err, "JSON parse error, %.6s at byte %zu is not a valid Unicode character", text + i, i);
+            }
+            i += escape - 1;
         } else if (c == '"') {
             in_string = !in_string;
         } else if (!in_string && g_ascii_isdigit(c)) {

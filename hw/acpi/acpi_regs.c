@@ -168,7 +168,9 @@ static void go_to_sleep(AcpiRegs *regs)
     unsigned type = SLP_TYP(regs->pm1_cnt);
 
     trace(acpi_sleep, "type %u", type);
-    if (type == SLP_TYP_S5 || type == regs->s4_type) {
+    if (type == regs->s4_type && type != SLP_TYP_S5 && type != SLP_TYP_S3) {
+        vm_request_hibernate(vm);
+    } else if (type == SLP_TYP_S5) {
         vm_request_shutdown(vm, SHUTDOWN_CAUSE_GUEST_SHUTDOWN);
     } else if (type == SLP_TYP_S3) {
         vm_request_suspend(vm);

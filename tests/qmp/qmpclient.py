@@ -83,12 +83,12 @@ class Connection:
         return self.do("human-monitor-command", command_line=line)
 
     def wait(self, name):
-        """The next event of this name: its data. Those before it are forgotten."""
+        """The next event of this name: its data, if it has any. Those before it are forgotten."""
         while True:
             message = self.events.pop(0) if self.events else self.message()
             assert message is not None, "the end, and not " + name
             if message.get("event") == name:
-                return message["data"]
+                return message.get("data")
 
     def names(self):
         """Of the events so far, which are forgotten."""

@@ -263,6 +263,34 @@ def _():
         check(not os.path.exists("w"), "the removed socket's path is still there")
 
 
+@test("a guest that hibernates says SUSPEND_DISK before it goes")
+def _():
+    with machine("-qtest", "unix:port,server=on,wait=off", "-no-shutdown", "-M", "pc") as m:
+        c = m.connect()
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.settimeout(LIMIT)
+            peer.connect("port")
+            port = peer.makefile("rw", encoding="ascii", newline="\n")
+
+            def sleep(kind):
+                # The power management's registers at 0xb000, then a sleep type and SLP_EN.
+                for line in ("outl 0xcf8 0x80000b40", "outl 0xcfc 0xb001", "outl 0xcf8 0x80000b80", "outb 0xcfc 1",
+                             "outw 0xb004 %#x" % (kind << 10 | 1 << 13)):
+                    port.write(line + "\n")
+                    port.flush()
+                    same(port.readline()[:2], "OK")
+
+            sleep(2)
+            c.wait("SUSPEND_DISK")
+            same(c.wait("SHUTDOWN"), {"guest": True, "reason": "guest-shutdown"})
+            c.do("system_reset")
+            c.wait("RESET")
+            sleep(0)
+            while not c.events:
+                c.events.append(c.message())
+            same(c.names(), ["SHUTDOWN"])
+
+
 @test("HMP: ROMs, sums and places of memory, limits of a drive")
 def _():
     with machine("-drive", "if=none,id=d,driver=null-co,size=1M", "-device", "ide-hd,drive=d") as m:

@@ -373,6 +373,8 @@ static void test_malformed_json(void)
         {"\"\xed\xa0\x80\"", "UTF-8"}, {"\xfe\xff", "UTF-8"}, {"'a", "ends too early"}, {"+1", "byte"},
         {"[18446744073709551616]", "64 bits"}, {"[-9223372036854775809]", "64 bits"},
         {"{\"a\":100000000000000000000}", "64 bits"},
+        {"\"\\ud800\"", "Unicode"}, {"\"x\\udc00\"", "Unicode"}, {"\"\\ud800\\u0041\"", "Unicode"}, {"\"\\ud800\\ud800\"", "Unicode"},
+        {"\"\\ud800\\n\"", "Unicode"}, {"\"\\udc00\\ud800\"", "Unicode"},
     };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
@@ -383,7 +385,7 @@ static void test_malformed_json(void)
 
 static void test_truncated_json(void)
 {
-    const char *text = "{\"a\":[1,-2.5e3,true,null,\"x\\u00e4\\n\",{\"b\":{}}],\"c\":'q\"\\''}";
+    const char *text = "{\"a\":[1,-2.5e3,true,null,\"x\\u00e4\\ud83d\\ude00\\\\ud800\\n\",{\"b\":{}}],\"c\":'q\"\\''}";
     json_object *json = parse(text);
 
     g_assert_cmpstr(json_object_get_string(json_object_object_get(json, "c")), ==, "q\"'");
