@@ -186,7 +186,7 @@ int64_t alloc_clusters(Qcow2 *q, uint64_t want, uint64_t *host, Waiter *w)
 
     qcow2_event(q, "cluster_alloc");
     for (;;) {
-        Table *t;
+        Table *t = NULL;
         uint64_t n;
         int ret = refblock_get(q, cluster, &t, w);
 
@@ -274,7 +274,7 @@ int refcount_add(Qcow2 *q, uint64_t cluster, int delta, uint64_t *value, Waiter 
 int alloc_bytes(Qcow2 *q, uint64_t len, uint64_t *host, Waiter *w)
 {
     uint64_t room = q->compressed_pos ? q->cluster - (q->compressed_pos & (q->cluster - 1)) : 0;
-    uint64_t old = q->compressed_pos, fresh, value;
+    uint64_t old = q->compressed_pos, fresh = 0, value;
     int64_t ret;
 
     if (room == q->cluster) {
@@ -282,7 +282,7 @@ int alloc_bytes(Qcow2 *q, uint64_t len, uint64_t *host, Waiter *w)
     }
     qcow2_event(q, "cluster_alloc_bytes");
     if (room) {
-        Table *t; /* the block must be there before anything changes */
+        Table *t = NULL; /* the block must be there before anything changes */
 
         ret = refblock_get(q, old >> q->cluster_bits, &t, w);
         if (ret == 0) {

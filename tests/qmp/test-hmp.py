@@ -21,7 +21,7 @@ class Person:
     """Someone at the monitor's socket."""
 
     def __init__(self, machine):
-        machine.connect(negotiate=False).close()  # so that the sockets are there
+        machine.connect().close()  # answers when all sockets are there
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(LIMIT)
         self.socket.connect("hmp")

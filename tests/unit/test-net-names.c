@@ -10,6 +10,7 @@
 #include "block/block_int.h"
 #include "core/vm.h"
 #include "monitor/internal.h"
+#include "monitor/monitor.h"
 #include "net/backend.h"
 #include "util/lookup.h"
 #include "util/loop.h"
@@ -72,6 +73,7 @@ static void teardown(Fixture *f, gconstpointer data)
     NetState *net = f->vm->net;
 
     net_cleanup(f->vm);
+    monitor_cleanup(f->vm);
     vm_free(f->vm);
     net_state_free(net);
     g_clear_error(&f->err);
