@@ -130,21 +130,74 @@ bool qmp_query_cpu_definitions(QmpCall *call, GError **err)
     return true;
 }
 
+/* arg: what the command calls the model. */
+static bool expand(Vm *vm, const CpuModelInfo *model, const char *arg, bool full, json_object **expanded, GError **err)
+{
+    if (model->props && !json_object_is_type(model->props, json_type_object)) {
+        return error_set(err, "Invalid parameter type for '%s.props', expected: object", arg);
+    }
+    return cpu_model_expand(vm, model->name, model->props, full, expanded, err);
+}
+
+static CpuModelInfo *model_info(const char *name, json_object *props)
+{
+    CpuModelInfo *info = g_new0(CpuModelInfo, 1);
+
+    info->name = g_strdup(name);
+    info->props = props;
+    return info;
+}
+
 bool qmp_query_cpu_model_expansion(QmpCall *call, GError **err)
 {
     const QueryCpuModelExpansionArgs *args = call->args;
     bool full = args->type == CPU_MODEL_EXPANSION_TYPE_FULL;
-    json_object *props = args->model->props, *expanded = NULL;
+    json_object *expanded = NULL;
 
-    if (props && !json_object_is_type(props, json_type_object)) {
-        return error_set(err, "Invalid parameter type for 'model.props', expected: object");
-    }
-    if (!cpu_model_expand(call->vm, args->model->name, props, full, &expanded, err)) {
+    if (!expand(call->vm, args->model, "model", full, &expanded, err)) {
         return false;
     }
     CpuModelExpansionInfo *info = call->result = g_new0(CpuModelExpansionInfo, 1);
-    info->model = g_new0(CpuModelInfo, 1);
-    info->model->name = g_strdup(full ? args->model->name : "base");
-    info->model->props = expanded;
+    info->model = model_info(full ? args->model->name : "base", expanded);
     return true;
+}
+
+_Static_assert((int)CPU_MODEL_INCOMPATIBLE == (int)CPU_MODEL_COMPARE_RESULT_INCOMPATIBLE &&
+                   (int)CPU_MODEL_IDENTICAL == (int)CPU_MODEL_COMPARE_RESULT_IDENTICAL &&
+                   (int)CPU_MODEL_SUPERSET == (int)CPU_MODEL_COMPARE_RESULT_SUPERSET &&
+                   (int)CPU_MODEL_SUBSET == (int)CPU_MODEL_COMPARE_RESULT_SUBSET,
+               "the answers are QAPI's");
+
+bool qmp_query_cpu_model_comparison(QmpCall *call, GError **err)
+{
+    const QueryCpuModelComparisonArgs *args = call->args;
+    json_object *a = NULL, *b = NULL;
+    bool ok = expand(call->vm, args->modela, "modela", false, &a, err) &&
+              expand(call->vm, args->modelb, "modelb", false, &b, err);
+
+    if (ok) {
+        CpuModelCompareInfo *info = call->result = g_new0(CpuModelCompareInfo, 1);
+
+        info->responsible_properties = g_ptr_array_new();
+        info->result = (CpuModelCompareResult)cpu_models_compare(a, b, info->responsible_properties);
+    }
+    json_object_put(a);
+    json_object_put(b);
+    return ok;
+}
+
+bool qmp_query_cpu_model_baseline(QmpCall *call, GError **err)
+{
+    const QueryCpuModelBaselineArgs *args = call->args;
+    json_object *a = NULL, *b = NULL, *common = NULL;
+
+    if (expand(call->vm, args->modela, "modela", false, &a, err) && expand(call->vm, args->modelb, "modelb", false, &b, err) &&
+        (common = cpu_models_baseline(a, b, err))) {
+        CpuModelBaselineInfo *info = call->result = g_new0(CpuModelBaselineInfo, 1);
+
+        info->model = model_info("base", common);
+    }
+    json_object_put(a);
+    json_object_put(b);
+    return common;
 }

@@ -28,6 +28,26 @@ GPtrArray *cpu_models_query(Vm *vm);
 bool cpu_model_expand(Vm *vm, const char *name, json_object *props, bool full,
                       json_object **expanded, GError **err);
 
+/* What the first of two models is to the second; the values are QAPI's CpuModelCompareResult. */
+typedef enum CpuModelOrder {
+    CPU_MODEL_INCOMPATIBLE, /* each has what the other lacks, or their vendors differ */
+    CPU_MODEL_IDENTICAL,
+    CPU_MODEL_SUPERSET, /* it has all that the second has; family, model, stepping and name may differ */
+    CPU_MODEL_SUBSET,
+} CpuModelOrder;
+
+/*
+ * Two expansions (static ones, of cpu_model_expand) beside each other. differing: names of the properties with different
+ * values are added to it, of char *, the caller's.
+ */
+CpuModelOrder cpu_models_compare(json_object *a, json_object *b, GPtrArray *differing);
+
+/*
+ * The features that both have, with the lower family, model and stepping: properties of a "base", for the caller to put.
+ * NULL: the vendors differ.
+ */
+json_object *cpu_models_baseline(json_object *a, json_object *b, GError **err);
+
 /* Names of the features in cpu->missing, of char *; the caller frees. */
 GPtrArray *cpu_unavailable_features(const Cpu *cpu);
 

@@ -215,6 +215,8 @@ QMP = [
     ("query-command-line-options", {"option": "none"}, "none"),
     ("query-cpu-model-expansion", {"type": "full", "model": {"name": "none"}}, "none"),
     ("query-cpu-model-expansion", {"type": "full", "model": {"name": "qemu64", "props": {"none": True}}}, "none"),
+    ("query-cpu-model-baseline", {"modela": {"name": "qemu64"}, "modelb": {"name": "Haswell"}}, "vendors"),
+    ("query-cpu-model-comparison", {"modela": {"name": "qemu64"}, "modelb": {"name": "none"}}, "none"),
     ("query-rx-filter", {"name": "none"}, "none"),
     ("ringbuf-read", {"device": "none", "size": 1}, "none"),
     ("ringbuf-read", {"device": "null", "size": 1}, "'null'"),
