@@ -137,8 +137,8 @@ bool net_link_is_up(const NetPort *port);
 #define NET_OFFLOAD_TSO4 2u
 #define NET_OFFLOAD_TSO6 4u
 #define NET_OFFLOAD_ECN 8u
-#define NET_OFFLOAD_UFO 16u
-#define NET_OFFLOAD_USO4 32u
+#define NET_OFFLOAD_UFO 16u     /* UDP, to become fragments */
+#define NET_OFFLOAD_USO4 32u    /* several UDP packets of one flow in one, to become packets again */
 #define NET_OFFLOAD_USO6 64u
 
 /* What the other end of a card's port can do: the longest header (0: none) and offloads. All queues

@@ -27,6 +27,7 @@
 #define TURN_BYTES (1 << 20)
 #define LENT_MAX 255                /* pieces of the card's memory for a packet */
 #define HEADER_MAX 20
+#define USO (NET_OFFLOAD_USO4 | NET_OFFLOAD_USO6)
 
 struct NetTap {
     NetPort *port;
@@ -238,12 +239,25 @@ static unsigned to_tun(uint32_t offloads)
     return tun;
 }
 
+/* What the kernel takes as a whole or refuses as a whole, which would leave it at what was set before: nothing without
+ * checksums, marks of congestion with TCP, and bundles over IPv4 and IPv6 together or not at all. */
+static uint32_t possible(uint32_t offloads)
+{
+    if (!(offloads & NET_OFFLOAD_CSUM)) {
+        return 0;
+    }
+    if (!(offloads & (NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6))) {
+        offloads &= ~NET_OFFLOAD_ECN;
+    }
+    return (offloads & USO) == USO ? offloads : offloads & ~USO;
+}
+
 /* The kernel says what it knows. */
 static uint32_t ask_offloads(NetTap *t)
 {
     static const uint32_t basic =
         NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 | NET_OFFLOAD_ECN;
-    static const uint32_t optional[] = {NET_OFFLOAD_UFO, NET_OFFLOAD_USO4 | NET_OFFLOAD_USO6};
+    static const uint32_t optional[] = {NET_OFFLOAD_UFO, USO};
     uint32_t offloads = basic;
 
     for (unsigned i = 0; i < G_N_ELEMENTS(optional); i++) {
@@ -275,7 +289,7 @@ static void tap_set_vnet(void *opaque, unsigned len, uint32_t offloads)
         t->kernel_len = (unsigned)size;
     }
     ioctl(t->fd, TUNSETVNETLE, &little);
-    if (ioctl(t->fd, TUNSETOFFLOAD, to_tun(offloads)) < 0) {
+    if (ioctl(t->fd, TUNSETOFFLOAD, to_tun(possible(offloads))) < 0) {
         trace(net_tap_offload, "%p: 0x%x: %d", t, offloads, errno);
     }
     t->link_len = len;

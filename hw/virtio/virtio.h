@@ -60,6 +60,8 @@ typedef struct VirtioOps {
      * own; when all else was accepted (if ever) take_loaded takes it from there, the queues having been loaded. */
     void (*save)(VirtioDevice *vdev, StateBuf *buf);
     bool (*load)(VirtioDevice *vdev, StateBuf *buf, uint64_t features, GError **err);
+    /* Does what load read agree with the driver's features, of which it was told the low half? NULL: it does. */
+    bool (*check_loaded)(const VirtioDevice *vdev, uint64_t features, GError **err);
     void (*take_loaded)(VirtioDevice *vdev);
 } VirtioOps;
 

@@ -29,6 +29,12 @@
 #include "hw/virtio/virtio.h"
 #include "net/net.h"
 
+#ifndef VIRTIO_NET_F_HOST_USO /* Linux 6.2 */
+#define VIRTIO_NET_F_GUEST_USO4 54
+#define VIRTIO_NET_F_GUEST_USO6 55
+#define VIRTIO_NET_F_HOST_USO 56
+#endif
+
 #define VIRTIO_NET_MACS 64            /* addresses that the filter can hold */
 #define VIRTIO_NET_VLANS 4096
 #define VIRTIO_NET_HDR_MAX 20
@@ -39,8 +45,10 @@
 #define VIRTIO_NET_CTRL_QUEUE_SIZE 64
 /* Features that stand for offloads of packets to the guest. */
 #define VIRTIO_NET_GUEST_OFFLOADS                                                                  \
-    (1u << VIRTIO_NET_F_GUEST_CSUM | 1u << VIRTIO_NET_F_GUEST_TSO4 | 1u << VIRTIO_NET_F_GUEST_TSO6 |  \
-     1u << VIRTIO_NET_F_GUEST_ECN | 1u << VIRTIO_NET_F_GUEST_UFO)
+    (UINT64_C(1) << VIRTIO_NET_F_GUEST_CSUM | UINT64_C(1) << VIRTIO_NET_F_GUEST_TSO4 |              \
+     UINT64_C(1) << VIRTIO_NET_F_GUEST_TSO6 | UINT64_C(1) << VIRTIO_NET_F_GUEST_ECN |               \
+     UINT64_C(1) << VIRTIO_NET_F_GUEST_UFO | UINT64_C(1) << VIRTIO_NET_F_GUEST_USO4 |               \
+     UINT64_C(1) << VIRTIO_NET_F_GUEST_USO6)
 
 typedef struct VirtioNet VirtioNet;
 
@@ -184,6 +192,7 @@ uint32_t virtio_net_hash(const VirtioNetRss *rss, const uint8_t *head, size_t le
 /* ---- virtio_net_state.c ---- */
 void virtio_net_save(VirtioDevice *vdev, StateBuf *buf);
 bool virtio_net_load(VirtioDevice *vdev, StateBuf *buf, uint64_t features, GError **err);
+bool virtio_net_check_loaded(const VirtioDevice *vdev, uint64_t features, GError **err);
 void virtio_net_take_loaded(VirtioDevice *vdev);
 
 #endif

@@ -232,7 +232,8 @@ void virtio_net_apply_offloads(VirtioNet *s)
         uint32_t net;
     } bits[] = {{VIRTIO_NET_F_GUEST_CSUM, NET_OFFLOAD_CSUM}, {VIRTIO_NET_F_GUEST_TSO4, NET_OFFLOAD_TSO4},
                 {VIRTIO_NET_F_GUEST_TSO6, NET_OFFLOAD_TSO6}, {VIRTIO_NET_F_GUEST_ECN, NET_OFFLOAD_ECN},
-                {VIRTIO_NET_F_GUEST_UFO, NET_OFFLOAD_UFO}};
+                {VIRTIO_NET_F_GUEST_UFO, NET_OFFLOAD_UFO},   {VIRTIO_NET_F_GUEST_USO4, NET_OFFLOAD_USO4},
+                {VIRTIO_NET_F_GUEST_USO6, NET_OFFLOAD_USO6}};
     uint32_t offloads = 0, able;
 
     for (unsigned i = 0; i < G_N_ELEMENTS(bits); i++) {

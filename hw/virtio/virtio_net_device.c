@@ -17,8 +17,11 @@
 /* Offered only if the netdev's packets have a header. */
 #define VNET_FEATURES                                                                              \
     (VIRTIO_NET_GUEST_OFFLOADS | BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_HOST_TSO4) | BIT(VIRTIO_NET_F_HOST_TSO6) |  \
-     BIT(VIRTIO_NET_F_HOST_ECN) | BIT(VIRTIO_NET_F_HOST_UFO) | BIT(VIRTIO_NET_F_HASH_REPORT))
+     BIT(VIRTIO_NET_F_HOST_ECN) | BIT(VIRTIO_NET_F_HOST_UFO) | BIT(VIRTIO_NET_F_HOST_USO) |         \
+     BIT(VIRTIO_NET_F_HASH_REPORT))
+/* ... and only if its kernel does these. */
 #define UFO_FEATURES (BIT(VIRTIO_NET_F_GUEST_UFO) | BIT(VIRTIO_NET_F_HOST_UFO))
+#define USO_FEATURES (BIT(VIRTIO_NET_F_GUEST_USO4) | BIT(VIRTIO_NET_F_GUEST_USO6) | BIT(VIRTIO_NET_F_HOST_USO))
 
 /* ---- configuration ---------------------------------------------------------------------------- */
 
@@ -444,13 +447,14 @@ static bool check_options(const VirtioNet *s, GError **err)
 static void set_features(VirtioNet *s)
 {
     uint64_t *f = &s->vdev.host_features;
+    const uint32_t uso = NET_OFFLOAD_USO4 | NET_OFFLOAD_USO6;
     uint32_t able;
 
     if (net_peer_vnet_caps(s->pairs[0].port, &able) < VIRTIO_NET_HDR_MAX) {
         *f &= ~VNET_FEATURES;
-    } else if (!(able & NET_OFFLOAD_UFO)) {
-        *f &= ~UFO_FEATURES;
     }
+    *f &= able & NET_OFFLOAD_UFO ? ~UINT64_C(0) : ~UFO_FEATURES;
+    *f &= (able & uso) == uso ? ~UINT64_C(0) : ~USO_FEATURES;
     *f = virtio_net_vhost_features(s, *f);
 }
 
@@ -555,11 +559,15 @@ static const Property net_props[] = {
     FEATURE("guest_tso6", VIRTIO_NET_F_GUEST_TSO6, 1, "the guest takes large TCP packets over IPv6"),
     FEATURE("guest_ecn", VIRTIO_NET_F_GUEST_ECN, 1, "these may carry congestion marks"),
     FEATURE("guest_ufo", VIRTIO_NET_F_GUEST_UFO, 1, "the guest takes large UDP packets"),
+    FEATURE("guest_uso4", VIRTIO_NET_F_GUEST_USO4, 0, "the guest takes bundles of UDP packets over IPv4, as QEMU 8.1's; for both or "
+                                                      "neither of 4 and 6"),
+    FEATURE("guest_uso6", VIRTIO_NET_F_GUEST_USO6, 0, "the same over IPv6"),
     FEATURE("guest_announce", VIRTIO_NET_F_GUEST_ANNOUNCE, 1, "the guest makes itself known where it has moved to"),
     FEATURE("host_tso4", VIRTIO_NET_F_HOST_TSO4, 1, "the guest may send large TCP packets over IPv4"),
     FEATURE("host_tso6", VIRTIO_NET_F_HOST_TSO6, 1, "the guest may send large TCP packets over IPv6"),
     FEATURE("host_ecn", VIRTIO_NET_F_HOST_ECN, 1, "these may carry congestion marks"),
     FEATURE("host_ufo", VIRTIO_NET_F_HOST_UFO, 1, "the guest may send large UDP packets"),
+    FEATURE("host_uso", VIRTIO_NET_F_HOST_USO, 0, "the guest may send bundles of UDP packets, as with QEMU 8.1"),
     FEATURE("mrg_rxbuf", VIRTIO_NET_F_MRG_RXBUF, 1, "packets may take several receive buffers"),
     FEATURE("status", VIRTIO_NET_F_STATUS, 1, "the guest sees whether the link is up"),
     FEATURE("ctrl_vq", VIRTIO_NET_F_CTRL_VQ, 1, "offer the control queue"),
@@ -605,6 +613,7 @@ static const VirtioOps net_virtio_ops = {
     .reset = net_reset,
     .save = virtio_net_save,
     .load = virtio_net_load,
+    .check_loaded = virtio_net_check_loaded,
     .take_loaded = virtio_net_take_loaded,
 };
 

@@ -206,7 +206,7 @@ static bool load_rss(const VirtioNet *s, VirtioNetRss *rss, StateBuf *buf, GErro
     return true;
 }
 
-/* features: the low half only, which has all that is asked here. */
+/* features: the low half only; virtio_net_check_loaded sees all. */
 bool virtio_net_load(VirtioDevice *vdev, StateBuf *buf, uint64_t features, GError **err)
 {
     VirtioNet *s = virtio_net(vdev);
@@ -226,9 +226,6 @@ bool virtio_net_load(VirtioDevice *vdev, StateBuf *buf, uint64_t features, GErro
     in->has_offloads = GUEST_OFFLOADS_FEATURE(features);
     if (in->has_offloads) {
         in->offloads = state_get_be(buf, 8);
-        if (in->offloads & ~(features & VIRTIO_NET_GUEST_OFFLOADS)) {
-            return error_set(err, "offloads 0x%" PRIx64 " were not negotiated (0x%" PRIx64 ")", in->offloads, features);
-        }
     }
     if (virtio_begins_part(buf, RSS_NAME)) {
         char name[256];
@@ -240,6 +237,14 @@ bool virtio_net_load(VirtioDevice *vdev, StateBuf *buf, uint64_t features, GErro
                                       : load_rss(s, &in->rss, buf, err);
     }
     return true;
+}
+
+bool virtio_net_check_loaded(const VirtioDevice *vdev, uint64_t features, GError **err)
+{
+    const uint64_t offloads = container_of(vdev, VirtioNet, vdev)->loaded->offloads;
+
+    return !(offloads & ~(features & VIRTIO_NET_GUEST_OFFLOADS)) ||
+           error_set(err, "offloads 0x%" PRIx64 " were not negotiated (0x%" PRIx64 ")", offloads, features);
 }
 
 static void take_in_loop(void *opaque)

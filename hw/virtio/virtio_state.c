@@ -425,6 +425,9 @@ static bool check_incoming(const VirtioDevice *vdev, Incoming *in, GError **err)
         return error_set(err, "%u queues in the state, %u by its features", in->n_queues,
                          vdev->ops->count_queues(vdev, in->features));
     }
+    if (vdev->ops->check_loaded && !vdev->ops->check_loaded(vdev, in->features, err)) {
+        return false;
+    }
     for (unsigned i = 0; i < in->n_queues; i++) {
         const LoadedQueue *q = &in->queues[i];
 

@@ -486,4 +486,140 @@ def dhcp_checksums():
             m.qmp(("object-add", {"qom-type": "filter-dump", "id": f"f{turn}", "netdev": "n", "file": "dump"}))  # copies, then
 
 
+USO4, USO6, HOST_USO, OFFLOADS = 1 << 54, 1 << 55, 1 << 56, 1 << 2
+BUNDLES = ",host_uso=on,guest_uso4=on,guest_uso6=on"
+SIOCSIFADDR, SIOCSIFNETMASK, SIOCSARP, UDP_SEGMENT = 0x8916, 0x891C, 0x8955, 103
+HOST_IP, GUEST_IP, GUEST_MAC = "10.77.0.1", "10.77.0.2", b"\x52\x54\0\x12\x34\x56"
+PART, PARTS = 700, 20
+
+
+def inet(address, port=0):
+    return struct.pack("=HH4s8x", socket.AF_INET, socket.htons(port), socket.inet_aton(address))
+
+
+def udp_socket():
+    """Of the host, which has an address on the interface and knows the guest's."""
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    fcntl.ioctl(s, SIOCSIFADDR, struct.pack("16s16s", NAME.encode(), inet(HOST_IP)))
+    fcntl.ioctl(s, SIOCSIFNETMASK, struct.pack("16s16s", NAME.encode(), inet("255.255.255.0")))
+    hardware = struct.pack("=H6s8x", 1, GUEST_MAC)
+    fcntl.ioctl(s, SIOCSARP, inet(GUEST_IP) + hardware + struct.pack("=i16s16s", 6, bytes(16), NAME.encode()))
+    s.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20)
+    s.settimeout(100)
+    s.bind((HOST_IP, 5000))
+    return s
+
+
+def host_mac(s):
+    return fcntl.ioctl(s, 0x8927, struct.pack("16s16x", NAME.encode()))[18:24]
+
+
+def bundle(seed):
+    return b"".join(bytes([seed, i]) * (PART // 2) for i in range(PARTS))
+
+
+def send_bundle(guest, s, seed):
+    """The guest's, with header: UDP packets of PART bytes to the host's socket, in one."""
+    p, body = guest.pairs[0], bundle(seed)
+    packet = udp_packet(body, source=4000, target=5000)
+    ip = packet[14:24] + bytes(2) + socket.inet_aton(GUEST_IP) + socket.inet_aton(HOST_IP)
+    ip = ip[:10] + struct.pack(">H", ~inet_sum(ip) & 0xFFFF) + ip[12:]
+    pseudo = inet_sum(ip[12:20] + struct.pack(">HH", 17, 8 + len(body)))
+    packet = host_mac(s) + GUEST_MAC + packet[12:14] + ip + packet[34:40] + struct.pack(">H", pseudo) + body
+    data = struct.pack("<BBHHHHH", 1, 5, 42, PART, 34, 6, 0) + packet
+    i = p.put % SIZE                    # the buffer reaches over the next ones, which are not in use
+    guest.m.write(p.buffer(1, 0), data)
+    guest.m.write(p.ring(1)[0] + 16 * i, v.descriptor(p.buffer(1, 0), len(data), 0))
+    p.put += 1
+    v.put16(guest.m, p.ring(1)[1] + 2, p.put & 0xFFFF)
+    p.kick(1)
+    v.wait(p.all_sent)
+    for part in range(PARTS):
+        got = s.recv(65536)
+        assert got == body[PART * part:PART * (part + 1)], f"datagram {part}: {len(got)} bytes, {got[:4].hex()}"
+
+
+def receive_udp(guest):
+    """The next packet of UDP that comes to the guest: GSO type and size, content."""
+    p = guest.pairs[0]
+    while True:
+        parts, want = [], 1
+        while len(parts) < want:
+            used = p.ring(0)[2]
+            v.wait(lambda: v.get16(guest.m, used + 2) != p.taken & 0xFFFF)
+            i, length = struct.unpack("<II", guest.m.read(used + 4 + 8 * (p.taken % SIZE), 8))
+            parts.append(guest.m.read(p.buffer(0, i), length))
+            p.taken += 1
+            want = struct.unpack_from("<H", parts[0], 10)[0]
+        p.give()
+        data = b"".join(parts)
+        if data[HEADER + 12:HEADER + 14] == b"\x08\0" and data[HEADER + 23] == 17:
+            return data[1], struct.unpack_from("<H", data, 4)[0], data[HEADER + 42:]
+
+
+def find_guest(guest, s):
+    """Until the interface is up packets are lost. From then on the socket sends bundles."""
+    p = guest.pairs[0]
+    s.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 0)
+    while v.get16(guest.m, p.ring(0)[2] + 2) == p.taken & 0xFFFF:
+        s.sendto(b"hello", (GUEST_IP, 4000))
+        time.sleep(0.01)
+    s.sendto(b"the last hello", (GUEST_IP, 4000))
+    while receive_udp(guest)[2] != b"the last hello":
+        pass
+    s.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, PART)
+
+
+def check_bundles(guest, s, whole, seed):
+    """Both ways between a socket of the host and the guest."""
+    send_bundle(guest, s, seed)
+    s.sendto(bundle(seed + 1), (GUEST_IP, 4000))
+    if whole:
+        assert receive_udp(guest) == (5, PART, bundle(seed + 1))
+        return
+    for part in range(PARTS):
+        kind, _, content_of = receive_udp(guest)
+        assert (kind, content_of) == (0, bundle(seed + 1)[PART * part:PART * (part + 1)]), f"packet {part} of type {kind}"
+
+
+@test
+def bundles_of_datagrams():
+    """UDP_SEGMENT's, between a socket of the host and the guest, who switches them off and on; and by another process, whose
+    card must offer them, too."""
+    features = USO4 | USO6 | HOST_USO | OFFLOADS | 3
+    with Tap(flood=False) as tap, udp_socket() as s:
+        with Machine(KILN, card(tap, BUNDLES)) as m:
+            v.map_function(m)
+            v.modern_common(m, 0, 4, 1)
+            if not v.modern_common(m, 4, 4) >> 24 & 1:
+                raise Skip("the kernel's taps do not know bundles of UDP packets")
+            guest = Guest(m, tap, features=features)
+            find_guest(guest, s)
+            for seed in range(0, 12, 4):
+                check_bundles(guest, s, True, seed)
+                assert guest.command(b"\5\0" + struct.pack("<Q", 2)) == 0
+                check_bundles(guest, s, False, seed + 2)
+                assert guest.command(b"\5\0" + struct.pack("<Q", 2 | USO4 | USO6 | HOST_USO)) == 1
+                assert guest.command(b"\5\0" + struct.pack("<Q", 2 | USO4 | USO6)) == 0
+            m.qmp(("stop", {}))
+            state, p = m.save(), guest.pairs[0]
+            ram = [(at, m.read(at, size)) for at, size in ((p.base, 0x8000), (v.RINGS, 0x1000))]
+        offloads = struct.pack(">Q", 2 | USO4 | USO6)
+        assert state.count(offloads) == 1, "the state has the offloads elsewhere"
+        with Machine(KILN, card(tap)) as m:
+            refused = m.load(state)
+            assert refused and "not offered" in refused, refused
+        with Machine(KILN, card(tap, BUNDLES)) as m:
+            refused = m.load(state.replace(offloads, struct.pack(">Q", 2 | USO4 | USO6 | HOST_USO)))
+            assert refused and "not negotiated" in refused, refused
+            for at, data in ram:
+                m.write(at, data)
+            refused = m.load(state)
+            assert refused is None, refused
+            guest.m = p.m = m
+            m.qmp(("cont", {}))
+            find_guest(guest, s)
+            check_bundles(guest, s, True, 100)
+
+
 sys.exit(main("kiln-virtio-net-tap."))

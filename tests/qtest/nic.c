@@ -121,6 +121,13 @@ void cable_send(const Cable *c, const void *data, size_t len)
                     (ssize_t)len);
 }
 
+void cable_use_headers(const Cable *c)
+{
+    const int on = 1;
+
+    g_assert_cmpint(setsockopt(c->fd, SOL_PACKET, PACKET_VNET_HDR, &on, sizeof on), ==, 0);
+}
+
 size_t cable_receive(const Cable *c, void *buf, size_t room)
 {
     struct pollfd p = {.fd = c->fd, .events = POLLIN};

@@ -25,6 +25,8 @@ void cable_free(Cable *cable);
 /* "-netdev dgram,id=ID,...", or tap, for the emulator; the caller frees. */
 char *cable_netdev(const Cable *cable, const char *id);
 void cable_send(const Cable *cable, const void *data, size_t len);
+/* Of a tap: from now on packets sent and received have a header of 10 bytes (struct virtio_net_hdr) in front. */
+void cable_use_headers(const Cable *cable);
 /* Waits for a packet; its length. */
 size_t cable_receive(const Cable *cable, void *buf, size_t room);
 /* Nothing is waiting now. */

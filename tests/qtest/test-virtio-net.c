@@ -11,6 +11,7 @@
 #define MACHINE "-machine pc -m 64 -nodefaults "
 #define SLOT QPCI_DEVFN(4, 0)
 #define BUFFER 2048
+enum { F_CSUM, F_GUEST_CSUM, F_OFFLOADS, F_USO4 = 54, F_USO6, F_HOST_USO };
 enum { F_MTU = 3, F_MAC = 5, F_MRG = 15, F_STATUS = 16, F_CTRL_VQ = 17, F_CTRL_RX = 18, F_VLAN = 19, F_EXTRA = 20, F_MQ = 22, F_RSS = 60, F_SPEED = 63 };
 #define CTRL (QV_BIT(F_CTRL_VQ) | QV_BIT(F_CTRL_RX) | QV_BIT(F_VLAN) | QV_BIT(F_EXTRA) | QV_BIT(F_STATUS) | QV_BIT(F_MAC))
 
@@ -453,18 +454,232 @@ static void test_refused_commands(void)
     card_end(&c);
 }
 
+static void recover(Card *c)
+{
+    g_assert_true(qvirtio_negotiate(&c->v, c->mode->features | CTRL));
+    queues_setup(c);
+    check_sent(c, 200, 1);
+    check_received(c, 200, card_mac, 2);
+}
+
+/* ---- bundles of UDP packets ------------------------------------------------------------------------------ */
+
+#define USO_GUEST (QV_BIT(F_GUEST_CSUM) | QV_BIT(F_USO4) | QV_BIT(F_USO6))
+#define USO_ALL (USO_GUEST | QV_BIT(F_CSUM) | QV_BIT(F_OFFLOADS) | QV_BIT(F_HOST_USO))
+#define USO_PROPS ",host_uso=on,guest_uso4=on,guest_uso6=on"
+#define PART 1000                 /* bytes of each packet's content */
+#define PARTS 3
+enum { NEEDS_CSUM = 1, GSO_UDP_L4 = 5 };
+
+static void put16_be(uint8_t *at, size_t value)
+{
+    at[0] = (uint8_t)(value >> 8);
+    at[1] = (uint8_t)value;
+}
+
+/* Header and bundle for the card, over IPv4 or IPv6, each part filled by its number, with the sum of the pseudo header where
+ * the checksum belongs. Its length; *udp: where the UDP header is in the packet. */
+static size_t make_bundle(uint8_t *out, bool six, size_t *udp)
+{
+    const size_t ip_len = six ? 40 : 20, size = 8 + PART * PARTS;
+    uint8_t *packet = out + 10, *ip = packet + 14;
+
+    *udp = 14 + ip_len;
+    memset(out, 0, 10 + *udp + 8);
+    memcpy(packet, card_mac, 6);
+    packet[6] = 0x52;
+    put16_be(packet + 12, six ? 0x86dd : 0x0800);
+    ip[0] = six ? 0x60 : 0x45;
+    put16_be(ip + (six ? 4 : 2), six ? size : ip_len + size);
+    ip[six ? 7 : 8] = 64;
+    ip[six ? 6 : 9] = 17;
+    memset(ip + (six ? 8 : 12), six ? 0xfd : 10, ip_len - (six ? 8 : 12));
+    if (!six) {
+        put16_be(ip + 10, ~inet_sum(0, ip, 20) & 0xffff);
+    }
+    put16_be(packet + *udp, 4000);
+    put16_be(packet + *udp + 2, 5000);
+    put16_be(packet + *udp + 4, size);
+    put16_be(packet + *udp + 6, inet_sum((uint32_t)(17 + size), ip + (six ? 8 : 12), ip_len - (six ? 8 : 12)));
+    for (unsigned i = 0; i < PARTS; i++) {
+        memset(packet + *udp + 8 + (size_t)PART * i, (int)(0x41 + i), PART);
+    }
+    const uint8_t header[10] = {NEEDS_CSUM, GSO_UDP_L4, (uint8_t)(*udp + 8), 0, PART & 0xff, PART >> 8, (uint8_t)*udp, 0, 6, 0};
+    memcpy(out, header, sizeof header);
+    return 10 + *udp + size;
+}
+
+/* The guest sends: header[10], a packet behind it. */
+static void send_with_header(Card *c, const uint8_t *data, size_t len)
+{
+    const QPiece pieces[] = {{c->tx_page, c->hdr_len, false}, {c->tx_page + c->hdr_len, (uint32_t)len - 10, false}};
+
+    qtest_memset(c->qt, c->tx_page, 0, c->hdr_len);
+    qtest_memwrite(c->qt, c->tx_page, data, 10);
+    qtest_memwrite(c->qt, c->tx_page + c->hdr_len, data + 10, len - 10);
+    const unsigned id = qvirtq_add(&c->tx, pieces, 2);
+    qvirtq_kick(&c->tx);
+    qvirtq_wait(&c->tx, id);
+}
+
+/* A bundle goes out as one. */
+static void check_bundle_sent(Card *c, bool six)
+{
+    g_autofree uint8_t *out = g_malloc(NIC_MAX), *got = g_malloc(NIC_MAX);
+    size_t udp, len = make_bundle(out, six, &udp);
+
+    send_with_header(c, out, len);
+    g_assert_cmpuint(cable_receive(c->cable, got, NIC_MAX), ==, len);
+    g_assert_cmpuint(got[0] & NEEDS_CSUM, ==, NEEDS_CSUM);
+    g_assert_cmpuint(got[1], ==, GSO_UDP_L4);
+    g_assert_cmpuint(got[4] | got[5] << 8, ==, PART);
+    g_assert_cmpuint(got[6] | got[7] << 8, ==, udp);
+    g_assert_cmpmem(got + 10, len - 10, out + 10, len - 10);
+}
+
+/* The next n buffers: large enough for a bundle each. */
+static void add_large(Card *c, unsigned *ids, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        const uint64_t at = c->rx_page + 8192 * i;
+        const QPiece pieces[] = {{at, c->hdr_len, true}, {at + c->hdr_len, 8192 - c->hdr_len, true}};
+
+        ids[i] = qvirtq_add(&c->rx, pieces, 2);
+    }
+    qvirtq_kick(&c->rx);
+}
+
+/* A bundle for the guest comes as one, or as packets that are complete. */
+static void check_bundle_received(Card *c, bool six, bool whole)
+{
+    g_autofree uint8_t *out = g_malloc(NIC_MAX), *got = g_malloc(8192);
+    size_t udp, len = make_bundle(out, six, &udp), addresses = six ? 22 : 26;
+    unsigned ids[PARTS];
+
+    add_large(c, ids, whole ? 1 : PARTS);
+    cable_send(c->cable, out, len);
+    for (unsigned i = 0; i < (whole ? 1 : PARTS); i++) {
+        const uint32_t written = qvirtq_wait(&c->rx, ids[i]), size = written - c->hdr_len;
+        const uint8_t *packet = got + c->hdr_len;
+
+        qtest_memread(c->qt, c->rx_page + 8192 * i, got, written);
+        g_assert_cmpuint(got[1], ==, whole ? GSO_UDP_L4 : 0);
+        if (whole) {
+            g_assert_cmpuint(got[4] | got[5] << 8, ==, PART);
+            g_assert_cmpuint(got[6] | got[7] << 8, ==, udp);
+            g_assert_cmpmem(packet, size, out + 10, len - 10);
+            return;
+        }
+        g_assert_cmpuint(size, ==, udp + 8 + PART);
+        g_assert_cmpmem(packet + udp + 8, PART, out + 10 + udp + 8 + (size_t)PART * i, PART);
+        if (!(got[0] & NEEDS_CSUM)) {
+            const uint32_t pseudo = inet_sum(17 + 8 + PART, packet + addresses, udp - addresses);
+
+            g_assert_cmphex(inet_sum(pseudo, packet + udp, 8 + PART), ==, 0xffff);
+        }
+    }
+}
+
+static uint8_t set_offloads(Card *c, uint64_t offloads)
+{
+    uint8_t raw[8];
+
+    for (unsigned i = 0; i < 8; i++) {
+        raw[i] = (uint8_t)(offloads >> 8 * i);
+    }
+    return command(c, 5, 0, raw, sizeof raw);
+}
+
+/* Headers that lie: each buffer comes back, what the kernel makes of them is its own affair, and a good packet passes. */
+static void send_hostile_headers(Card *c)
+{
+    static const struct {
+        unsigned at;
+        uint16_t value;
+    } lies[] = {{4, 0}, {4, 1}, {4, 7}, {4, 0xffff}, {4, 3008}, {6, 0}, {6, 13}, {6, 3041}, {6, 0xffff}, {8, 0}, {8, 7}, {8, 0xffff},
+                {2, 0}, {2, 1}, {2, 5000}, {2, 0xffff}, {0, GSO_UDP_L4 << 8}, {0, 0}, {0, 0x0201}, {0, 0x0601}, {0, 0x8501},
+                {0, 0xff01}, {0, 0x05ff}, {0, 0x0101}, {0, 0x0401}};
+    g_autofree uint8_t *out = g_malloc(NIC_MAX), *got = g_malloc(NIC_MAX);
+    size_t udp;
+
+    for (unsigned six = 0; six < 2; six++) {
+        for (unsigned i = 0; i < G_N_ELEMENTS(lies); i++) {
+            const size_t len = make_bundle(out, six, &udp);
+
+            out[lies[i].at] = (uint8_t)lies[i].value;
+            out[lies[i].at + 1] = (uint8_t)(lies[i].value >> 8);
+            send_with_header(c, out, len);
+            for (size_t cut = 10 + udp; i == 0 && cut < 10 + udp + 20; cut++) { /* ends in the UDP header, or behind it */
+                make_bundle(out, six, &udp);
+                send_with_header(c, out, cut);
+            }
+        }
+    }
+    memset(out, 0, 10);
+    make_packet(out + 10, 99, broadcast, 7);
+    send_with_header(c, out, 109);
+    while (cable_receive(c->cable, got, NIC_MAX) != 109 || memcmp(got + 10, out + 10, 99)) {
+    }
+}
+
+/* Offered only where the netdev can do it; over a tap, bundles pass both ways, and the driver may switch its own. */
+static void test_bundles(const void *data)
+{
+    const QMode *mode = data;
+    Card c;
+
+    card_start(&c, mode, USO_PROPS);
+    if (!(qvirtio_features(&c.v) & QV_BIT(F_HOST_USO))) {
+        g_assert_cmphex(qvirtio_features(&c.v) & USO_ALL & ~QV_BIT(F_CSUM) & ~QV_BIT(F_GUEST_CSUM) & ~QV_BIT(F_OFFLOADS), ==, 0);
+        g_assert_false(qvirtio_negotiate(&c.v, mode->features | CTRL | QV_BIT(F_HOST_USO)));
+        g_assert_false(qvirtio_negotiate(&c.v, mode->features | CTRL | QV_BIT(F_USO4)));
+        recover(&c);
+        card_end(&c);
+        return;
+    }
+    for (unsigned round = 0; round < 2; round++) { /* after a reset the driver's features count */
+        g_assert_true(qvirtio_negotiate(&c.v, mode->features | CTRL | USO_ALL));
+        queues_setup(&c);
+        if (!round) {
+            check_sent(&c, 100, 1);
+            cable_use_headers(c.cable);
+        }
+        for (unsigned six = 0; six < 2; six++) {
+            check_bundle_sent(&c, six);
+            check_bundle_received(&c, six, true);
+            g_assert_cmpuint(set_offloads(&c, QV_BIT(F_GUEST_CSUM)), ==, 0);
+            check_bundle_received(&c, six, false);
+            g_assert_cmpuint(set_offloads(&c, USO_GUEST | QV_BIT(F_HOST_USO)), ==, 1);
+            g_assert_cmpuint(set_offloads(&c, USO_GUEST), ==, 0);
+            check_bundle_received(&c, six, true);
+            g_assert_cmpuint(set_offloads(&c, QV_BIT(F_GUEST_CSUM) | QV_BIT(six ? F_USO6 : F_USO4)), ==, 0);
+            check_bundle_received(&c, six, false); /* the kernel has both or none */
+            g_assert_cmpuint(set_offloads(&c, QV_BIT(F_USO4) | QV_BIT(F_USO6)), ==, 0);
+            check_bundle_received(&c, six, false); /* nothing without checksums */
+            g_assert_cmpuint(set_offloads(&c, USO_GUEST), ==, 0);
+        }
+        send_hostile_headers(&c);
+    }
+    g_assert_true(qvirtio_negotiate(&c.v, mode->features | CTRL | QV_BIT(F_GUEST_CSUM) | QV_BIT(F_OFFLOADS)));
+    queues_setup(&c);
+    check_bundle_received(&c, false, false);
+    g_assert_cmpuint(set_offloads(&c, USO_GUEST), ==, 1);
+    card_end(&c);
+}
+
 /* ---- options and features ------------------------------------------------------------------------------ */
 
 static void test_config(void)
 {
     QTest *qt = qtest_start(MACHINE "-netdev hubport,id=n,hubid=1 -device virtio-net-pci,netdev=n,addr=4,mac=52:54:00:aa:bb:cc,mq=on,"
-                            "host_mtu=1400,speed=1000,duplex=full,rss=on,rx_queue_size=512");
+                            "host_mtu=1400,speed=1000,duplex=full,rss=on,rx_queue_size=512" USO_PROPS);
     QVirtio v;
 
     qvirtio_open(&v, qt, SLOT, true);
     const uint64_t offered = qvirtio_features(&v);
     g_assert_true(offered & QV_BIT(F_MTU) && offered & QV_BIT(F_MQ) && offered & QV_BIT(F_RSS) && offered & QV_BIT(F_SPEED));
     g_assert_cmphex(offered & 0x7f83, ==, 0); /* offloads need tap */
+    g_assert_cmphex(offered & (USO_ALL & ~QV_BIT(F_OFFLOADS)), ==, 0);
     g_assert_cmphex(qvirtio_config(&v, 2, 4), ==, 0xccbbaa00);
     g_assert_cmpuint(qvirtio_config(&v, 8, 2), ==, 1);
     g_assert_cmpuint(qvirtio_config(&v, 10, 2), ==, 1400);
@@ -525,14 +740,6 @@ static void test_bad_options(void)
 }
 
 /* ---- bad rings, resets ----------------------------------------------------------------------------------- */
-
-static void recover(Card *c)
-{
-    g_assert_true(qvirtio_negotiate(&c->v, c->mode->features | CTRL));
-    queues_setup(c);
-    check_sent(c, 200, 1);
-    check_received(c, 200, card_mac, 2);
-}
 
 static void expect_broken(Card *c, QVirtq *q, const QPiece *pieces, unsigned count)
 {
@@ -655,6 +862,7 @@ int main(int argc, char **argv)
     static const QModeTest per_mode[] = {
         {"packets", test_packets, false}, {"starved", test_starved, false}, {"merged", test_merged, false}, {"sizes", test_sizes, false},
         {"filters", test_filters, false}, {"mac", test_mac, false}, {"hostile", test_hostile, true},
+        {"bundles", test_bundles, true},
         {"reset-busy", test_reset_busy, false},
     };
 

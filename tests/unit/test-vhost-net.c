@@ -23,6 +23,7 @@ FAKE_KERNEL
 typedef struct TestNetdev {
     Netdev netdev;
     unsigned header;          /* longest vnet header */
+    uint32_t offloads;        /* of packets with one */
     struct {
         int vhost, tap;
         bool kernel;
@@ -37,6 +38,7 @@ typedef struct TestPort {
 } TestPort;
 
 static TestPort test_ports[PAIRS];
+static uint32_t more_offloads;
 
 static TestNetdev *netdev_of(void *opaque) { return ((TestPort *)opaque)->netdev; }
 
@@ -48,7 +50,7 @@ static bool port_receive(void *opaque, const NetPacket *packet)
 
 static unsigned port_caps(void *opaque, uint32_t *offloads)
 {
-    *offloads = netdev_of(opaque)->header ? NET_OFFLOAD_CSUM : 0;
+    *offloads = netdev_of(opaque)->header ? netdev_of(opaque)->offloads : 0;
     return netdev_of(opaque)->header;
 }
 
@@ -99,6 +101,7 @@ static void add_netdev(Rig *r, unsigned header)
 
     r->netdev = container_of(obj, TestNetdev, netdev.obj);
     r->netdev->header = header;
+    r->netdev->offloads = NET_OFFLOAD_CSUM | more_offloads;
     r->netdev->netdev.ops = &test_netdev_ops;
     r->netdev->netdev.id = g_strdup("n");
     g_ptr_array_add(net_state(r->vm)->netdevs, &r->netdev->netdev);
@@ -190,7 +193,8 @@ static void drive(Rig *r)
     memset(r->avail, 0, sizeof r->avail);
     virtio_set_status(r->vdev, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
     virtio_set_features(r->vdev, BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_NET_F_MQ) |
-                                     BIT(VIRTIO_NET_F_CTRL_VQ) | BIT(VIRTIO_NET_F_STATUS));
+                                     BIT(VIRTIO_NET_F_CTRL_VQ) | BIT(VIRTIO_NET_F_STATUS) |
+                                     (r->vdev->host_features & BIT(VIRTIO_NET_F_HOST_USO)));
     virtio_set_status(r->vdev, 0xb);
     fake_driver_queues(r->vdev, QUEUES);
     virtio_set_status(r->vdev, 0xf);
@@ -278,6 +282,26 @@ static void test_hashes(void)
     g_assert_true(rig_try(&r, VIRTIO_NET_HDR_MAX, "rss", NULL));
     g_assert_cmphex(r.vdev->host_features & BIT(VIRTIO_NET_F_RSS), ==, 0);
     rig_close(&r);
+}
+
+/* Bundles of UDP packets are the tap's affair: offered where it does both kinds, and vhost is not told of them. */
+static void test_bundles(void)
+{
+    static const uint32_t able[] = {0, NET_OFFLOAD_USO4, NET_OFFLOAD_USO6, NET_OFFLOAD_USO4 | NET_OFFLOAD_USO6};
+    static const char *const options[] = {"host_uso", "guest_uso4", "guest_uso6"};
+    static const unsigned bits[] = {VIRTIO_NET_F_HOST_USO, VIRTIO_NET_F_GUEST_USO4, VIRTIO_NET_F_GUEST_USO6};
+    Rig r;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(able) * G_N_ELEMENTS(options); i++) {
+        more_offloads = able[i / 3];
+        g_assert_true(rig_try(&r, i == 9 ? 10 : VIRTIO_NET_HDR_MAX, options[i % 3], NULL));
+        const uint64_t uso = BIT(bits[0]) | BIT(bits[1]) | BIT(bits[2]);
+        g_assert_cmphex(r.vdev->host_features & uso, ==, i > 9 ? BIT(bits[i % 3]) : 0);
+        drive(&r);
+        g_assert_cmphex(fake_kernels[0].features & uso, ==, 0);
+        rig_close(&r);
+    }
+    more_offloads = 0;
 }
 
 /* The control queue is Kiln's while the kernel has the pairs. */
@@ -442,6 +466,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vhost-net/start", test_start);
     g_test_add_func("/vhost-net/headers", test_headers);
     g_test_add_func("/vhost-net/hashes", test_hashes);
+    g_test_add_func("/vhost-net/bundles", test_bundles);
     g_test_add_func("/vhost-net/control", test_control);
     g_test_add_func("/vhost-net/link", test_link);
     g_test_add_func("/vhost-net/stop", test_stop);
