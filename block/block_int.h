@@ -659,8 +659,8 @@ struct BlockState {
     GPtrArray *throttle_groups; /* ThrottleGroup * (block/throttle.h) */
     unsigned next_node;   /* for generated names */
     bool snapshot;        /* -snapshot */
-    const struct HostNames *names;   /* that were looked up for the nodes that are being made; NULL: none */
-    GPtrArray *waiting;              /* HostWait *: of commands that wait for names */
+    struct BlockSlow *slow;          /* of the command that is making nodes (block/slow.h); NULL: none, or nothing waits */
+    GPtrArray *slow_waiting;         /* struct BlockSlow *: of commands that wait */
     struct NbdServer *nbd_server;    /* that nbd-server-start made (nbd/server.h); NULL: none */
     void (*close_exports)(Vm *vm);   /* what blk_cleanup begins with; NULL: nothing */
 };

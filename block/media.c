@@ -209,6 +209,48 @@ bool blk_insert_medium(BlockBackend *blk, BlockNode *node, GError **err)
     return true;
 }
 
+/* opts: what the operator's name stands for, and it is no path. *probed: nobody said the format. */
+static BlockNode *open_named(Vm *vm, BlockOpts *opts, const char *format, const BlockNode *inherit, bool *probed, GError **err)
+{
+    BlockNode *child = NULL, *node;
+
+    if (block_opts_peek(opts, "driver")) {
+        if (format) {
+            error_set(err, "Driver specified twice: 'json:' names it, and so does format '%s'", format);
+            return NULL;
+        }
+        *probed = false;
+    } else if (format) {
+        block_opts_set(opts, "driver", format);
+    } else {
+        child = block_probe_child(vm, opts, inherit, err);
+        if (!child) {
+            return NULL;
+        }
+    }
+    node = block_node_open(vm, opts, inherit, err);
+    block_node_unref(child);
+    return node;
+}
+
+static BlockNode *open_medium(Vm *vm, const char *name, const char *format, const BlockNode *inherit, GError **err)
+{
+    BlockOpts *opts = block_opts_new();
+    BlockNode *node = NULL;
+    bool probed = !format;
+
+    if (block_opts_set_filename(opts, name, err)) {
+        const char *path = block_opts_peek(opts, "file.filename");
+
+        node = path ? block_open_path(vm, path, format, inherit, err) : open_named(vm, opts, format, inherit, &probed, err);
+    }
+    if (node) {
+        node->probed = probed && !strcmp(node->drv->name, "raw") && !node->read_only;
+    }
+    block_opts_free(opts);
+    return node;
+}
+
 bool blk_change_medium(BlockBackend *blk, const char *filename, const char *format, bool force,
                        BlkChangeMode mode, GError **err)
 {
@@ -224,11 +266,10 @@ bool blk_change_medium(BlockBackend *blk, const char *filename, const char *form
     if (!check_removable(blk, err)) {
         return false;
     }
-    node = block_open_path(blk->vm, filename, format, &inherit, err);
+    node = open_medium(blk->vm, filename, format, &inherit, err);
     if (!node) {
         return false;
     }
-    node->probed = !format && !strcmp(node->drv->name, "raw") && !node->read_only;
     ok = blk_open_tray(blk, force, err) && blk_remove_medium(blk, err) &&
          blk_insert_medium(blk, node, err) && blk_close_tray(blk, err);
     block_node_unref(node);

@@ -5,9 +5,9 @@
  */
 #include "block/block_int.h"
 #include "block/dirty_bitmap.h"
+#include "block/slow.h"
 #include "core/event.h"
 #include "qapi/qapi-block.h"
-#include "util/lookup.h"
 
 static const BlockDriver *const drivers[] = {
     &block_driver_file, &block_driver_host_device, &block_driver_host_cdrom,
@@ -69,7 +69,7 @@ BlockState *block_state(Vm *vm)
         s->blockdevs = g_ptr_array_new();
         s->loops = g_ptr_array_new();
         s->throttle_groups = g_ptr_array_new();
-        s->waiting = g_ptr_array_new();
+        s->slow_waiting = g_ptr_array_new();
         pthread_mutex_init(&s->loops_lock, NULL);
         vm->block = s;
         if (!block_loop_get(vm, vm->loop, &err)) {
@@ -95,7 +95,7 @@ void blk_cleanup(Vm *vm)
     if (!s) {
         return;
     }
-    host_waits_cancel(s->waiting, "the machine ends");
+    block_slow_cancel_all(vm, "the machine ends");
     if (s->close_exports) {
         s->close_exports(vm);
     }
@@ -122,7 +122,7 @@ void blk_cleanup(Vm *vm)
     g_ptr_array_free(s->blockdevs, TRUE);
     g_ptr_array_free(s->loops, TRUE);
     g_ptr_array_free(s->throttle_groups, TRUE);
-    g_ptr_array_free(s->waiting, TRUE);
+    g_ptr_array_free(s->slow_waiting, TRUE);
     pthread_mutex_destroy(&s->loops_lock);
     g_free(s);
     vm->block = NULL;

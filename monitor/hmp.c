@@ -119,9 +119,7 @@ static void run_line(HmpCall *call, const char *line)
         hmp_printf(call, "%s: %s\nTry \"help %s\" for more information\n", command->name, err->message, name);
         return;
     }
-    if (!hmp_names_first(call, command, rest)) {
-        command->run(call);
-    }
+    hmp_run(call, command, rest);
     hmp_args_free(call->args);
 }
 

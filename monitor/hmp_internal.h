@@ -66,7 +66,7 @@ void hmp_show_images(HmpCall *call, const struct ImageInfo *image);
 /* Calls fn with every command, in the order of the tables. */
 void hmp_foreach_command(void (*fn)(const HmpCommand *command, void *opaque), void *opaque);
 
-/* monitor/names.c: true: the command runs when the names in rest are looked up (hmp_later was called). */
-bool hmp_names_first(HmpCall *call, const HmpCommand *command, const char *rest);
+/* Runs it; rest: the line behind its name. What it must wait for, it does later (hmp_later is called). monitor/slow.c. */
+void hmp_run(HmpCall *call, const HmpCommand *command, const char *rest);
 
 #endif

@@ -87,10 +87,11 @@ bool qmp_session_step(Monitor *mon);
 /* Writes a message and its line end. */
 void qmp_send(Monitor *mon, json_object *message);
 
-/* ---- monitor/names.c ---- */
+/* ---- monitor/slow.c ---- */
 
-/* True: the command runs when the names in its arguments are looked up, and its reply comes then (qmp_later was called). */
-bool qmp_names_first(struct QmpCall *call, json_object *arguments);
+/* Calls the command's handler; arguments: what call->args was read from. What it must wait for, it does later (qmp_later is
+ * called). */
+bool qmp_run(struct QmpCall *call, json_object *arguments, GError **err);
 
 /* ---- monitor/qmp_dispatch.c ---- */
 /* The reply to a message, without its id: {"return"} or {"error"}. NULL: mon->later tells it. mon NULL: nobody's. */

@@ -159,7 +159,7 @@ static bool run_command(Vm *vm, Monitor *mon, const QapiCommand *command, json_o
     }
     call.args = command->raw ? arguments : args;
     trace(qmp_command, "%s", command->name);
-    bool ok = qmp_names_first(&call, arguments) || command->handler(&call, err);
+    bool ok = qmp_run(&call, arguments, err);
     if (call.later) {
         *reply = monitor_later_reply(call.later);
     } else if (ok) {

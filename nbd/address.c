@@ -11,6 +11,10 @@
 
 #include "util/sockaddr.h"
 
+#define NO_FD                                                                                                                  \
+    "server.str='%s' is no open file descriptor's number (names given to getfd are not known to block devices; use add-fd's or "  \
+    "inherited numbers)"
+
 /* ---- options -------------------------------------------------------------------------------- */
 
 static bool take_required(BlockOpts *opts, const char *key, char **value, GError **err)
@@ -51,10 +55,8 @@ static bool take_fd(NbdAddress *a, BlockOpts *opts, GError **err)
         return false;
     }
     fd = strtol(text, &end, 10);
-    if (!*text || *end || fd < 0 || fd > INT_MAX || fcntl((int)fd, F_GETFD) < 0) {
-        return error_set(err, "server.str='%s' is no open file descriptor's number (names given to getfd "
-                              "are not known to block devices; use add-fd's or inherited numbers)",
-                         text);
+    if (!*text || *end || fd < 0 || fd > INT_MAX) {
+        return error_set(err, NO_FD, text);
     }
     a->fd = (int)fd;
     return true;
@@ -65,7 +67,6 @@ bool nbd_address_take(NbdAddress *a, BlockOpts *opts, GError **err)
     static const char *const types[] = {"inet", "unix", "vsock", "fd", NULL};
     int type = -1;
 
-    a->fd = -1;
     a->tight = true;
     if (!block_opts_take_enum(opts, "type", types, &type, err)) {
         return false;
@@ -95,7 +96,13 @@ void nbd_address_clear(NbdAddress *a)
     g_clear_pointer(&a->known, g_free);
     g_clear_pointer(&a->port, g_free);
     g_clear_pointer(&a->path, g_free);
-    a->fd = -1;
+}
+
+bool nbd_address_equal(const NbdAddress *a, const NbdAddress *b)
+{
+    return a->type == b->type && !g_strcmp0(a->host, b->host) && !g_strcmp0(a->port, b->port) && !g_strcmp0(a->path, b->path) &&
+           a->abstract == b->abstract && a->tight == b->tight && a->ipv4 == b->ipv4 && a->ipv6 == b->ipv6 &&
+           a->keep_alive == b->keep_alive && a->mptcp == b->mptcp && a->fd == b->fd;
 }
 
 char *nbd_address_text(const NbdAddress *a)
@@ -177,20 +184,29 @@ static int connect_one(const NbdAddress *a, const SockAddr *addr, const NbdWait 
     return fd;
 }
 
+static int take_given(NbdAddress *a, GError **err)
+{
+    g_autofree char *number = g_strdup_printf("%d", a->fd);
+
+    if (a->fd_used) {
+        error_set(err, "a descriptor that was given cannot be connected again");
+        return -1;
+    }
+    if (fcntl(a->fd, F_SETFD, FD_CLOEXEC) < 0) {
+        error_set(err, NO_FD, number);
+        return -1;
+    }
+    a->fd_used = true;
+    return a->fd;
+}
+
 int nbd_address_connect(NbdAddress *a, const NbdWait *wait, GError **err)
 {
     g_autoptr(GArray) list = NULL;
     int fd = -1;
 
     if (a->type == NBD_FD) {
-        fd = a->fd;
-        a->fd = -1;
-        if (fd < 0) {
-            error_set(err, "a descriptor that was given cannot be connected again");
-        } else {
-            fcntl(fd, F_SETFD, FD_CLOEXEC);
-        }
-        return fd;
+        return take_given(a, err);
     }
     list = resolve(a, false, err);
     for (unsigned i = 0; list && i < list->len && fd < 0; i++) {

@@ -17,7 +17,8 @@ typedef struct NbdAddress {
     bool abstract, tight;
     bool ipv4, ipv6;     /* inet: may it be? */
     bool keep_alive, mptcp;
-    int fd;              /* fd: connected; -1 once it is used */
+    int fd;              /* fd: connected */
+    bool fd_used;        /* it was taken once */
 } NbdAddress;
 
 /* Takes "type", "host", "path", ... out of opts; what is left there is no address. */
@@ -29,6 +30,8 @@ char *nbd_address_text(const NbdAddress *address);
 int nbd_address_connect(NbdAddress *address, const NbdWait *wait, GError **err);
 /* Takes what was looked up for the host: the next connecting or listening uses it. */
 void nbd_address_known(NbdAddress *address, const HostNames *names);
+/* Do both lead to the same place in the same way? */
+bool nbd_address_equal(const NbdAddress *a, const NbdAddress *b);
 /* Listening sockets, one for each address that a host name stands for; false with *err. */
 bool nbd_address_listen(NbdAddress *address, int *fds, unsigned max, unsigned *n, GError **err);
 

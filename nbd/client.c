@@ -21,7 +21,6 @@
 #include "util/log.h"
 #include "util/trace.h"
 
-#define HANDSHAKE_NS (30 * NSEC_PER_SEC)
 #define MAX_BACKOFF_S 16
 
 /* One try after the other until the server is there or nobody wants it any more. */
@@ -57,7 +56,7 @@ static bool same_export(const NbdInfo *old, const NbdInfo *now, GError **err)
 
 static bool try_once(NbdAttempt *a)
 {
-    NbdWait wait = {clock_monotonic_ns() + HANDSHAKE_NS, a->cancel_fd};
+    NbdWait wait = {clock_monotonic_ns() + NBD_HANDSHAKE_NS, a->cancel_fd};
     g_autoptr(GError) why = NULL;
 
     a->conn = nbd_setup_connect(a->setup, &wait, &a->info, &why);
@@ -235,9 +234,6 @@ static bool take_server(NbdClient *c, BlockOpts *opts, GError **err)
     }
     server = block_opts_take_prefix(opts, "server");
     ok = nbd_address_take(&c->setup.address, server, err);
-    if (ok) {
-        nbd_address_known(&c->setup.address, c->node->vm->block->names);
-    }
     left = ok ? block_opts_left(server) : NULL;
     if (left) {
         ok = error_set(err, "Parameter 'server.%s' is unexpected", left);
@@ -293,27 +289,6 @@ static bool take_options(NbdClient *c, BlockOpts *opts, uint32_t *open_timeout, 
 }
 
 /* ---- opening ------------------------------------------------------------------------------------- */
-
-/* Tries until open-timeout is over. */
-static NbdConn *connect_first(NbdClient *c, uint32_t timeout, GError **err)
-{
-    int64_t end = clock_monotonic_ns() + (int64_t)timeout * NSEC_PER_SEC;
-
-    for (;;) {
-        NbdWait wait = {clock_monotonic_ns() + HANDSHAKE_NS, -1};
-        g_autoptr(GError) why = NULL;
-        NbdConn *conn = nbd_setup_connect(&c->setup, &wait, &c->info, &why);
-
-        if (conn) {
-            return conn;
-        }
-        if (c->setup.address.type == NBD_FD || clock_monotonic_ns() + NSEC_PER_SEC > end) {
-            g_propagate_error(err, g_steal_pointer(&why));
-            return NULL;
-        }
-        g_usleep(G_USEC_PER_SEC);
-    }
-}
 
 static char *filename_of(const NbdSetup *s)
 {
@@ -379,14 +354,12 @@ static bool nbd_open(BlockNode *node, BlockOpts *opts, GError **err)
     c->node = node;
     c->waiting_tail = &c->waiting;
     c->serial_tail = &c->serial_queue;
-    c->setup.address.fd = -1;
     if (!take_options(c, opts, &open_timeout, err)) {
         client_free(c);
         return false;
     }
     c->where = nbd_address_text(&c->setup.address);
-    c->conn = connect_first(c, open_timeout, err);
-    if (!c->conn || !accept_export(c, err)) {
+    if (!nbd_client_connect_first(c, open_timeout, err) || !accept_export(c, err)) {
         client_free(c);
         return false;
     }
@@ -404,7 +377,7 @@ static void nbd_close(BlockNode *node)
     uint8_t header[NBD_REQUEST_LEN];
     struct iovec iov = {header, sizeof header};
 
-    if (c->conn) {
+    if (!nbd_client_keep_connection(c) && c->conn) {
         nbd_put_request(header, &bye);
         nbd_conn_writev(c->conn, &iov, 1); /* a courtesy: nothing waits for it */
     }

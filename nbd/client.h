@@ -3,6 +3,7 @@
  * Inside the "nbd" driver.
  *
  *   client.c        options, opening, the connection's loss and return
+ *   client_open.c   the first connection
  *   client_split.c  what the server cannot do at once becomes several requests
  *   client_io.c     requests and replies on the wire
  *
@@ -16,6 +17,7 @@
 
 #define NBD_SLOTS 32        /* wire requests that the server has at once */
 #define NBD_INPUT (16 * KIB)
+#define NBD_HANDSHAKE_NS (30 * NSEC_PER_SEC)
 
 typedef struct NbdAttempt NbdAttempt;
 
@@ -100,6 +102,13 @@ void nbd_client_watch(NbdClient *c);
 
 /* The connection is of no use any more. */
 void nbd_client_lost(NbdClient *c, const char *why);
+
+/* ---- client_open.c ---- */
+
+/* Connects; timeout: seconds during which it is tried again. False with *err; c->setup may be empty then. */
+bool nbd_client_connect_first(NbdClient *c, uint32_t timeout, GError **err);
+/* The node is closed: a connection at rest is kept if the command that opened it runs again. True: it has been taken. */
+bool nbd_client_keep_connection(NbdClient *c);
 
 /* ---- client_split.c ---- */
 

@@ -123,14 +123,22 @@ static char *look_up(const char *name, GError **err)
     return g_string_free(list, false);
 }
 
+bool host_names_look_up(HostNames *names, GError **err)
+{
+    bool ok = true;
+
+    for (unsigned i = 0; i < names->names->len && ok; i++) {
+        names->lists->pdata[i] = look_up(names->names->pdata[i], err);
+        ok = names->lists->pdata[i] != NULL;
+    }
+    return ok;
+}
+
 static void *lookup_thread(void *opaque)
 {
     HostWait *w = opaque;
-    const HostNames *names = w->names;
 
-    for (unsigned i = 0; i < names->names->len && !w->err; i++) {
-        names->lists->pdata[i] = look_up(names->names->pdata[i], &w->err);
-    }
+    host_names_look_up(w->names, &w->err);
     tell_end(w);
     return NULL;
 }

@@ -3,7 +3,7 @@
  * Host names looked up by a thread, because the resolver takes the time that it wants and the loop must not wait.
  *
  * Who makes something of a user's options while the machine runs collects the names in them and goes on in host_wait's
- * done, where host_names_get tells the addresses: net/names.c, chardev/char_add.c, nbd/server.c, monitor/names.c.
+ * done, where host_names_get tells the addresses: net/names.c, chardev/char_add.c, nbd/server.c. Block nodes: block/slow.h.
  */
 #ifndef UTIL_LOOKUP_H
 #define UTIL_LOOKUP_H
@@ -27,6 +27,9 @@ bool host_names_any(const HostNames *names);
 /* The addresses of a name that was looked up, with blanks between, which sockaddr_resolve understands; anything else is
  * host itself. names may be NULL. Lives as long as both. */
 const char *host_names_get(const HostNames *names, const char *host);
+
+/* Looks all of them up, and waits. Any thread; nobody else uses names meanwhile. */
+bool host_names_look_up(HostNames *names, GError **err);
 
 typedef struct HostWait HostWait;
 /* names: all looked up; the caller's. err: a name that is unknown, or who cancelled, the callee's. */

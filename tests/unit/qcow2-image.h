@@ -37,6 +37,14 @@ static inline unsigned factor(void)
     return text ? (unsigned)CLAMP(atoi(text), 1, 10000) : 1;
 }
 
+/* KILN_IMAGE_SEED makes other random operations than those of every day. */
+static inline unsigned image_seed(unsigned usual)
+{
+    const char *text = g_getenv("KILN_IMAGE_SEED");
+
+    return text ? usual + (unsigned)strtoul(text, NULL, 10) : usual;
+}
+
 /* Runs a program to its end: the exit status, and what it printed. No fork of this process, whose memory is large under
  * a sanitizer, is needed when the program may inherit descriptors: they are all closed by exec anyhow. */
 static inline int run_program(const char *const *argv, char **out, char **err)

@@ -196,7 +196,7 @@ static void command(Fixture *f, const char *text)
 /* Waits until the loop has turned three times, has the names answered, waits until all is done. */
 static void answer_slowly(Fixture *f, unsigned names)
 {
-    const GPtrArray *waiting = f->vm->block->waiting;
+    const GPtrArray *waiting = f->vm->block->slow_waiting;
     unsigned turns = 0;
 
     for (unsigned i = 1; i <= 3; i++) {
@@ -221,21 +221,20 @@ static void test_node(Fixture *f, gconstpointer data)
         const char *text;
         unsigned names;
     } commands[] = {
-        {"{'execute':'blockdev-add','arguments':{'driver':'nbd','node-name':'d',"
+        {"{'execute':'blockdev-add','arguments':{'driver':'nbd','node-name':'n',"
          "'server':{'type':'inet','host':'a.test','port':'1'}}}", 1},
-        {"{'execute':'blockdev-add','arguments':{'driver':'raw','node-name':'d','file':{'driver':'nbd',"
+        {"{'execute':'blockdev-add','arguments':{'driver':'raw','node-name':'n','file':{'driver':'nbd',"
          "'server':{'type':'inet','host':'a.test','port':'1'}}}}", 1},
-        {"{'execute':'blockdev-reopen','arguments':{'options':[{'driver':'raw','node-name':'d','file':{'driver':'nbd',"
-         "'server':{'type':'inet','host':'none.test','port':'1'}}}]}}", 1},
-        {"{'execute':'blockdev-change-medium','arguments':{'id':'d','filename':'nbd://a.test:1/x'}}", 1},
-        {"{'execute':'blockdev-change-medium','arguments':{'id':'d','filename':"
+        {"{'execute':'blockdev-change-medium','arguments':{'device':'d','filename':'nbd://a.test:1/x'}}", 1},
+        {"{'execute':'blockdev-change-medium','arguments':{'device':'d','filename':"
          "'json:{\"driver\":\"nbd\",\"server.type\":\"inet\",\"server.host\":\"a.test\",\"server.port\":\"1\"}'}}", 1},
         {"{'execute':'human-monitor-command','arguments':{'command-line':"
-         "'drive_add -n 0 driver=nbd,node-name=d,server.type=inet,server.host=a.test,server.port=1'}}", 1},
-        {"{'execute':'human-monitor-command','arguments':{'command-line':'drive_add 0 if=none,id=d,file=nbd:a.test:1'}}", 1},
+         "'drive_add -n 0 driver=nbd,node-name=n,server.type=inet,server.host=a.test,server.port=1'}}", 1},
+        {"{'execute':'human-monitor-command','arguments':{'command-line':'drive_add 0 if=none,id=e,file=nbd:a.test:1'}}", 1},
         {"{'execute':'human-monitor-command','arguments':{'command-line':'change d nbd://a.test:1/x'}}", 1},
     };
 
+    g_assert_nonnull(blk_new(f->vm, "d", NULL, 0, NULL));
     for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++) {
         unsigned before = number_asked();
 
@@ -248,7 +247,7 @@ static void test_node(Fixture *f, gconstpointer data)
 
 static void test_node_end(Fixture *f, gconstpointer data)
 {
-    command(f, "{'execute':'blockdev-add','arguments':{'driver':'nbd','node-name':'d',"
+    command(f, "{'execute':'blockdev-add','arguments':{'driver':'nbd','node-name':'n',"
                "'server':{'type':'inet','host':'a.test','port':'1'}}}");
     blk_cleanup(f->vm);
     allow(1); /* the thread ends by itself */

@@ -446,7 +446,7 @@ static void test_model(const void *data)
     const Config *config = data;
     World w;
 
-    setup(&w, config, 1234, 3 * MIB + 512);
+    setup(&w, config, image_seed(1234), 3 * MIB + 512);
     judge(&w, w.disk->content, false, false);
     /* KILN_IMAGE_FACTOR=14 makes a million operations of it, over all images. */
     for (unsigned round = 0; round < 12 * factor(); round++) {

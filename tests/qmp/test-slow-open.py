@@ -1,0 +1,283 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Nodes whose servers take their time: only the command that opens them waits.
+
+    test-slow-open.py KILN-SYSTEM KILN-IMG KILN-NBD"""
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
+from harness import Suite, check, same  # noqa: E402
+from qmpclient import LIMIT, Machine  # noqa: E402
+
+BINARY, IMG, NBD = (os.path.abspath(path) for path in sys.argv[1:4])
+suite = Suite(BINARY)
+test = suite.test
+CLUSTER = 65536
+
+
+def wait_for(what, condition):
+    end = time.monotonic() + LIMIT
+    while not condition():
+        check(time.monotonic() < end, "waited for %s in vain" % what)
+        time.sleep(0.01)
+
+
+class Slow:
+    """A server that says nothing until it is told to; then each connection leads to a kiln-nbd."""
+
+    def __init__(self, path, image, fmt):
+        self.path, self.behind = path, path + ".real"
+        self.process = subprocess.Popen([NBD, "-k", os.path.abspath(self.behind), "-t", "-e", "10", "-f", fmt, image],
+                                        stdin=subprocess.DEVNULL)
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(path)
+        self.listener.listen(10)
+        self.taken = []
+        self.go = threading.Event()
+        self.ended = threading.Event()
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while not self.ended.is_set():
+            try:
+                one = self.listener.accept()[0]
+            except OSError:
+                return
+            self.take(one)
+
+    def take(self, one):
+        self.taken.append(one)
+        threading.Thread(target=self.relay, args=(one,), daemon=True).start()
+
+    def relay(self, one):
+        self.go.wait()
+        if self.ended.is_set():
+            return
+        other = socket.socket(socket.AF_UNIX)
+        wait_for("the real server", lambda: other.connect_ex(self.behind) == 0)
+        ways = {one: other, other: one}
+        while True:
+            for ready in select.select(list(ways), [], [])[0]:
+                data = ready.recv(1 << 20)
+                if not data:
+                    one.shutdown(socket.SHUT_RDWR)
+                    return other.close()
+                ways[ready].sendall(data)
+
+    def asked(self, times=1):
+        """Somebody waits for it."""
+        wait_for("a connection", lambda: len(self.taken) >= times)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        self.ended.set()
+        self.go.set()
+        self.listener.close()
+        self.process.kill()
+        self.process.wait()
+        for name in (self.path, self.behind):
+            if os.path.exists(name):
+                os.unlink(name)
+
+
+class Two:
+    """A machine with two QMP connections and a clock that goes on."""
+
+    def __init__(self, *args, **options):
+        self.machine = Machine(BINARY, "-qmp", "unix:other,server=on,wait=off", "-device", "ib700", "-action", "watchdog=none",
+                               "-qtest", "unix:qtest,server=on,wait=off", "-qtest-log", "none", *args, **options)
+        self.qmp = self.machine.connect()
+        self.other = self.machine.connect("other")
+        self.qtest = socket.socket(socket.AF_UNIX)
+        self.qtest.settimeout(LIMIT)
+        self.qtest.connect("qtest")
+
+    def say(self, line):
+        self.qtest.sendall(line.encode() + b"\n")
+        answer = b""
+        while not answer.endswith(b"\n"):
+            answer += self.qtest.recv(1000)
+        check(answer.startswith(b"OK"), answer)
+
+    def goes_on(self):
+        """The other monitor is served, and a timer of a device runs out."""
+        check("status" in self.other.do("query-status"), "no status")
+        self.say("outb 0x443 0xe")      # 2 s
+        self.say("clock_step 3000000000")
+        self.other.wait("WATCHDOG")
+
+    def waits(self):
+        """The first monitor has no answer yet."""
+        while b"\n" in self.qmp.buffer or select.select([self.qmp.socket], [], [], 0)[0]:
+            if "event" not in self.qmp.message():
+                return False
+        return True
+
+    def nodes(self):
+        return [node["node-name"] for node in self.other.do("query-named-block-nodes")]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        self.qtest.close()
+        self.qmp.close()
+        self.other.close()
+        self.machine.__exit__()
+        for name in ("qmp", "other", "qtest"):
+            if os.path.exists(name):
+                os.unlink(name)
+
+
+def pattern_image(name, value):
+    with open(name, "wb") as f:
+        f.write(bytes([value]) * CLUSTER * 16)
+
+
+def server(path, **more):
+    return dict({"driver": "nbd", "server": {"type": "unix", "path": os.path.abspath(path)}}, **more)
+
+
+def reads(machine, node, value):
+    said = machine.other.hmp('qemu-io %s "read -P %d 0 1M"' % (node, value))
+    check("read 1048576/1048576" in said and "fail" not in said, said)
+
+
+@test("blockdev-add of a silent server: the machine goes on, then the node is there")
+def _():
+    pattern_image("a", 7)
+    with Slow("s", "a", "raw") as slow, Two() as two:
+        two.qmp.send({"execute": "blockdev-add", "id": 1, "arguments": dict(server("s"), **{"node-name": "d"})})
+        slow.asked()
+        two.goes_on()
+        check(two.waits(), "answered")
+        same(two.nodes(), [])
+        slow.go.set()
+        same(two.qmp.reply(), {"return": {}, "id": 1})
+        same(two.nodes(), ["d"])
+        reads(two, "d", 7)
+        same(len(slow.taken), 1)
+
+
+@test("a chain of two images on two servers: each is connected to once")
+def _():
+    pattern_image("a", 9)
+    subprocess.run([IMG, "create", "-q", "-f", "qcow2", "-F", "raw", "-b", "a", "top"], check=True)
+    with Slow("s", "top", "raw") as top, Slow("b", "a", "raw") as base, Two() as two:
+        two.qmp.send({"execute": "blockdev-add", "arguments": {
+            "driver": "qcow2", "node-name": "d", "file": server("s"), "backing": {"driver": "raw", "file": server("b")}}})
+        top.asked()
+        two.goes_on()
+        top.go.set()
+        base.asked()
+        two.goes_on()
+        base.go.set()
+        same(two.qmp.reply(), {"return": {}})
+        reads(two, "d", 9)
+        same((len(top.taken), len(base.taken)), (1, 1))
+
+
+@test("the same server twice in one command")
+def _():
+    pattern_image("a", 3)
+    subprocess.run([IMG, "create", "-q", "-f", "qcow2", "-u", "-F", "raw", "-b", "x", "top", "1M"], check=True)
+    with Slow("s", "top", "raw") as slow, Two() as two:
+        slow.go.set()
+        same(two.qmp.command("blockdev-add", driver="qcow2", node_name="d", file=server("s"),
+                             backing={"driver": "raw", "file": server("s", **{"read-only": True})}), {"return": {}})
+        same(len(slow.taken), 2)
+
+
+@test("quit ends at once, and says what became of the command")
+def _():
+    pattern_image("a", 7)
+    with Slow("s", "a", "raw") as slow, Two() as two:
+        two.qmp.send({"execute": "blockdev-add", "id": 1, "arguments": dict(server("s"), **{"node-name": "d"})})
+        slow.asked()
+        two.other.send({"execute": "quit"})
+        reply = two.qmp.reply()
+        check(reply is None or "the machine ends" in reply["error"]["desc"], reply)
+        same(two.machine.process.wait(LIMIT), 0)
+
+
+@test("a peer that goes does not take its command back")
+def _():
+    pattern_image("a", 7)
+    with Slow("s", "a", "raw") as slow, Two() as two:
+        two.qmp.send({"execute": "blockdev-add", "arguments": dict(server("s"), **{"node-name": "d"})})
+        slow.asked()
+        two.qmp.close()
+        two.goes_on()
+        slow.go.set()
+        wait_for("the node", lambda: two.nodes() == ["d"])
+
+
+@test("a server that hangs up, one that is not there, a name that was taken meanwhile")
+def _():
+    pattern_image("a", 7)
+    with Slow("s", "a", "raw") as slow, Two() as two:
+        add = {"execute": "blockdev-add", "arguments": dict(server("s"), **{"node-name": "d"})}
+        two.qmp.send(add)
+        slow.asked()
+        slow.taken[0].shutdown(socket.SHUT_RDWR)
+        check("closed the connection" in two.qmp.reply()["error"]["desc"], "what became of it")
+        check("none" in two.qmp.command("blockdev-add", node_name="d", **server("none"))["error"]["desc"], "not its name")
+        two.qmp.send(add)
+        slow.asked(2)
+        two.other.do("blockdev-add", driver="null-co", node_name="d")
+        slow.go.set()
+        check("Duplicate" in two.qmp.reply()["error"]["desc"], "two nodes of one name")
+        same(two.nodes(), ["d"])
+
+
+@test("HMP's drive_add and change, and blockdev-change-medium")
+def _():
+    pattern_image("a", 5)
+    path = os.path.abspath("s")
+    with Slow("s", "a", "raw") as slow, Two("-drive", "if=none,id=cd", "-device", "ide-cd,drive=cd,id=c") as two:
+        lines = ["drive_add 0 if=none,id=e,format=raw,file=nbd:unix:%s" % path, "change cd nbd:unix:%s raw" % path]
+        for number, line in enumerate(lines):
+            two.qmp.send({"execute": "human-monitor-command", "arguments": {"command-line": line}})
+            slow.asked(number + 1)
+            two.goes_on()
+            check(two.waits(), "answered")
+            slow.go.set()
+            same(two.qmp.reply(), {"return": "OK\r\n" if line.startswith("drive") else ""})
+            slow.go.clear()
+        two.qmp.send({"execute": "blockdev-change-medium", "arguments": {
+            "id": "c", "filename": "nbd:unix:" + path, "format": "raw", "force": True}})
+        slow.asked(3)
+        two.goes_on()
+        slow.go.set()
+        same(two.qmp.reply(), {"return": {}})
+        media = {b["device"]: b["inserted"]["file"] for b in two.other.do("query-block") if "inserted" in b}
+        check(all(path in media[name] for name in ("cd", "e")), media)
+
+
+@test("a connection that was made before, below a format")
+def _():
+    subprocess.run([IMG, "create", "-q", "-f", "qcow2", "top", "1M"], check=True)
+    ours, theirs = socket.socketpair()
+    os.set_inheritable(theirs.fileno(), True)
+    with Slow("s", "top", "raw") as slow, Two(pass_fds=[theirs.fileno()]) as two:
+        slow.take(ours)
+        two.qmp.send({"execute": "blockdev-add", "arguments": {
+            "driver": "qcow2", "node-name": "d",
+            "file": {"driver": "nbd", "server": {"type": "fd", "str": str(theirs.fileno())}}}})
+        two.goes_on()
+        check(two.waits(), "answered")
+        slow.go.set()
+        same(two.qmp.reply(), {"return": {}})
+        reads(two, "d", 0)
+    theirs.close()
+
+
+suite.run()
