@@ -152,6 +152,7 @@ void blk_detach(BlockBackend *blk)
     blk_gates_free(blk);
     blk->dev = NULL;
     blk->ops = NULL;
+    blk->no_merging = false;
     __atomic_store_n(&blk->retry_wanted, false, __ATOMIC_RELAXED);
     if (blk->root) {
         block_child_set_perm(blk->root, blk->name ? BLOCK_PERM_CONSISTENT_READ : 0, BLOCK_PERM_ALL,
@@ -189,6 +190,10 @@ bool blk_write_cache(const BlockBackend *blk)
 void blk_set_write_cache(BlockBackend *blk, bool on)
 {
     __atomic_store_n(&blk->write_cache, on, __ATOMIC_RELAXED);
+}
+void blk_set_merging(BlockBackend *blk, bool on)
+{
+    blk->no_merging = !on;
 }
 unsigned blk_in_flight(const BlockBackend *blk)
 {
@@ -268,6 +273,7 @@ void blk_count_request(BlkStats *stats, const BlkRequest *request, int result)
         return;
     }
     stats->ops[kind]++;
+    stats->merged[kind] += request->io.joined;
     stats->bytes[kind] += request->bytes;
 }
 
@@ -362,6 +368,7 @@ void blk_start_request(BlockBackend *blk, BlkRequest *request)
         ask_layer(request, blk->root->node);
         return;
     }
+    io->alone = blk->no_merging;
     if (io->op == BLOCK_WRITE || io->op == BLOCK_ZERO) {
         blk->stats.wr_highest_offset = MAX(blk->stats.wr_highest_offset, io->offset + io->len);
         io->fua |= !blk_write_cache(blk);

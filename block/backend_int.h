@@ -27,6 +27,7 @@ struct BlockBackend {
     uint32_t used, shared;    /* permissions that the attached device has asked for */
     bool write_cache;  /* atomic; writes may stay in caches until a flush */
     bool retry_wanted; /* atomic; stopped the VM: tell the device when it runs again */
+    bool no_merging;   /* blk_set_merging */
     bool locked;       /* the guest locked the tray */
     BlkOnError on_read_error, on_write_error;
     const char *io_status; /* atomic */

@@ -127,6 +127,8 @@ bool blk_check_disk(const BlockBackend *blk, GError **err);
 /* Should the device show a volatile write cache (cache.writeback)? */
 bool blk_write_cache(const BlockBackend *blk);
 void blk_set_write_cache(BlockBackend *blk, bool on);
+/* May reads and writes go to the kernel together with their neighbours? So it is from blk_attach on. Before requests come. */
+void blk_set_merging(BlockBackend *blk, bool on);
 
 /* ---- requests (owner loop) ------------------------------------------------------------------ */
 
@@ -206,6 +208,7 @@ typedef enum BlkStatKind {
 typedef struct BlkStats {
     uint64_t ops[BLK_STAT_KINDS], bytes[BLK_STAT_KINDS], failed[BLK_STAT_KINDS],
         total_ns[BLK_STAT_KINDS];
+    uint64_t merged[BLK_STAT_KINDS]; /* of ops: went to the kernel together with the one before */
     uint64_t max_ns[BLK_STAT_KINDS];
     int64_t last_ns; /* end of the last request, monotonic; 0: none yet */
     uint64_t wr_highest_offset;

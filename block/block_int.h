@@ -37,6 +37,7 @@ typedef struct BlockTimer BlockTimer;
 typedef struct BlockFd BlockFd;
 typedef struct BlockReopen BlockReopen;
 typedef struct BlockMail BlockMail;
+typedef struct BlockMerge BlockMerge;
 typedef struct DirtyBitmap DirtyBitmap;
 
 /* ---- requests ------------------------------------------------------------------------------- */
@@ -79,6 +80,8 @@ struct BlockIo {
     bool compressed; /* WRITE: as compressed clusters where the format has them */
     bool unchanged;  /* WRITE: the content stays the same (copy on read): WRITE_UNCHANGED is enough */
     bool precise;    /* STATUS: take the time to find zeros and holes */
+    bool alone;      /* READ, WRITE: shall not be joined with its neighbours (block_merge_hold) */
+    bool joined;     /* READ, WRITE, when done: was, with one that came before */
     uint64_t offset, len;    /* bytes, in the node it is at now */
     const struct iovec *iov; /* READ, WRITE: exactly len bytes */
     unsigned iov_count;
@@ -129,6 +132,8 @@ void block_loop_finish_later(BlockLoop *loop, BlockIo *io, int result);
 void block_io_finish_done_later(BlockNode *node, BlockIo *io, int result);
 /* io->run in a worker thread, then io->finish in the owner. For what blocks or computes long. */
 void block_io_run_in_thread(BlockNode *node, BlockIo *io);
+/* Ends what shall end later now; in the loop, not inside a submit. */
+void block_loop_finish_now(BlockLoop *loop);
 /* True when all bytes are zeros. */
 bool block_iov_is_zero(const struct iovec *iov, unsigned count);
 
@@ -177,6 +182,7 @@ struct BlockLoop {
     BlockIo *later, **later_tail; /* block_io_finish_later */
     LoopTimer *later_timer;       /* runs them from the loop */
     bool ending;                  /* it does, and will look for more */
+    BlockMerge *merge;            /* NULL: nothing was held yet */
     GPtrArray *fds, *timers;      /* BlockFd *, BlockTimer * (armed ones) */
     BlockIo *pool;
     unsigned pool_len;
@@ -206,6 +212,15 @@ void block_loop_unplug(BlockLoop *loop);
 
 /* How many requests may be held back, io the last of them: the smaller of the loop's and the file's wishes (aio-max-batch). */
 unsigned block_engine_batch(const BlockLoop *loop, const BlockIo *io);
+
+/* Starts a request, which ends later. */
+typedef void BlockMergeGo(BlockIo *io);
+/* While the loop is plugged: keeps io, a read or write that has all an engine needs (and finish, node, progress 0), and
+ * joins it with its neighbours. go gets it soon, or one that stands for it and others; io->finish then runs with the result
+ * of io alone. False: go on with it as it is. In the loop (block/merge.c). */
+bool block_merge_hold(BlockLoop *loop, BlockIo *io, BlockMergeGo *go);
+/* Lets go what is held; unplugging and waiting do. */
+void block_merge_flush(BlockLoop *loop);
 
 /* From now on the loop takes messages. In the owner. */
 bool block_loop_open_mail(BlockLoop *loop, GError **err);

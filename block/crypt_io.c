@@ -185,6 +185,7 @@ static void window_prepare(CryptIo *c)
     c->io = (BlockIo){.op = outer->op,
                       .fua = outer->fua,
                       .unchanged = outer->unchanged,
+                      .alone = outer->alone,
                       .offset = c->offset + c->pos,
                       .len = c->iov.iov_len,
                       .iov = &c->iov,

@@ -416,6 +416,23 @@ static BlockIo *untrack(FileState *f, BlockIo *io)
     return list;
 }
 
+/* Gives it to an engine or a worker. */
+static void file_go(BlockIo *io)
+{
+    FileState *f = io->node->state;
+
+    io->engine = io->loop ? block_engine(io->loop, engine_kind(f), NULL) : f->engine;
+    if (!io->progress && suits_engine(f, io) && !is_for_worker(f, io) && io->engine->ops->submit(io->engine, io)) {
+        return;
+    }
+    block_io_run_in_thread(io->node, io);
+}
+
+static bool may_join(const FileState *f, const BlockIo *io)
+{
+    return (io->op == BLOCK_READ || io->op == BLOCK_WRITE) && !io->progress && io->len && file_is_aligned(f, io);
+}
+
 static void file_start(BlockNode *node, BlockIo *io)
 {
     FileState *f = node->state;
@@ -437,11 +454,9 @@ static void file_start(BlockNode *node, BlockIo *io)
         return;
     }
     io->batch = f->aio_batch;
-    io->engine = io->loop ? block_engine(io->loop, engine_kind(f), NULL) : f->engine;
-    if (!io->progress && suits_engine(f, io) && !is_for_worker(f, io) && io->engine->ops->submit(io->engine, io)) {
-        return;
+    if (!may_join(f, io) || !block_merge_hold(block_io_loop(node, io), io, file_go)) {
+        file_go(io);
     }
-    block_io_run_in_thread(node, io);
 }
 
 static void start_mailed(BlockMail *mail)

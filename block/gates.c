@@ -121,6 +121,7 @@ static void start(BlkGate *g, BlkRequest *request)
         block_loop_finish_later(g->loop, io, ret);
         return;
     }
+    io->alone = blk->no_merging;
     if (io->op == BLOCK_WRITE || io->op == BLOCK_ZERO) {
         g->stats.wr_highest_offset = MAX(g->stats.wr_highest_offset, io->offset + io->len);
         io->fua |= !blk_write_cache(blk);
@@ -488,6 +489,7 @@ static void add_stats(void *opaque)
         to->ops[i] += from->ops[i];
         to->bytes[i] += from->bytes[i];
         to->failed[i] += from->failed[i];
+        to->merged[i] += from->merged[i];
         to->total_ns[i] += from->total_ns[i];
         to->max_ns[i] = MAX(to->max_ns[i], from->max_ns[i]);
     }

@@ -120,6 +120,18 @@ static void on_later(void *opaque)
     }
 }
 
+void block_loop_finish_now(BlockLoop *l)
+{
+    const bool before = l->ending;
+
+    l->ending = true;
+    run_later(l);
+    l->ending = before;
+    if (l->later && !before && !loop_timer_pending(l->later_timer)) {
+        loop_timer_arm(l->later_timer, 0);
+    }
+}
+
 static void end_later(BlockLoop *l, BlockIo *io, int result, bool via_finish)
 {
     io->result = result;
@@ -195,6 +207,7 @@ void block_io_slice(BlockIo *part, const BlockIo *whole, uint64_t pos, uint64_t 
         to = part->own_iov = g_new(struct iovec, count);
     }
     part->len = len;
+    part->alone = whole->alone;
     part->iov = to;
     part->iov_count = count;
     for (unsigned i = 0; i < count; i++) {
@@ -332,6 +345,9 @@ void block_loop_plug(BlockLoop *loop)
 
 void block_loop_unplug(BlockLoop *loop)
 {
+    if (loop->plugged == 1) { /* engines gather these, too */
+        block_merge_flush(loop);
+    }
     if (--loop->plugged) {
         return;
     }
@@ -492,6 +508,7 @@ bool block_loop_wait(BlockLoop *l)
     struct timespec ts;
     int64_t next;
 
+    block_merge_flush(l);
     if (look_for_mail(l) || run_later(l) || poll_engines(l) || run_due_timer(l, &next)) {
         return true;
     }
@@ -600,6 +617,7 @@ static void loop_end(void *opaque)
             l->engines[i]->ops->free(l->engines[i]);
         }
     }
+    g_free(l->merge);
     loop_timer_free(l->later_timer);
     g_ptr_array_free(l->fds, TRUE);
     g_ptr_array_free(l->timers, TRUE);

@@ -133,6 +133,7 @@ static void guarded_write(BlockNode *node, BlockIo *io)
     }
     g->io = (BlockIo){.op = BLOCK_WRITE,
                       .fua = io->fua,
+                      .alone = io->alone,
                       .offset = io->offset,
                       .len = io->len,
                       .iov = g->iov,

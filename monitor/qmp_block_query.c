@@ -275,6 +275,8 @@ static BlockDeviceStats *figures(BlockBackend *blk)
     d->failed_wr_operations = (int64_t)s.failed[BLK_STAT_WRITE];
     d->failed_flush_operations = (int64_t)s.failed[BLK_STAT_FLUSH];
     d->failed_unmap_operations = (int64_t)s.failed[BLK_STAT_DISCARD];
+    d->rd_merged = (int64_t)s.merged[BLK_STAT_READ];
+    d->wr_merged = (int64_t)s.merged[BLK_STAT_WRITE];
     d->wr_highest_offset = (int64_t)s.wr_highest_offset;
     d->account_invalid = d->account_failed = blk != NULL;
     d->has_idle_time_ns = s.last_ns != 0;

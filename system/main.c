@@ -86,6 +86,7 @@ static void block_signals(sigset_t *set)
     sigaddset(set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a write beyond the limit of file sizes fails with EFBIG: werror decides */
 }
 
 static void watch_signals(Signals *s, Vm *vm, const sigset_t *set)

@@ -178,6 +178,9 @@ static void part_done(BlockIo *io, int result)
 {
     Part *p = container_of(io, Part, io);
 
+    if (io->joined && p->r->outer) {
+        p->r->outer->joined = true;
+    }
     if (p->ended) {
         p->ended(p, result);
         return;
@@ -292,6 +295,7 @@ void part_submit(Part *p, BlockNode *child, BlockOp op, uint64_t offset, uint64_
                       .iov_count = p->iov_count,
                       .fua = p->r->fua && op == BLOCK_WRITE && !p->r->changed,
                       .may_unmap = p->r->unmap,
+                      .alone = p->r->outer && p->r->outer->alone,
                       .done = part_done};
     request_hold(p->r);
     if (p->map.kind == MAP_COMPRESSED) {
@@ -314,6 +318,7 @@ void request_child(Request *r, BlockNode *child, BlockOp op, uint64_t offset, ui
                           .iov = r->iov,
                           .iov_count = r->iov_count,
                           .fua = r->fua && op == BLOCK_WRITE,
+                          .alone = r->outer && r->outer->alone,
                           .done = part_done};
         request_hold(r);
         child_submit(r->q, child, &p->io);

@@ -163,6 +163,9 @@ static void set_features(VirtioBlk *s)
 static bool attach(VirtioBlk *s, GError **err)
 {
     s->attached = disk_options_attach(&s->options, s->blk, &s->vdev.dev, &blk_ops, s, !blk_is_read_only(s->blk), err);
+    if (s->attached) {
+        blk_set_merging(s->blk, s->request_merging);
+    }
     return s->attached;
 }
 
@@ -317,7 +320,7 @@ static const Property blk_props[] = {
     FEATURE("write-zeroes", VIRTIO_BLK_F_WRITE_ZEROES, "offer writing of zeroes"),
     PROP_BOOL("scsi", VirtioBlk, scsi, .help = "not supported: use virtio-scsi"),
     PROP_BOOL("request-merging", VirtioBlk, request_merging, .def = 1,
-              .help = "no effect: requests go to the kernel in one go, each as it is"),
+              .help = "neighbours of one notification go to the kernel as one request"),
     PROP_BOOL("seg-max-adjust", VirtioBlk, seg_max_adjust, .def = 1, .help = "requests may fill the queue; off: 126 pieces"),
     PROP_U32("max-discard-sectors", VirtioBlk, max_discard_sectors, .def = SECTORS_MAX, .help = "of one request"),
     PROP_U32("max-write-zeroes-sectors", VirtioBlk, max_write_zeroes_sectors, .def = SECTORS_MAX, .help = "of one request"),

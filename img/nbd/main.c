@@ -431,6 +431,7 @@ static void block_signals(void)
     sigset_t signals;
 
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* writes fail with EFBIG */
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);

@@ -18,7 +18,7 @@ class Queue:
     def areas(self):
         return self.desc, self.avail, self.used
 
-    def add(self, kind, sector, fill=None, size=512):
+    def add(self, kind, sector, fill=None, size=512, publish=True):
         slot = self.put % AT_ONCE
         page = self.data + SLOT * slot
         self.m.write(page, kind.to_bytes(4, "little") + bytes(4) + sector.to_bytes(8, "little") + b"\xff")
@@ -32,6 +32,10 @@ class Queue:
             self.m.write(self.desc + 16 * (3 * slot + i), v.descriptor(address, length, flags | (not last), 0 if last else 3 * slot + i + 1))
         v.put16(self.m, self.avail + 4 + 2 * (self.put % 16), 3 * slot)
         self.put += 1
+        if publish:
+            self.publish()
+
+    def publish(self):
         v.put16(self.m, self.avail + 2, self.put)
 
     def kick(self):
