@@ -119,6 +119,17 @@ bool luks_format(const LuksArea *area, Vm *vm, const LuksCreate *o, const char *
 bool luks_amend(const LuksArea *area, Vm *vm, Luks *luks, BlockCrypt *crypt, BlockOpts *opts,
                 const char *prefix, bool force, GError **err);
 
+/* PBKDF2. Fails where a thread must do it first (block/slow.h). */
+typedef struct LuksDerive {
+    const char *hash;
+    const void *pass;
+    size_t pass_len;
+    uint8_t salt[32];
+    uint32_t iterations;
+    size_t out_len; /* at most CRYPT_MAX_KEY */
+} LuksDerive;
+bool luks_derive(Vm *vm, const BlockCipherOps *ops, const LuksDerive *what, uint8_t *out, GError **err);
+
 /* Of luks_header.c for luks_slots.c. */
 bool luks_store(const LuksArea *area, const Luks *luks, GError **err);
 bool luks_fill_slot(const LuksArea *area, Luks *luks, const BlockCipherOps *ops, unsigned slot,

@@ -34,7 +34,7 @@ enum {
 #define MATERIAL_ALIGN 8u /* sectors */
 #define MIN_ITERATIONS 1000u
 /*
- * Opening holds up whoever asked for it, a running VM included. What cryptsetup and QEMU make in their two seconds is at most
+ * Opening takes a thread of whoever asked for it, at start-up the only one. What cryptsetup and QEMU make in their two seconds is at most
  * 20 million iterations on the fastest hosts; the sum over all slots is counted in blocks of the hash, of which a long key
  * takes several an iteration.
  */
@@ -270,23 +270,29 @@ static void af(const BlockCipherOps *ops, const Luks *l, uint8_t *stripes, uint8
     explicit_bzero(sum, sizeof sum);
 }
 
-static BlockCrypt *slot_cipher(const Luks *l, const BlockCipherOps *ops, unsigned slot, const char *passphrase,
+static BlockCrypt *slot_cipher(Vm *vm, const Luks *l, const BlockCipherOps *ops, unsigned slot, const char *passphrase,
                                GError **err)
 {
+    LuksDerive d = {.hash = l->spec.hash, .pass = passphrase, .pass_len = strlen(passphrase),
+                    .iterations = l->slots[slot].iterations, .out_len = l->spec.key_len};
     uint8_t key[CRYPT_MAX_KEY];
     BlockCrypt *c = NULL;
 
-    if (ops->pbkdf2(l->spec.hash, passphrase, strlen(passphrase), l->slots[slot].salt, 32, l->slots[slot].iterations,
-                    key, l->spec.key_len, err)) {
+    memcpy(d.salt, l->slots[slot].salt, sizeof d.salt);
+    if (luks_derive(vm, ops, &d, key, err)) {
         c = block_crypt_new(&l->spec, key, err);
     }
     explicit_bzero(key, sizeof key);
     return c;
 }
 
-static bool volume_digest(const Luks *l, const BlockCipherOps *ops, const uint8_t *key, uint8_t *digest, GError **err)
+static bool volume_digest(Vm *vm, const Luks *l, const BlockCipherOps *ops, const uint8_t *key, uint8_t *digest, GError **err)
 {
-    return ops->pbkdf2(l->spec.hash, key, l->spec.key_len, l->digest_salt, 32, l->digest_iterations, digest, 20, err);
+    LuksDerive d = {.hash = l->spec.hash, .pass = key, .pass_len = l->spec.key_len, .iterations = l->digest_iterations,
+                    .out_len = sizeof l->digest};
+
+    memcpy(d.salt, l->digest_salt, sizeof d.salt);
+    return luks_derive(vm, ops, &d, digest, err);
 }
 
 static size_t material_bytes(const Luks *l)
@@ -317,7 +323,7 @@ int luks_try_slot(const LuksArea *area, const Luks *l, const BlockCipherOps *ops
 {
     size_t len = material_bytes(l);
     uint8_t *stripes = alloc_material(l, err), digest[20];
-    BlockCrypt *c = stripes ? slot_cipher(l, ops, slot, passphrase, err) : NULL;
+    BlockCrypt *c = stripes ? slot_cipher(area->node->vm, l, ops, slot, passphrase, err) : NULL;
     int ret = -1;
 
     if (c) {
@@ -328,7 +334,7 @@ int luks_try_slot(const LuksArea *area, const Luks *l, const BlockCipherOps *ops
             ret = -1;
         } else {
             af(ops, l, stripes, key, false);
-            ret = !volume_digest(l, ops, key, digest, err) ? -1 : !memcmp(digest, l->digest, sizeof digest);
+            ret = !volume_digest(area->node->vm, l, ops, key, digest, err) ? -1 : !memcmp(digest, l->digest, sizeof digest);
         }
     }
     block_crypt_free(c);
@@ -539,7 +545,7 @@ bool luks_fill_slot(const LuksArea *area, Luks *l, const BlockCipherOps *ops, un
     ops->random(s->salt, sizeof s->salt);
     if (stripes && count_iterations(ops, l->spec.hash, l->spec.key_len, iter_time ? iter_time : DEFAULT_ITER_TIME,
                                     &s->iterations, err)) {
-        c = slot_cipher(l, ops, slot, passphrase, err);
+        c = slot_cipher(area->node->vm, l, ops, slot, passphrase, err);
     }
     if (c) {
         memcpy(copy, key, l->spec.key_len);
@@ -667,7 +673,7 @@ static bool format_with(const LuksArea *area, const LuksCreate *o, const BlockCi
     g_strlcpy(l.uuid, uuid, sizeof l.uuid);
     ops->random(l.digest_salt, sizeof l.digest_salt);
     ok = count_iterations(ops, l.spec.hash, sizeof l.digest, MAX(time / 8, 1), &l.digest_iterations, err) &&
-         volume_digest(&l, ops, key, l.digest, err) &&
+         volume_digest(area->node->vm, &l, ops, key, l.digest, err) &&
          luks_fill_slot(area, &l, ops, 0, passphrase, key, time, err) && luks_store(area, &l, err);
     explicit_bzero(key, sizeof key);
     return ok;

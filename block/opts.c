@@ -240,23 +240,29 @@ BlockOpts *block_opts_parse(const char *text, const char *implied_key, GError **
     return opts;
 }
 
-static bool flatten(BlockOpts *opts, const char *prefix, json_object *value, unsigned depth,
-                    GError **err)
+static bool flatten(BlockOpts *opts, const char *prefix, json_object *value, unsigned depth, GError **err);
+
+static bool flatten_members(BlockOpts *opts, const char *prefix, json_object *object, unsigned depth, GError **err)
+{
+    json_object_object_foreach(object, key, member)
+    {
+        g_autofree char *full = *prefix ? g_strdup_printf("%s.%s", prefix, key) : g_strdup(key);
+
+        if (!flatten(opts, full, member, depth + 1, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool flatten(BlockOpts *opts, const char *prefix, json_object *value, unsigned depth, GError **err)
 {
     if (depth > 16) {
         return error_set(err, "Parameter '%s' is nested too deeply", prefix);
     }
     switch (json_object_get_type(value)) {
     case json_type_object:
-        json_object_object_foreach(value, key, member)
-        {
-            g_autofree char *full = *prefix ? g_strdup_printf("%s.%s", prefix, key) : g_strdup(key);
-
-            if (!flatten(opts, full, member, depth + 1, err)) {
-                return false;
-            }
-        }
-        return true;
+        return flatten_members(opts, prefix, value, depth, err);
     case json_type_array:
         for (size_t i = 0; i < json_object_array_length(value); i++) {
             g_autofree char *full = g_strdup_printf("%s.%zu", prefix, i);

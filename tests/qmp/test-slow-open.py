@@ -262,6 +262,29 @@ def _():
         check(all(path in media[name] for name in ("cd", "e")), media)
 
 
+@test("an encrypted image, whose key takes its time, over a server")
+def _():
+    pattern_image("a", 6)
+    secret = ["--object", "secret,id=s,data=x"]
+    subprocess.run([IMG, "convert", *secret, "-O", "qcow2", "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=200",
+                    "a", "top"], check=True)
+    with Slow("s", "top", "raw") as slow, Two("-object", secret[1]) as two:
+        slow.go.set()
+        for wrong in (False, True):
+            if wrong:
+                two.qmp.do("blockdev-del", node_name="d")
+                two.qmp.do("object-del", id="s")
+                two.qmp.do("object-add", qom_type="secret", id="s", data="y")
+            reply = two.qmp.command("blockdev-add", driver="qcow2", node_name="d", file=server("s"),
+                                    encrypt={"format": "luks", "key-secret": "s"})
+            if not wrong:
+                same(reply, {"return": {}})
+                reads(two, "d", 6)
+            else:
+                check("Invalid password" in reply["error"]["desc"], reply)
+        same(len(slow.taken), 2)
+
+
 @test("a connection that was made before, below a format")
 def _():
     subprocess.run([IMG, "create", "-q", "-f", "qcow2", "top", "1M"], check=True)

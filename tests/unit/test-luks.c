@@ -4,7 +4,9 @@
 #include <stdlib.h>
 
 #include "block/crypto.h"
+#include "block/slow.h"
 #include "core/user_object.h"
+#include "util/loop.h"
 #include "util/util.h"
 
 #define MATERIAL (UINT64_C(64) * 4000) /* aes-256-xts */
@@ -131,16 +133,112 @@ static void test_create(Fixture *f, const void *data)
     block_opts_free(opts);
 }
 
+/* ---- by a thread ------------------------------------------------------------------------------- */
+
+static void on_done(void *opaque, GError *err)
+{
+    g_assert_no_error(err);
+    *(bool *)opaque = true;
+}
+
+/* True: something was waited for. */
+static bool end_and_wait(Fixture *f, BlockSlow *slow)
+{
+    bool done = false;
+
+    if (!block_slow_end(slow)) {
+        return false;
+    }
+    block_slow_wait(slow, on_done, &done);
+    while (!done) {
+        loop_run_once(f->vm->loop, -1);
+    }
+    return true;
+}
+
+static const LuksDerive derived = {.hash = "sha256", .pass = "open", .pass_len = 4, .salt = {1}, .iterations = 100000, .out_len = 32};
+
+static void test_derive(Fixture *f, const void *data)
+{
+    const BlockCipherOps *ops = block_cipher_ops(NULL);
+    BlockSlow *slow = block_slow_new(f->vm);
+    uint8_t ours[CRYPT_MAX_KEY] = {0}, here[CRYPT_MAX_KEY] = {0};
+    LuksDerive quick = derived, other = derived;
+    GError *err = NULL;
+
+    (void)data;
+    g_assert_true(luks_derive(f->vm, ops, &derived, here, NULL)); /* nobody waits: at once */
+    quick.iterations = 1000;
+    other.salt[31] = 1;
+    block_slow_begin(slow);
+    g_assert_true(luks_derive(f->vm, ops, &quick, ours, &err));
+    g_assert_false(luks_derive(f->vm, ops, &derived, ours, &err));
+    g_assert_nonnull(err);
+    g_clear_error(&err);
+    g_assert_true(end_and_wait(f, slow));
+    for (unsigned i = 0; i < 2; i++) { /* it can be asked for again */
+        block_slow_begin(slow);
+        g_assert_true(luks_derive(f->vm, ops, &derived, ours, &err));
+        g_assert_cmpmem(ours, derived.out_len, here, derived.out_len);
+        g_assert_false(block_slow_end(slow));
+    }
+    block_slow_begin(slow);
+    g_assert_false(luks_derive(f->vm, ops, &other, ours, NULL));
+    g_assert_true(block_slow_end(slow)); /* and nobody does it */
+    block_slow_free(slow);
+}
+
+static void test_open_slowly(Fixture *f, const void *data)
+{
+    BlockSlow *slow = block_slow_new(f->vm);
+    BlockOpts *opts = parse("size=1M,key-secret=s,iter-time=300");
+    BlockNode *node;
+    bool again;
+
+    (void)data;
+    g_assert_true(block_driver_luks.create(f->vm, f->image, opts, NULL));
+    do {
+        block_slow_begin(slow);
+        node = open_image(f, NULL);
+        again = end_and_wait(f, slow);
+    } while (again);
+    g_assert_nonnull(node);
+    block_node_unref(node);
+    block_slow_free(slow);
+    block_opts_free(opts);
+}
+
+static void on_cancelled(void *opaque, GError *err)
+{
+    g_assert_nonnull(err);
+    g_error_free(err);
+    block_slow_free(opaque);
+}
+
+/* The thread goes on by itself. */
+static void test_cancel(Fixture *f, const void *data)
+{
+    BlockSlow *slow = block_slow_new(f->vm);
+    uint8_t out[CRYPT_MAX_KEY];
+
+    (void)data;
+    block_slow_begin(slow);
+    g_assert_false(luks_derive(f->vm, block_cipher_ops(NULL), &derived, out, NULL));
+    g_assert_true(block_slow_end(slow));
+    block_slow_wait(slow, on_cancelled, slow);
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
         const char *name;
         void (*fn)(Fixture *f, const void *data);
-    } tests[] = {{"open", test_open}, {"amend", test_amend}, {"create", test_create}};
+    } tests[] = {{"no-memory/open", test_open}, {"no-memory/amend", test_amend}, {"no-memory/create", test_create},
+                 {"thread/derive", test_derive}, {"thread/open", test_open_slowly}, {"thread/cancel", test_cancel}};
 
     g_test_init(&argc, &argv, NULL);
     for (unsigned i = 0; i < G_N_ELEMENTS(tests); i++) {
-        g_autofree char *path = g_strdup_printf("/luks/no-memory/%s", tests[i].name);
+        g_autofree char *path = g_strdup_printf("/luks/%s", tests[i].name);
 
         g_test_add(path, Fixture, NULL, setup, tests[i].fn, teardown);
     }
