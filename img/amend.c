@@ -17,6 +17,10 @@ static bool amend_image(BlockNode *node, const Amend *a, GError **err)
     if (!node->drv->amend) {
         return error_set(err, "Format driver '%s' does not support option amendment", node->drv->name);
     }
+    if (img_wants_help(a->options)) {
+        img_print_create_options(node->drv, true, false);
+        return true;
+    }
     if (!img_check_create_options(node->drv, a->options, err)) {
         return false;
     }

@@ -114,7 +114,7 @@ static int check_image(ImgImage *image, const Check *c)
         report_error("%s", err->message);
         return CHECK_FAILED;
     }
-    if (c->json) {
+    if (c->json && !c->quiet) {
         print_json(image->name, node->drv->name, &r);
     } else if (!c->quiet) {
         print_human(&r);

@@ -87,8 +87,11 @@ static bool look_at_backing(Vm *vm, const Create *c, BlockOpts *opts, GError **e
     g_autoptr(GError) why = NULL;
     bool same;
 
-    if (!name || !*name) {
+    if (!name) {
         return true;
+    }
+    if (!*name) {
+        return error_set(err, "Expected backing file name, got empty string");
     }
     if (!format) {
         path = block_path_beside(c->filename, name);
@@ -229,7 +232,8 @@ static int create_main(Vm *vm, int argc, char **argv)
         c.has_size = at < argc;
         if (at + 1 < argc) {
             status = img_usage_error("Unexpected argument: %s", argv[at + 1]);
-        } else if (!c.has_size || img_parse_number("image size", argv[at], INT64_MAX, &c.size)) {
+        } else if (!c.has_size || img_wants_help(c.options) ||
+                   img_parse_number("image size", argv[at], INT64_MAX, &c.size)) {
             status = finish(vm, &c);
         }
     }

@@ -122,7 +122,7 @@ static bool add_open_options(BlockOpts *opts, const ImgOpen *how, ImgImage *imag
         block_opts_set(opts, drv->is_format || drv->is_filter ? "file.aio" : "aio", how->aio);
     }
     if (how->no_io && (drv == &block_driver_qcow2 || drv == &block_driver_luks)) {
-        block_opts_set(opts, "x-no-io", "on");
+        block_opts_set(opts, drv == &block_driver_qcow2 ? "x-facts-only" : "x-no-io", "on");
     }
     if (how->force_share) {
         set_default(opts, "force-share", true);

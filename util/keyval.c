@@ -28,6 +28,8 @@ bool parse_size(const char *text, uint64_t unit, uint64_t *bytes)
     double fraction = 0;
     bool has_fraction;
 
+    text += strspn(text, " \t");
+    text += *text == '+';
     if (!g_ascii_isdigit(*text)) {
         return false;
     }

@@ -55,6 +55,9 @@ static bool check_combinations(const Qcow2CreateOptions *o, GError **err)
     if (o->backing_file && o->preallocation != BLOCK_PREALLOC_OFF) {
         return error_set(err, "Backing file and preallocation cannot be used at the same time");
     }
+    if (o->backing_format && !o->backing_file) {
+        return error_set(err, "Backing format cannot be used without backing file");
+    }
     if (o->backing_file && !o->backing_format) {
         return error_set(err, "Backing file specified without backing format (use backing_fmt)");
     }

@@ -114,9 +114,11 @@ static bool take_options(BlockNode *node, BlockOpts *opts, Qcow2Options *o, GErr
         !block_opts_take_bool(opts, "pass-discard-snapshot", &o->discard_snapshot, err) ||
         !block_opts_take_bool(opts, "pass-discard-other", &o->discard_other, err) ||
         !block_opts_take_bool(opts, "x-open-for-check", &o->for_check, err) ||
-        !block_opts_take_bool(opts, "x-no-io", &o->no_io, err)) {
+        !block_opts_take_bool(opts, "x-no-io", &o->no_io, err) ||
+        !block_opts_take_bool(opts, "x-facts-only", &o->facts_only, err)) {
         return false;
     }
+    o->no_io |= o->facts_only;
     if (has_lazy) {
         o->lazy_refcounts = lazy;
     }
@@ -134,6 +136,9 @@ static bool open_data_file(BlockNode *node, BlockOpts *opts, GError **err)
     if (!qcow2_has_data_file(&q->h)) {
         return !named || error_set(err, "'data-file' can only be set for images with an external data "
                                         "file");
+    }
+    if (!named && q->opt.facts_only) {
+        return true; /* an image that somebody else made is looked at, and may name any file of ours (CVE-2024-4467) */
     }
     if (!named) {
         if (!q->h.data_file) {
@@ -286,7 +291,7 @@ static int screen(const BlockNode *node, const Qcow2 *q, const BlockIo *io)
     if (!range_fits(io->offset, io->len, align_up(q->h.size, BLOCK_SECTOR))) {
         return -EIO;
     }
-    if (q->h.crypt_method && !q->crypto && (changes || io->op == BLOCK_READ)) {
+    if ((q->opt.facts_only || (q->h.crypt_method && !q->crypto)) && (changes || io->op == BLOCK_READ)) {
         return -EIO; /* opened for facts only */
     }
     if (!io->len || (io->op == BLOCK_DISCARD && !node->discard_unmap)) {

@@ -199,7 +199,8 @@ typedef struct Qcow2Options {
     bool discard_request, discard_snapshot, discard_other;
     unsigned overlap; /* QCOW2_OVERLAP_* */
     bool for_check;   /* open what is dirty or corrupt, without repair */
-    bool no_io;       /* facts are asked only: no key is needed */
+    bool no_io;       /* nothing of the content: no key is needed */
+    bool facts_only;  /* ... nor the external data file, which is not opened */
     const char *key_secret; /* while it is opened: the id of the passphrase, or NULL */
     struct BlockCrypt **crypt; /* the key once it is known; the caller's. NULL: as no_io */
 } Qcow2Options;
@@ -585,6 +586,8 @@ typedef struct Qcow2Amend {
     unsigned version;       /* 2 or 3; 0: as it is */
     unsigned refcount_bits; /* a power of two up to 64; 0: as it is */
     int lazy_refcounts;     /* -1: as it is */
+    const char *data_file;  /* name to be written into the header; "": none; NULL: as it is */
+    int data_file_raw;      /* -1: as it is */
 } Qcow2Amend;
 bool qcow2_amend(Qcow2 *q, const Qcow2Amend *a, GError **err);
 /* Writes all refcounts anew (check.c); quiesced, written out. */

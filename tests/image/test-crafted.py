@@ -263,6 +263,7 @@ CASES = [
     ('CVE-2024-4467', 'a data file that is a description',
      names('json:{"driver":"raw","file":{"driver":"file","filename":"/etc/hostname"}}', field='data'), 'read write convert',
      'Could not open|No such file'),
+    ('CVE-2024-4467', 'info opens no data file', names('/nonexistent/data', field='data'), 'info', '(?s)virtual size.*data file: /nonexistent'),
     ('CVE-2024-4467', 'a backing file that is a description',
      names('json:{"driver":"raw","file":{"driver":"file","filename":"/etc/hostname"}}'), 'read write convert',
      'Could not open backing file'),

@@ -81,7 +81,9 @@ def create_refuses():
     t = Twins()
     t.prepare(lambda: qemu("create", "-q", "-f", "qcow2", "a.qcow2", "1M"))
     for args in (["-f", "bogus", "x", "1M"], ["-f", "qcow2", "x"], ["x", "1Z"], ["x", "99999999999999999999"], [],
-                 ["x", "1M", "y"], ["-f", "raw", "-b", "a.qcow2", "x", "1M"]):
+                 ["x", "1M", "y"], ["-f", "raw", "-b", "a.qcow2", "x", "1M"], ["-q", "-f", "qcow2", "-F", "qcow2", "x", "1M"],
+                 ["-q", "-f", "qcow2", "-b", "", "x", "1M"], ["x", "+1M"], ["x", " 1M"], ["x", "+ 1M"],
+                 ["-f", "raw", "-o", "help", "x", "1x"]):
         t.same("create", *args)
     for args in (["-f", "qcow2", "-o", "cluster_size=3k", "x", "1M"], ["-f", "qcow2", "-o", "lazy_refcounts=maybe", "x", "1M"],
                  ["-f", "qcow2", "-o", "preallocation=abc", "x", "1M"], ["-f", "qcow2", "-b", "a.qcow2", "x"],
@@ -186,6 +188,7 @@ def check_finds_and_repairs_as_qemu_img_does():
     for name in ("good", "leak", "bad"):
         t.same("check", name + ".qcow2", stderr=False)
         t.same("check", "-q", name + ".qcow2", stderr=False)
+        t.same("check", "-q", "--output=json", name + ".qcow2", stderr=False)
         t.same_json("check", "--output=json", name + ".qcow2")
     assert run("check", os.path.join(t.dirs[KILN], "bad.qcow2"))[0] == 2
     assert run("check", os.path.join(t.dirs[KILN], "leak.qcow2"))[0] == 3
@@ -303,6 +306,17 @@ def amend_changes_options():
     qemu_io("a.qcow2", "read -P 1 0 1M", "read -P 0 8M 8M")
     qemu("check", "a.qcow2")
     assert ok("amend", "-f", "qcow2", "-o", "help").startswith("Amend options for 'qcow2':\n")
+    assert ok("amend", "-o", "lazy_refcounts=on,?", "a.qcow2").startswith("Amend options for 'qcow2':\n")
+    qemu("create", "-q", "-f", "qcow2", "-o", "data_file=data.raw,data_file_raw=on", "d.qcow2", "1M")
+    ok("amend", "-o", "data_file=moved.raw,data_file_raw=off", "d.qcow2")
+    os.rename("data.raw", "moved.raw")
+    text = qemu("info", "d.qcow2")
+    assert "data file: moved.raw" in text and "data file raw: false" in text, text
+    qemu("check", "d.qcow2")
+    ok("amend", "-o", "data_file=", "d.qcow2")  # then each user names it
+    refused("map", "d.qcow2", text="data-file")
+    assert "data file raw: false" in ok("info", "d.qcow2")
+    qemu_io("a.qcow2", "write -P 5 0 4k")
     refused("amend", "a.qcow2", text="Must specify options (-o)")
     refused("amend", "-o", "bogus=1", "a.qcow2", text="Invalid parameter 'bogus'")
     refused("amend", "-o", "cluster_size=4k", "a.qcow2", text="Cannot amend option 'cluster_size'")

@@ -103,6 +103,7 @@ def zeroes_compressed_and_discard():
     t = Twins()
     t.script("a.qcow2", "write -c -P 6 1M 64k", "alloc 1M", "alloc 0 4M", "map", "read -P 6 1M 64k", "write -c 0 512", "write -c 100 512",
              "write -c 0 100", "write -c -z -u 0 64k")
+    t.script("r.raw", "write -c 0 64k", "read 0 4k", fmt="raw")  # which has no packed clusters
     t.script("over.qcow2", "alloc 0", "map", "write -z 64k 64k", "write -P 3 128k 1k", "read -P 9 0 64k", "read -P 9 129k 63k", "map", "alloc 130k 10",
              "alloc 5M 1", "alloc 100 100")
     t.equal("a.qcow2")

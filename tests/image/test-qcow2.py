@@ -279,8 +279,14 @@ class Images(unittest.TestCase):
             self.assertIn(expect, qemu_img('info', 't.qcow2'))
             self.same('t.qcow2', a)
             self.sound('t.qcow2')
-        tool('amend', 't.qcow2', 'backing_file=a.raw,backing_fmt=raw')
-        self.assertIn('backing file: a.raw', qemu_img('info', 't.qcow2'))
+        self.assertIn('Cannot amend the backing file', tool('amend', 't.qcow2', 'backing_file=a.raw,backing_fmt=raw', ok=(1,)))
+        before = self.get('t.qcow2')
+        for change, why in (('compat=0.10,lazy_refcounts=on', 'Lazy refcounts only'), ('compat=0.10,refcount_bits=8', 'Refcount widths'),
+                            ('data_file=x', 'data-file can only'), ('data_file_raw=on', 'data-file-raw cannot'), ('backing_file=', 'rebase')):
+            self.assertIn(why, tool('amend', 't.qcow2', change, ok=(1,)))
+        tool('amend', 't.qcow2', 'size=0')
+        tool('amend', 't.qcow2', 'data_file_raw=off')
+        self.assertEqual(self.get('t.qcow2'), before)  # nothing was done by halves
         self.assertIn('power of two', tool('amend', 't.qcow2', 'refcount_bits=3', ok=(1,)))
 
     def test_measure(self):
