@@ -10,14 +10,14 @@
  * when the node is opened.
  *
  * Rules come from options (inject-error.0.event=...) or from a config file with [inject-error] and
- * [set-state] sections. Not done: align and the limits on request sizes; pwritev_done and the
- * pwritev_rmw events never come, because nothing above this node reads and modifies for alignment.
+ * [set-state] sections. The limits that it pretends to have are in blkdebug_limits.c. Not done: the
+ * event pwritev_done never comes.
  *
  * block_debug_break parks the next request after an event until block_debug_resume, for tests.
  */
 #include <errno.h>
 
-#include "block/block_int.h"
+#include "block/blkdebug.h"
 #include "qapi/qapi-block.h"
 #include "util/file.h"
 
@@ -46,6 +46,8 @@ typedef struct DebugState {
     GPtrArray *rules, *breaks;
     int state;
     unsigned failed; /* requests */
+    uint32_t take_perms, unshare_perms; /* BLOCK_PERM_* that are used and not shared besides what parents need */
+    DebugLimits limits;
 } DebugState;
 
 static const struct {
@@ -250,7 +252,7 @@ static void inject_rules(DebugState *d, const char *event)
     d->state = new_state;
 }
 
-static void blkdebug_event(BlockNode *node, const char *event)
+void blkdebug_event(BlockNode *node, const char *event)
 {
     DebugState *d = node->state;
 
@@ -318,13 +320,20 @@ static void go_on(BlockNode *node, BlockIo *io)
     block_io_finish_later(node, io, -error);
 }
 
-static void blkdebug_submit(BlockNode *node, BlockIo *io)
+void blkdebug_part(BlockNode *node, BlockIo *io)
 {
     if (io->op == BLOCK_WRITE || io->op == BLOCK_ZERO) {
         blkdebug_event(node, io->op == BLOCK_ZERO ? "pwritev_zero" : "pwritev");
     }
     if (!park(node->state, io)) {
         go_on(node, io);
+    }
+}
+
+static void blkdebug_submit(BlockNode *node, BlockIo *io)
+{
+    if (!debug_limits_submit(node, &((DebugState *)node->state)->limits, io)) {
+        blkdebug_part(node, io);
     }
 }
 
@@ -418,6 +427,35 @@ static void blkdebug_close(BlockNode *node)
     g_ptr_array_free(d->breaks, TRUE);
 }
 
+/* A list of names: key.0, key.1, ... */
+static bool take_perms(BlockOpts *opts, const char *key, uint32_t *perms, GError **err)
+{
+    static const char *const names[] = {"consistent-read", "write", "write-unchanged", "resize", NULL};
+
+    for (unsigned i = 0;; i++) {
+        g_autofree char *one = g_strdup_printf("%s.%u", key, i);
+        int perm = -1;
+
+        if (!block_opts_peek(opts, one)) {
+            return true;
+        }
+        if (!block_opts_take_enum(opts, one, names, &perm, err)) {
+            return false;
+        }
+        *perms |= 1u << perm;
+    }
+}
+
+static void blkdebug_child_perm(BlockNode *node, const BlockChild *child, uint32_t used, uint32_t shared,
+                                uint32_t *child_used, uint32_t *child_shared)
+{
+    const DebugState *d = node->state;
+
+    block_child_default_perm(node, child, used, shared, child_used, child_shared);
+    *child_used |= d->take_perms;
+    *child_shared &= ~d->unshare_perms;
+}
+
 static bool blkdebug_open(BlockNode *node, BlockOpts *opts, GError **err)
 {
     DebugState *d = node->state;
@@ -427,9 +465,11 @@ static bool blkdebug_open(BlockNode *node, BlockOpts *opts, GError **err)
     d->rules = g_ptr_array_new_with_free_func(rule_free);
     d->breaks = g_ptr_array_new_with_free_func(break_free);
     d->state = 1;
-    child = block_open_child(node, opts, "image", BLOCK_ROLE_FILTERED | BLOCK_ROLE_PRIMARY, false,
-                             err);
-    if (!child || (config && *config && !read_config(d, config, err)) ||
+    child = take_perms(opts, "take-child-perms", &d->take_perms, err) &&
+                    take_perms(opts, "unshare-child-perms", &d->unshare_perms, err)
+                ? block_open_child(node, opts, "image", BLOCK_ROLE_FILTERED | BLOCK_ROLE_PRIMARY, false, err)
+                : NULL;
+    if (!child || !debug_limits_take(&d->limits, opts, child->node->limits.request_align, err) || (config && *config && !read_config(d, config, err)) ||
         !take_rules(d, opts, "inject-error", err) || !take_rules(d, opts, "set-state", err)) {
         blkdebug_close(node);
         return false;
@@ -454,7 +494,11 @@ static bool blkdebug_truncate(BlockNode *node, uint64_t size, bool exact, BlockP
 
 static void blkdebug_refresh_limits(BlockNode *node)
 {
-    node->limits = ((DebugState *)node->state)->image->limits;
+    const DebugState *d = node->state;
+
+    node->limits = d->image->limits;
+    node->limits.request_align = MAX(node->limits.request_align, d->limits.align);
+    node->limits.zero_align = MAX(node->limits.zero_align, d->limits.opt_zero);
 }
 
 const BlockDriver block_driver_blkdebug = {
@@ -463,6 +507,7 @@ const BlockDriver block_driver_blkdebug = {
     .state_size = sizeof(DebugState),
     .open = blkdebug_open,
     .close = blkdebug_close,
+    .child_perm = blkdebug_child_perm,
     .submit = blkdebug_submit,
     .child_resized = blkdebug_child_resized,
     .refresh_limits = blkdebug_refresh_limits,

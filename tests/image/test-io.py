@@ -4,9 +4,12 @@
 
     test-io.py KILN-IO [NAME...]      (TAP; names: only the tests whose name contains one of them)
 """
+import hashlib
 import os
+import random
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -287,6 +290,113 @@ def events_of_qcow2():
             assert "failed" not in out or options, out
             qemu_img("check", "-q", name + ".qcow2")
         assert told[0] == told[1], (options, told)
+
+
+LIMITS = ("align=512", "align=4096", "align=512,max-transfer=8192", "align=4096,max-transfer=4096", "align=16384,max-transfer=32768",
+          "align=512,opt-write-zero=4096,max-write-zero=8192", "align=4096,opt-write-zero=16384,max-write-zero=49152,max-transfer=8192",
+          "align=512,opt-discard=4096,max-discard=8192", "align=4096,opt-discard=16384,opt-write-zero=8192", "align=512,opt-discard=512,max-discard=5120,max-write-zero=5120")
+LOG_DISCARD = 4
+
+
+def log_of(path):
+    """What was written, in order: sector, sectors, whether it was a discard. Flushes are left out."""
+    with open(path, "rb") as f:
+        log = f.read()
+    magic, version, entries, size = struct.unpack_from("<QQQI", log)
+    if not magic:
+        return None                     # it did not end well
+    assert (magic, version) == (0x6a736677736872, 1), (magic, version)
+    at, found = size, []
+    for _ in range(entries):
+        sector, count, flags, _ = struct.unpack_from("<QQQQ", log, at)
+        data = 0 if flags & LOG_DISCARD else count * size
+        if count:
+            found.append((sector, count, flags & LOG_DISCARD, hashlib.sha1(log[at + size:at + size + data]).hexdigest()))
+        at += size + data
+    return found
+
+
+def limits_command(rand, limits):
+    """qemu-io 7.2 divides by zero at discards when opt-discard is not there."""
+    unit = rand.choice((1, 512, 4096, 16384))
+    at, length = (rand.randrange(1, (1 << 17) // unit) * unit for _ in range(2))
+    if rand.randrange(8) == 0:
+        at = (1 << 20) - length
+    return rand.choice(("write -P %d" % rand.randrange(256), "writev -P %d" % rand.randrange(256), "write -z", "write -z -u",
+                        "discard" if "opt-discard" in limits else "read", "read", "write -f -P 3")) + " %d %d" % (at, length)
+
+
+@test
+def limits_that_blkdebug_pretends_to_have():
+    """The same requests come out below as QEMU's block layer makes of them, in the same order with the same data."""
+    for number, limits in enumerate(LIMITS):
+        rand = random.Random(number)
+        commands = [limits_command(rand, limits) for _ in range(60)]
+        told = []
+        for tool in (KILN, "qemu-io"):
+            with open("a", "wb") as f:
+                f.write(random.Random(1).randbytes(1 << 20))
+            with open("log", "wb"):
+                pass
+            image = ("driver=blkdebug,discard=unmap,%s,image.driver=blklogwrites,image.discard=unmap,image.file.driver=file,"
+                     "image.file.filename=a,image.file.discard=unmap,image.log.driver=file,image.log.filename=log" % limits)
+            status, out, err = run(tool, ["-t", "writeback", "--image-opts", *(w for c in commands for w in ("-c", c)), image], ".", "")
+            with open("a", "rb") as f:
+                told.append((status, plain(out), err, log_of("log"), hashlib.sha1(f.read()).hexdigest()))
+        for kind, ours, theirs in zip(("status", "stdout", "stderr", "requests", "content"), *told):
+            if ours != theirs and isinstance(ours, list):
+                first = next((i for i in range(min(len(ours), len(theirs))) if ours[i] != theirs[i]), min(len(ours), len(theirs)))
+                ours, theirs = ours[first:first + 3], theirs[first:first + 3]
+            assert ours == theirs, "%s: %s\n%s\nqemu-io's\n%s\n%s" % (limits, kind, ours, theirs, commands)
+
+
+@test
+def neighbours_in_one_block():
+    """Writes that must read and change the same blocks beside each other lose nothing."""
+    qemu_img("create", "-q", "-f", "raw", "r.raw", "1M")
+    commands = ["aio_write -q -P %d %d 100" % (i + 1, i * 100) for i in range(200)] + ["aio_write -q -P 201 20480 4096", "aio_write -q -z 24576 4096",
+                "aio_flush"] + ["read -q -P %d %d 100" % (i + 1, i * 100) for i in range(200)] + ["read -q -P 201 20480 4096"]
+    status, out, _ = run(KILN, ["--image-opts", *(w for c in commands for w in ("-c", c)),
+                                "driver=blkdebug,align=4096,image.driver=file,image.filename=r.raw"], ".", "")
+    assert (status, out) == (0, ""), (status, out)
+
+
+@test
+def limits_that_make_no_sense():
+    qemu_img("create", "-q", "-f", "raw", "r.raw", "1M")
+    image = "driver=blkdebug,%s,image.driver=file,image.filename=r.raw"
+    for limits in ("align=3", "align=2G", "align=4096,max-transfer=1000", "max-transfer=4G", "align=512,opt-write-zero=1000",
+                   "opt-write-zero=8192,max-write-zero=4096", "align=512,max-write-zero=1000", "align=512,opt-discard=1000",
+                   "opt-discard=8192,max-discard=4096", "align=512,max-discard=1000", "take-child-perms.0=foo", "align=x"):
+        ours, theirs = (run(tool, ["--image-opts", "-c", "read 0 512", image % limits], ".", "") for tool in (KILN, "qemu-io"))
+        assert ours[0] == theirs[0] == 1, (limits, ours, theirs)
+        said = theirs[2].splitlines()[0].replace("qemu-io: can't open: ", "")
+        assert said in ours[2] or "perms" in limits or limits == "align=x", (limits, ours, theirs)
+
+
+@test
+def permissions_that_blkdebug_takes():
+    """Two on one file: what one uses the other must share."""
+    qemu_img("create", "-q", "-f", "raw", "r.raw", "1M")
+    image = "driver=blkdebug,%simage.driver=file,image.filename=r.raw"
+    for held, other, fine in (("-r unshare-child-perms.0=write,", "-r ", True), ("-r unshare-child-perms.0=write,", "-n ", False),
+                              ("-r unshare-child-perms.0=consistent-read,", "-r ", False),
+                              ("-r unshare-child-perms.0=write-unchanged,unshare-child-perms.1=resize,", "-n take-child-perms.0=resize,", False),
+                              ("-n take-child-perms.0=write-unchanged,", "-r unshare-child-perms.0=write-unchanged,", False)):
+        for tool in (KILN, "qemu-io"):
+            options, perms = held.split(" ")
+            process = subprocess.Popen([tool, "--image-opts", options, image % perms], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                       text=True)
+            process.stdin.write("read 0 512\n")
+            process.stdin.flush()
+            while "read 512/512" not in process.stdout.readline():
+                assert process.poll() is None, (tool, held)
+            options, perms = other.split(" ")
+            status = run(tool, ["--image-opts", options, "-c", "read 0 512", image % perms], ".", "")[0]
+            process.stdin.close()
+            process.stdout.close()
+            process.wait(LIMIT)
+            assert (status == 0) == fine, (tool, held, other, status)
 
 
 @test
