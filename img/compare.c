@@ -162,7 +162,9 @@ static int compare_images(Compare *c, ImgImage *images)
     uint64_t both = MIN(size[0], size[1]), all = MAX(size[0], size[1]), len;
     int ret = SAME;
 
-    if (c->strict && size[0] != size[1]) {
+    bool unequal = img_disk_size(images[0].node) != img_disk_size(images[1].node);
+
+    if (c->strict && unequal) {
         say(c, "Strict mode: Image size mismatch!\n");
         return DIFFERENT;
     }
@@ -172,7 +174,9 @@ static int compare_images(Compare *c, ImgImage *images)
         img_progress(at + len, all);
     }
     if (ret == SAME && size[0] != size[1]) {
-        say(c, "Warning: Image size mismatch!\n");
+        if (unequal) {
+            say(c, "Warning: Image size mismatch!\n");
+        }
         ret = compare_tail(c, images, size[0] > size[1] ? 0 : 1, both, all);
     }
     if (ret == SAME) {

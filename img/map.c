@@ -17,6 +17,19 @@ typedef struct Extent {
     const char *file;
 } Extent;
 
+static int status_of(BlockNode *node, uint64_t at, uint64_t len, BlockStatus *status)
+{
+    uint64_t size = block_node_size(node);
+
+    if (at < size) {
+        return block_pstatus(node, at, MIN(len, size - at), BLOCK_FLAG_PRECISE, status);
+    }
+    /* What a raw file's last sector lacks. */
+    *status = (BlockStatus){.bytes = img_disk_size(node) - at, .allocated = true, .zero = true, .has_offset = true,
+                            .host_offset = at, .file = node};
+    return 0;
+}
+
 /* A layer that says nothing leaves it to the next one, as far as that reaches. */
 static int find_extent(BlockNode *node, uint64_t at, uint64_t end, Extent *e)
 {
@@ -25,7 +38,7 @@ static int find_extent(BlockNode *node, uint64_t at, uint64_t end, Extent *e)
 
     *e = (Extent){.start = at, .length = end - at};
     for (;; node = below, e->depth++) {
-        ret = block_pstatus(node, at, e->length, BLOCK_FLAG_PRECISE, &e->status);
+        ret = status_of(node, at, e->length, &e->status);
         if (ret < 0) {
             return ret;
         }
@@ -35,11 +48,10 @@ static int find_extent(BlockNode *node, uint64_t at, uint64_t end, Extent *e)
         if (e->present || !below) {
             break;
         }
-        if (at >= block_node_size(below)) {
+        if (at >= img_disk_size(below)) {
             e->status.zero = true;
             break;
         }
-        e->length = MIN(e->length, block_node_size(below) - at);
     }
     if (e->status.has_offset && e->status.file) {
         e->file = e->status.file->filename;
@@ -98,7 +110,7 @@ static bool print_extent(const Map *m, const Extent *e, bool *first, bool last)
 static int map_image(BlockNode *node, const void *opaque)
 {
     const Map *m = opaque;
-    uint64_t size = block_node_size(node), at = m->start;
+    uint64_t size = img_disk_size(node), at = m->start;
     uint64_t end = m->length_text && m->length < size - MIN(at, size) ? at + m->length : size;
     Extent pending = {.start = at}, next;
     bool first = true;

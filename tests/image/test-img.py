@@ -105,7 +105,11 @@ def create_refuses():
 def info_reads_as_qemu_img_s():
     t = Twins()
     t.prepare(make_chain)
-    for name in ("base.qcow2", "mid.qcow2", "top.qcow2", "r.raw"):
+    t.prepare(lambda: open("odd.raw", "wb").write(b"x" * 1000))
+    for args in (["map", "odd.raw"], ["map", "--output=json", "odd.raw"], ["compare", "odd.raw", "r.raw"], ["measure", "-O", "raw", "odd.raw"],
+                 ["resize", "-f", "raw", "odd.raw", "1023"], ["create", "-q", "-f", "qcow2", "-b", "odd.raw", "-F", "raw", "odd.qcow2"]):
+        t.same(*args, stderr=args[0] != "resize")
+    for name in ("base.qcow2", "mid.qcow2", "top.qcow2", "r.raw", "odd.raw", "odd.qcow2"):
         t.same("info", name, clean=no_sizes)
         t.same_json("info", "--output=json", name, without=("actual-size",))
     t.same("info", "--backing-chain", "top.qcow2", clean=no_sizes)
