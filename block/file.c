@@ -167,10 +167,19 @@ static bool is_scsi_generic(const FileState *f, const struct stat *st)
     return S_ISCHR(st->st_mode) && !f->is_cdrom && ioctl(f->fd, SG_GET_VERSION_NUM, &version) == 0;
 }
 
+/* /dev/null and /dev/zero: disks of no bytes, which scripts give for "nothing". */
+static bool is_memory_device(const FileState *f, const struct stat *st)
+{
+    enum { MEMORY_MAJOR = 1, NULL_MINOR = 3, ZERO_MINOR = 5 };
+
+    return S_ISCHR(st->st_mode) && !f->is_cdrom && major(st->st_rdev) == MEMORY_MAJOR &&
+           (minor(st->st_rdev) == NULL_MINOR || minor(st->st_rdev) == ZERO_MINOR);
+}
+
 static const char *kind_advice(const struct stat *st)
 {
     return S_ISBLK(st->st_mode)    ? " (a block device wants driver=host_device)"
-           : S_ISCHR(st->st_mode)  ? ": it is a character device; a disk that keeps nothing is driver=null-co, of the size that size= says"
+           : S_ISCHR(st->st_mode)  ? " (a character device wants driver=host_device)"
            : S_ISSOCK(st->st_mode) ? ": it is a socket; an NBD server's export is file=nbd+unix:///NAME?socket=PATH"
                                    : ": it is a pipe; copy what it gives into a file";
 }
@@ -187,9 +196,9 @@ static bool check_kind(BlockNode *node, GError **err)
     }
     f->in_memory = fstatfs(f->fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
     if (f->is_device) {
-        return S_ISBLK(st.st_mode) || is_scsi_generic(f, &st) ||
-               error_set(err, "'%s' driver requires '%s' to be a block device", node->drv->name,
-                         node->filename);
+        return S_ISBLK(st.st_mode) || is_scsi_generic(f, &st) || is_memory_device(f, &st) ||
+               error_set(err, "'%s' driver requires '%s' to be a block device%s", node->drv->name, node->filename,
+                         S_ISCHR(st.st_mode) ? ": it is a character device without a position" : "");
     }
     if (S_ISDIR(st.st_mode)) {
         return error_set(err, "'file' driver requires '%s' to be a regular file: it is a directory; name a file in it",

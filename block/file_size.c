@@ -169,13 +169,42 @@ static void set_attributes(int fd, bool nocow, uint32_t extent_size)
     }
 }
 
+/* A device stays as long as it is. Its first sector is cleared, so that what was there before is not taken for an image. */
+static bool take_device(int fd, const char *filename, uint64_t size, BlockPrealloc prealloc, GError **err)
+{
+    static const uint8_t zeros[BLOCK_SECTOR];
+    off_t has = lseek(fd, 0, SEEK_END);
+
+    if (prealloc) {
+        return error_set(err, "Preallocation mode '%s' unsupported for this non-regular file", block_prealloc_names[prealloc]);
+    }
+    if (has < 0) {
+        return error_set_errno(err, errno, "Could not get the size of '%s'", filename);
+    }
+    if (size > (uint64_t)has) {
+        return error_set(err, "Cannot grow device files: this one has %" PRIu64 " bytes, needed are %" PRIu64, (uint64_t)has, size);
+    }
+    return pwrite(fd, zeros, MIN(sizeof zeros, (size_t)has), 0) >= 0 ||
+           error_set_errno(err, errno, "Could not clear the first sector of '%s'", filename);
+}
+
+/* A file that may have been there before. */
+static bool take_file(int fd, const char *filename, uint64_t size, BlockPrealloc prealloc, bool nocow, uint32_t extent_size, GError **err)
+{
+    if (ftruncate(fd, 0) != 0) {
+        return error_set_errno(err, errno, "Could not empty '%s'", filename);
+    }
+    set_attributes(fd, nocow, extent_size);
+    return set_file_size(fd, 0, size, prealloc, err);
+}
+
 bool file_create(Vm *vm, const char *filename, BlockOpts *opts, GError **err)
 {
     int prealloc = BLOCK_PREALLOC_OFF, fd;
     uint64_t size = 0, extent_size = EXTENT_SIZE_HINT;
-    bool nocow = false;
+    bool nocow = false, ok;
     uint32_t used = BLOCK_PERM_WRITE | BLOCK_PERM_RESIZE;
-    bool ok;
+    struct stat st;
 
     (void)vm;
     if (!block_opts_take_size(opts, "size", &size, NULL, err) ||
@@ -192,13 +221,13 @@ bool file_create(Vm *vm, const char *filename, BlockOpts *opts, GError **err)
         return error_set_errno(err, errno, "Could not create '%s'", filename);
     }
     /* Locked before it is emptied: it may be somebody's image. */
-    ok = (!block_lock_supported(fd) || block_lock(fd, filename, 0, 0, used, used, err)) &&
-         (ftruncate(fd, 0) == 0 ||
-          error_set_errno(err, errno, "Could not empty '%s'", filename));
-    if (ok) {
-        set_attributes(fd, nocow, (uint32_t)extent_size);
+    ok = !block_lock_supported(fd) || block_lock(fd, filename, 0, 0, used, used, err);
+    size = align_up(size, BLOCK_SECTOR);
+    if (ok && fstat(fd, &st) == 0 && (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode))) {
+        ok = take_device(fd, filename, size, (BlockPrealloc)prealloc, err);
+    } else if (ok) {
+        ok = take_file(fd, filename, size, (BlockPrealloc)prealloc, nocow, (uint32_t)extent_size, err);
     }
-    ok = ok && set_file_size(fd, 0, align_up(size, BLOCK_SECTOR), (BlockPrealloc)prealloc, err);
     close(fd);
     return ok;
 }

@@ -98,8 +98,11 @@ const char *block_path_driver(const char *path)
     struct stat st;
     int fd, status;
 
-    if (stat(path, &st) != 0 || !S_ISBLK(st.st_mode)) {
+    if (stat(path, &st) != 0 || !(S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode))) {
         return "file";
+    }
+    if (S_ISCHR(st.st_mode)) {
+        return "host_device";
     }
     fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     status = fd >= 0 ? ioctl(fd, CDROM_DRIVE_STATUS, CDSL_CURRENT) : -1;

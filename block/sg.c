@@ -50,8 +50,10 @@ bool blk_is_sg_char(const BlockBackend *blk)
 {
     const BlockNode *node = sg_node(blk);
     struct stat st;
+    int version;
 
-    return node && fstat(file_fd(node), &st) == 0 && S_ISCHR(st.st_mode);
+    return node && fstat(file_fd(node), &st) == 0 && S_ISCHR(st.st_mode) &&
+           ioctl(file_fd(node), SG_GET_VERSION_NUM, &version) == 0;
 }
 
 /* 0: not known. */

@@ -345,6 +345,40 @@ def commit_moves_content_down():
 
 
 @test
+def a_device_is_written_in_place():
+    """As LVM's volumes are: it stays as long as it is, and what was on it shows nowhere."""
+    with open("disk", "wb") as f:
+        f.write(os.urandom(8 << 20))
+    made = subprocess.run(["losetup", "-f", "--show", "disk"], capture_output=True, text=True)
+    if made.returncode:
+        raise Skip("no loop device can be made here: " + made.stderr.strip())
+    device = made.stdout.strip()
+    try:
+        with open("in.raw", "wb") as f:
+            f.write(b"7" * 100000)
+            f.truncate(3 << 20)
+        for more in ([], ["-m", "8", "-W"], ["-t", "none"]):
+            with open(device, "r+b") as f:
+                f.write(os.urandom(8 << 20))
+            ok("convert", "-f", "raw", "-O", "raw", *more, "in.raw", device)
+            with open(device, "rb") as there, open("in.raw", "rb") as wanted:
+                assert there.read(3 << 20) == wanted.read(), more
+        ok("create", "-q", "-f", "qcow2", device, "20M")
+        ok("convert", "-n", "-f", "raw", "-O", "qcow2", "in.raw", device)
+        qemu("check", device)
+        ok("create", "-f", "raw", device, "8M")
+        assert "file format: raw" in qemu("info", device)
+        refused("create", "-f", "raw", device, "9M", text="Cannot grow device files: this one has 8388608 bytes, needed are 9437184")
+        refused("convert", "-O", "raw", "in.raw", "/dev/null", text="Cannot grow device files")
+        refused("create", "-f", "raw", "-o", "preallocation=full", device, "1M", text="non-regular file")
+    finally:
+        subprocess.run(["losetup", "-d", device], check=True)
+    assert "virtual size: 0 B" in ok("info", "/dev/null")
+    qemu("create", "-q", "empty.raw", "0")
+    ok("convert", "-O", "raw", "empty.raw", "/dev/null")
+
+
+@test
 def rebase_keeps_the_content():
     make_chain()
     qemu("convert", "-O", "raw", "top.qcow2", "flat.raw")
