@@ -249,8 +249,15 @@ static void start(VirtioBlk *s, VirtioBlkRequest *req)
 
 static void submit_kept(VirtioBlk *s, VirtioBlkQueue *q)
 {
-    VirtioBlkRequest *list = g_steal_pointer(&q->kept);
+    VirtioBlkRequest *list = NULL;
 
+    while (q->kept) { /* the one that failed last is its first */
+        VirtioBlkRequest *req = q->kept;
+
+        q->kept = req->next;
+        req->next = list;
+        list = req;
+    }
     while (list) {
         VirtioBlkRequest *req = list;
 
