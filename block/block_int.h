@@ -495,6 +495,8 @@ struct BlockNode {
     bool backing_implicit; /* backing is what the image names, not what the user said */
     char *backing_filename, *backing_format; /* as the image names them; NULL: none */
     const BlockNode *opened_for; /* while it is opened: the node that it will be a child of */
+    uint64_t serial;         /* no other node of the VM ever has it */
+    uint64_t made_for;       /* serial of the node among whose options its own stood; 0: none */
     unsigned quiesced;       /* drained sections; owner */
     unsigned extern_flight;  /* block_p* of other threads under way; owner */
     BlockIo *extern_waiting; /* those that wait for the end of a drained section; owner */
@@ -673,6 +675,7 @@ struct BlockState {
     pthread_mutex_t loops_lock; /* for threads that are no owner and ask who is */
     GPtrArray *throttle_groups; /* ThrottleGroup * (block/throttle.h) */
     unsigned next_node;   /* for generated names */
+    uint64_t last_serial; /* of nodes */
     bool snapshot;        /* -snapshot */
     struct BlockSlow *slow;          /* of the command that is making nodes (block/slow.h); NULL: none, or nothing waits */
     GPtrArray *slow_waiting;         /* struct BlockSlow *: of commands that wait */

@@ -381,6 +381,7 @@ BlockNode *block_node_open(Vm *vm, BlockOpts *opts, const BlockNode *parent, GEr
     block_state(vm);
     node = g_new0(BlockNode, 1);
     node->vm = vm;
+    node->serial = ++vm->block->last_serial;
     node->drv = drv;
     node->refs = 1;
     node->loop = block_loop_main(vm);
@@ -389,6 +390,7 @@ BlockNode *block_node_open(Vm *vm, BlockOpts *opts, const BlockNode *parent, GEr
     node->parents = g_ptr_array_new();
     node->limits = (BlockLimits){.request_align = 1, .mem_align = 1};
     if (parent) {
+        node->made_for = parent->serial;
         node->read_only = parent->read_only;
         node->auto_read_only = parent->auto_read_only;
         node->direct = parent->direct;

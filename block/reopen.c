@@ -4,7 +4,9 @@
  *
  * Options are complete: what is left out gets its default. A driver changes what it can
  * (reopen_prepare); any other option has to stay as it is. "file" and "backing" may name another
- * open node, backing also null. The trees are drained from the first prepare to the last commit.
+ * open node, backing also null. A child that was opened with its parent, from options nested in the
+ * parent's, is reopened with those that are nested here. The trees are drained from the first
+ * prepare to the last commit.
  */
 #include "block/block_int.h"
 
@@ -13,8 +15,18 @@ typedef struct Entry {
     BlockNode *new_file, *new_backing; /* NULL: as it is */
     bool drop_backing;
     BlockReopen before; /* the common options, to go back to */
+    BlockNode *old_file, *old_backing; /* references, while it runs */
+    BlockOpts *own_opts; /* NULL: the caller's */
     bool applied;
 } Entry;
+
+static void entry_free(void *opaque)
+{
+    Entry *e = opaque;
+
+    block_opts_free(e->own_opts);
+    g_free(e);
+}
 
 /* ---- what is asked for ---------------------------------------------------------------------- */
 
@@ -23,7 +35,7 @@ static bool take_common(Entry *e, GError **err)
     static const char *const discard[] = {"ignore", "unmap", "off", "on", NULL};
     static const char *const zeroes[] = {"off", "on", "unmap", NULL};
     BlockReopen *r = &e->r;
-    int unmap = 0;
+    int unmap = r->discard_unmap;
 
     if (!block_opts_take_bool(r->opts, "read-only", &r->read_only, err) ||
         !block_opts_take_bool(r->opts, "auto-read-only", &r->auto_read_only, err) ||
@@ -43,23 +55,39 @@ static bool take_common(Entry *e, GError **err)
            error_set(err, "force-share=on can only be used with read-only images");
 }
 
-/* A child's option: the node's name, or (not changed) options of a node opened with it. */
-static bool take_child(Entry *e, const char *name, BlockNode **new_node, bool *drop, GError **err)
+static bool parse_entry(GPtrArray *entries, BlockNode *node, const Entry *above, const BlockChild *as, BlockOpts *opts,
+                        GError **err);
+
+/* The child's own options, nested in those of e. Its node is reopened with them when it was opened so. */
+static bool take_nested(GPtrArray *entries, Entry *e, const char *name, BlockOpts *nested, GError **err)
+{
+    BlockNode *node = e->r.node;
+    const BlockChild *child = block_child_find(node, name);
+
+    if (!child || child->node->made_for != node->serial) {
+        return error_set(err, "Cannot change the option '%s.%s': %s", name, block_opts_left(nested),
+                         child ? "the child was not opened with these; reopen it by its own name, or name another node"
+                               : "there is no such child; name a node");
+    }
+    return parse_entry(entries, child->node, e, child, nested, err);
+}
+
+/* A child's option: a node's name, "" for none (drop), or nested ones. */
+static bool take_child(GPtrArray *entries, Entry *e, const char *name, BlockNode **new_node, bool *drop, GError **err)
 {
     BlockNode *node = e->r.node;
     const BlockChild *child = block_child_find(node, name);
     g_autofree char *ref = block_opts_take(e->r.opts, name);
-    BlockOpts *nested = block_opts_take_prefix(e->r.opts, name);
-    bool has_nested = block_opts_left(nested) != NULL;
     BlockNode *to;
 
-    block_opts_free(nested);
     if (!ref) {
-        return !has_nested ||
-               error_set(err,
-                         "Cannot change the options of '%s' of node '%s' in place: reopen the child "
-                         "node by its name, or name another one",
-                         name, node->name);
+        BlockOpts *nested = block_opts_take_prefix(e->r.opts, name);
+
+        if (!block_opts_left(nested)) {
+            block_opts_free(nested);
+            return true;
+        }
+        return take_nested(entries, e, name, nested, err);
     }
     if (!*ref && drop) {
         *drop = child != NULL;
@@ -73,27 +101,28 @@ static bool take_child(Entry *e, const char *name, BlockNode **new_node, bool *d
         return error_set(err, "Cannot change the option '%s'", name);
     }
     *new_node = child && child->node == to ? NULL : to;
-    return true;
+    return !*new_node || drop || !strcmp(name, "file") || error_set(err, "Cannot change the option '%s'", name);
 }
 
-static bool parse_entry(Vm *vm, Entry *e, BlockOpts *opts, GError **err)
+static bool take_children(GPtrArray *entries, Entry *e, GError **err)
 {
-    g_autofree char *name = block_opts_take(opts, "node-name");
-    g_autofree char *driver = block_opts_take(opts, "driver");
-    BlockNode *node = name ? block_node_find(vm, name) : NULL;
+    const GPtrArray *children = e->r.node->children;
+    bool ok = take_child(entries, e, "file", &e->new_file, NULL, err) &&
+              take_child(entries, e, "backing", &e->new_backing, &e->drop_backing, err);
 
-    if (!name) {
-        return error_set(err, "node-name not specified");
+    for (unsigned i = 0; ok && i < children->len; i++) {
+        const BlockChild *child = g_ptr_array_index(children, i);
+        BlockNode *other = NULL;
+
+        ok = take_child(entries, e, child->name, &other, NULL, err);
     }
-    if (!node) {
-        return error_set(err, "Failed to find node with node-name='%s'", name);
-    }
-    if (node->backing_filename && !block_opts_peek(opts, "backing") &&
-        !block_opts_has_prefix(opts, "backing")) {
-        return error_set(err, "backing is missing for '%s'", name);
-    }
-    e->r.node = node;
-    e->r.opts = opts;
+    return ok;
+}
+
+static void keep_before(Entry *e)
+{
+    const BlockNode *node = e->r.node;
+
     e->before = (BlockReopen){.read_only = node->read_only,
                               .auto_read_only = node->auto_read_only,
                               .direct = node->direct,
@@ -101,11 +130,59 @@ static bool parse_entry(Vm *vm, Entry *e, BlockOpts *opts, GError **err)
                               .discard_unmap = node->discard_unmap,
                               .force_share = node->force_share,
                               .detect_zeroes = node->detect_zeroes};
-    if (!driver || strcmp(driver, node->drv->name)) {
+}
+
+/* What a nested node starts from, as when it was opened. */
+static void inherit(Entry *e, const Entry *above, const BlockChild *as)
+{
+    const BlockReopen *r = &above->r;
+    const bool cow = as->role & BLOCK_ROLE_COW;
+
+    e->r.read_only = cow || r->read_only;
+    e->r.auto_read_only = !cow && r->auto_read_only;
+    e->r.direct = r->direct;
+    e->r.no_flush = r->no_flush;
+    e->r.discard_unmap = r->discard_unmap;
+    e->r.force_share = r->force_share;
+}
+
+/* above, as: the node is its child, and opts (which are taken over then) were nested. */
+static bool parse_entry(GPtrArray *entries, BlockNode *node, const Entry *above, const BlockChild *as, BlockOpts *opts,
+                        GError **err)
+{
+    g_autofree char *name = block_opts_take(opts, "node-name"), *driver = block_opts_take(opts, "driver");
+    Entry *e = g_new0(Entry, 1);
+
+    g_ptr_array_add(entries, e);
+    e->r.node = node;
+    e->r.opts = opts;
+    e->own_opts = above ? opts : NULL;
+    keep_before(e);
+    if (name && strcmp(name, node->name)) {
+        return error_set(err, "Cannot change the option 'node-name'");
+    }
+    if (node->backing_filename && !block_opts_peek(opts, "backing") && !block_opts_has_prefix(opts, "backing")) {
+        return error_set(err, "backing is missing for '%s'", node->name);
+    }
+    if (driver ? strcmp(driver, node->drv->name) != 0 : !above) {
         return error_set(err, "Cannot change the option 'driver'");
     }
-    return take_common(e, err) && take_child(e, "file", &e->new_file, NULL, err) &&
-           take_child(e, "backing", &e->new_backing, &e->drop_backing, err);
+    if (above) {
+        inherit(e, above, as);
+    }
+    return take_common(e, err) && take_children(entries, e, err);
+}
+
+static bool parse_named(Vm *vm, GPtrArray *entries, BlockOpts *opts, GError **err)
+{
+    const char *name = block_opts_peek(opts, "node-name");
+    BlockNode *node = name ? block_node_find(vm, name) : NULL;
+
+    if (!name) {
+        return error_set(err, "node-name not specified");
+    }
+    return node ? parse_entry(entries, node, NULL, NULL, opts, err)
+                : error_set(err, "Failed to find node with node-name='%s'", name);
 }
 
 /* ---- prepare, commit, abort ----------------------------------------------------------------- */
@@ -171,9 +248,9 @@ static bool apply(Entry *e, GError **err)
            block_node_refresh_perm(node, err);
 }
 
-static void undo(Entry *e, BlockNode *old_file, BlockNode *old_backing)
+static void undo(Entry *e)
 {
-    BlockNode *node = e->r.node;
+    BlockNode *node = e->r.node, *old_file = e->old_file, *old_backing = e->old_backing;
 
     set_common(node, &e->before);
     if (old_file && node->file && node->file->node != old_file) {
@@ -192,44 +269,63 @@ static BlockNode *child_ref(BlockChild *child)
     return child ? block_node_ref(child->node) : NULL;
 }
 
-static bool run(Entry *entries, unsigned n, GError **err)
+static bool prepare_all(const GPtrArray *entries, GError **err)
 {
-    g_autofree BlockNode **files = g_new0(BlockNode *, n), **backings = g_new0(BlockNode *, n);
     bool ok = true;
 
-    for (unsigned i = 0; i < n; i++) {
-        files[i] = child_ref(entries[i].r.node->file);
-        backings[i] = child_ref(entries[i].r.node->backing);
+    for (unsigned i = 0; ok && i < entries->len; i++) {
+        ok = prepare(entries->pdata[i], err);
     }
-    for (unsigned i = 0; ok && i < n; i++) {
-        ok = prepare(&entries[i], err);
-    }
-    for (unsigned i = 0; ok && i < n; i++) {
-        set_common(entries[i].r.node, &entries[i].r);
-        entries[i].applied = true;
-    }
-    for (unsigned i = 0; ok && i < n; i++) {
-        ok = apply(&entries[i], err);
-    }
-    for (unsigned i = 0; i < n; i++) {
-        Entry *e = &entries[i];
-        const BlockDriver *drv = e->r.node->drv;
+    for (unsigned i = 0; ok && i < entries->len; i++) {
+        Entry *e = entries->pdata[i];
 
-        if (ok && e->r.prepared && drv->reopen_commit) {
-            drv->reopen_commit(&e->r);
-        } else if (!ok && e->r.prepared && drv->reopen_abort) {
-            drv->reopen_abort(&e->r);
-        }
-        if (!ok && e->applied) {
-            undo(e, files[i], backings[i]);
-        }
-        if (ok && drv->refresh_limits) {
-            drv->refresh_limits(e->r.node);
-        }
+        set_common(e->r.node, &e->r);
+        e->applied = true;
     }
-    for (unsigned i = 0; i < n; i++) {
-        block_node_unref(files[i]);
-        block_node_unref(backings[i]);
+    for (unsigned i = 0; ok && i < entries->len; i++) {
+        ok = apply(entries->pdata[i], err);
+    }
+    return ok;
+}
+
+static void finish(Entry *e, bool ok)
+{
+    const BlockDriver *drv = e->r.node->drv;
+
+    if (ok && e->r.prepared && drv->reopen_commit) {
+        drv->reopen_commit(&e->r);
+    } else if (!ok && e->r.prepared && drv->reopen_abort) {
+        drv->reopen_abort(&e->r);
+    }
+    if (!ok && e->applied) {
+        undo(e);
+    }
+    if (ok && drv->refresh_limits) {
+        drv->refresh_limits(e->r.node);
+    }
+}
+
+static bool run(const GPtrArray *entries, GError **err)
+{
+    bool ok;
+
+    for (unsigned i = 0; i < entries->len; i++) {
+        Entry *e = entries->pdata[i];
+
+        e->old_file = child_ref(e->r.node->file);
+        e->old_backing = child_ref(e->r.node->backing);
+        block_node_ref(e->r.node); /* one may drop another */
+    }
+    ok = prepare_all(entries, err);
+    for (unsigned i = 0; i < entries->len; i++) {
+        finish(entries->pdata[i], ok);
+    }
+    for (unsigned i = 0; i < entries->len; i++) {
+        Entry *e = entries->pdata[i];
+
+        block_node_unref(e->old_file);
+        block_node_unref(e->old_backing);
+        block_node_unref(e->r.node);
     }
     return ok;
 }
@@ -271,21 +367,23 @@ static void give_back(Vm *vm, const GPtrArray *sections, BlockLoop *const *loops
 
 bool block_reopen(Vm *vm, GPtrArray *opts, GError **err)
 {
-    g_autofree Entry *entries = g_new0(Entry, opts->len);
+    g_autoptr(GPtrArray) entries = g_ptr_array_new_with_free_func(entry_free);
     g_autoptr(GPtrArray) sections = g_ptr_array_new();
     g_autofree BlockLoop **loops = NULL;
     bool ok = true;
 
     for (unsigned i = 0; ok && i < opts->len; i++) {
-        ok = parse_entry(vm, &entries[i], g_ptr_array_index(opts, i), err);
+        ok = parse_named(vm, entries, g_ptr_array_index(opts, i), err);
     }
-    for (unsigned i = 0; ok && i < opts->len; i++) {
-        drain(sections, entries[i].r.node);
-        drain(sections, entries[i].new_file);
-        drain(sections, entries[i].new_backing);
+    for (unsigned i = 0; ok && i < entries->len; i++) {
+        const Entry *e = entries->pdata[i];
+
+        drain(sections, e->own_opts ? NULL : e->r.node);
+        drain(sections, e->new_file);
+        drain(sections, e->new_backing);
     }
     loops = borrow(vm, sections);
-    ok = ok && run(entries, opts->len, err);
+    ok = ok && run(entries, err);
     give_back(vm, sections, loops);
     for (unsigned i = sections->len; i-- > 0;) {
         block_undrain_tree(g_ptr_array_index(sections, i));

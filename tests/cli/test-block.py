@@ -125,6 +125,45 @@ def test_reopen():
         check("filename" in reopen({"driver": "file", "node-name": "a", "filename": "b.img"})["error"]["desc"], "name")
 
 
+def test_nested_reopen():
+    """Children that were opened with their parent, beside what QEMU 7.2 says of the same."""
+    image("a.img")
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", "a.img", "-F", "raw", "a.qcow2"], check=True)
+    file = {"driver": "file", "filename": "a.qcow2"}
+    below = {"driver": "raw", "file": {"driver": "file", "filename": "a.img"}}
+    image("b.img")
+    with Machine("-blockdev", json.dumps({"driver": "qcow2", "node-name": "d", "file": file, "backing": below}),
+                 "-blockdev", "file,filename=b.img,node-name=b", "-blockdev", "raw,file=b,node-name=r") as m:
+        def reopen(said, expected, **options):
+            """expected: read-only and detect-zeroes of qcow2, its file, raw, its file."""
+            answer = m.raw("blockdev-reopen", {"options": [dict({"driver": "qcow2", "node-name": "d"}, **options)]})
+            check(said in answer["error"]["desc"] if said else answer.get("return") == {}, "%s: %s" % (options, answer))
+            nodes = {n["file"] + " " + n["drv"]: n for n in m.ok("query-named-block-nodes")}
+            found = [nodes[name] for name in ("a.qcow2 qcow2", "a.qcow2 file", "a.img raw", "a.img file") if name in nodes]
+            text = " ".join(("r" if n["ro"] else "w") + ("z" if n["detect_zeroes"] == "on" else "") for n in found)
+            check(text == expected, "%s: %s, expected %s" % (options, text, expected))
+
+        def but(options, **more):
+            return dict(options, **{key.replace("_", "-"): value for key, value in more.items()})
+
+        reopen("", "w w r r", file=file, backing=below)
+        reopen("", "w wz r r", file=but(file, detect_zeroes="on"), backing=below)
+        reopen("", "r r r r", file=file, backing=below, **{"read-only": True})
+        reopen("", "r w r r", file=but(file, read_only=False), backing=below, **{"read-only": True})
+        for said, options in (("'filename'", but(file, filename="b")), ("'driver'", but(file, driver="host_device")),
+                              ("'node-name'", but(file, node_name="x"))):
+            reopen(said, "r w r r", file=options, backing=below)
+        reopen("", "w w r rz", file=file, backing=but(below, file=but(below["file"], detect_zeroes="on")))
+        reopen("'filename'", "w w r rz", file=but(file, read_only=True), backing=but(below, file=file), **{"read-only": True})
+        reopen("", "w w w w", file=file, backing=but(below, read_only=False))
+        reopen("backing is missing", "w w w w", file=file)
+        reopen("", "w w", file=file, backing=None)
+        reopen("'backing.driver'", "w w", file=file, backing=below)
+        raw = lambda f: m.raw("blockdev-reopen", {"options": [{"driver": "raw", "node-name": "r", "file": f}]})
+        check("'file.driver'" in raw({"driver": "file", "filename": "b.img"})["error"]["desc"], "a child with a name of its own")
+        check(raw("b") == {"return": {}}, "its name")
+
+
 def test_media():
     image("a.img"), image("b.img")
     with Machine("-device", "ide-cd,id=cd", "-drive", "if=none,id=hd0,file=a.img,format=raw",
@@ -223,7 +262,7 @@ def test_errors():
     raise Failed("started without the rules")
 
 
-for name, function in (("nodes", test_nodes), ("reopen", test_reopen), ("media", test_media), ("limits", test_limits),
-                       ("hmp", test_hmp), ("snapshot", test_snapshot), ("errors", test_errors)):
+for name, function in (("nodes", test_nodes), ("reopen", test_reopen), ("nested reopen", test_nested_reopen), ("media", test_media),
+                       ("limits", test_limits), ("hmp", test_hmp), ("snapshot", test_snapshot), ("errors", test_errors)):
     suite.add(name, function)
 sys.exit(suite.run())
