@@ -6,6 +6,7 @@
 
 #include "block/dirty_bitmap.h"
 #include "block/qcow2/qcow2.h"
+#include "util/log.h"
 
 #define FILL_CHUNK (1 * MIB)
 
@@ -204,6 +205,50 @@ static int shrink(Qcow2 *q, uint64_t size)
     return ret;
 }
 
+/* Where the last cluster ends that is in use. */
+static uint64_t used_end(Qcow2 *q, int *error)
+{
+    uint64_t cluster = q->file_end >> q->cluster_bits;
+
+    *error = 0;
+    while (cluster) {
+        uint64_t index = (cluster - 1) >> q->rb_bits;
+
+        if (index >= q->reftable_size || !q->reftable[index]) {
+            cluster = index << q->rb_bits; /* none has a refcount there */
+        } else if (refcount_sync(q, cluster - 1, error) || *error) {
+            break;
+        } else {
+            cluster--;
+        }
+    }
+    return cluster << q->cluster_bits;
+}
+
+/*
+ * Nothing that is on stable storage names what lies behind the last cluster in use any more: the file ends there. Before
+ * anything is written there again the cut is on stable storage too, since what lies behind file_end is taken for zeros.
+ */
+static int cut_tail(Qcow2 *q)
+{
+    int ret;
+    uint64_t end = used_end(q, &ret);
+    g_autoptr(GError) err = NULL;
+
+    if (ret < 0 || end >= q->file_end) {
+        return ret;
+    }
+    if (!block_ptruncate(q->file, end, false, BLOCK_PREALLOC_OFF, &err)) {
+        report_warning("The tail of the image's file stays: %s", err->message);
+        return 0;
+    }
+    ret = block_pflush(q->file);
+    if (ret == 0 && q->file->size <= end) {
+        q->file_end = end;
+    }
+    return ret;
+}
+
 static bool check_resize(Qcow2 *q, uint64_t size, BlockPrealloc prealloc, GError **err)
 {
     if (q->read_only) {
@@ -248,6 +293,9 @@ bool qcow2_resize(Qcow2 *q, uint64_t size, BlockPrealloc prealloc, GError **err)
     }
     if (ok && ret >= 0) {
         ret = qcow2_sync_all(q);
+    }
+    if (ok && ret >= 0 && size < old) {
+        ret = cut_tail(q);
     }
     qcow2_resume(q);
     if (ok && ret < 0) {

@@ -191,6 +191,24 @@ class Images(unittest.TestCase):
                 self.same('t.qcow2', data[:MIB + 512] + bytes(2 * MIB - 512))
                 self.sound('t.qcow2')
 
+    def test_shrink_cuts_the_file(self):
+        """As qemu-img does, where the clusters in use lie in front."""
+        self.put('in.raw', content(5))
+        for opts in ({}, {'cluster_size': '2M'}, {'extended_l2': 'on'}, {'lazy_refcounts': 'on'}):
+            with self.subTest(opts=opts):
+                qemu_img('convert', '-f', 'raw', '-O', 'qcow2', '-o', ','.join('%s=%s' % o for o in opts.items()) or 'compat=1.1',
+                         'in.raw', 't.qcow2')
+                shutil.copyfile('t.qcow2', 'qemu.qcow2')
+                before = os.path.getsize('t.qcow2')
+                tool('resize', 't.qcow2', MIB + 512)
+                qemu_img('resize', '-q', '--shrink', 'qemu.qcow2', str(MIB + 512))
+                self.assertEqual(os.path.getsize('t.qcow2'), os.path.getsize('qemu.qcow2'))
+                self.assertLess(os.path.getsize('t.qcow2'), before)
+                self.sound('t.qcow2')
+                tool('resize', 't.qcow2', SIZE) # what grows again reads as zeros
+                self.same('t.qcow2', content(5)[:MIB + 512] + bytes(SIZE - MIB - 512))
+                self.sound('t.qcow2')
+
     def test_grow_over_backing(self):
         """What the disk grows over reads as zeros, not as what a longer backing file has there."""
         base, old, new = b'x' * (4 * MIB), MIB + 3 * 512, 2 * MIB + 5 * 512

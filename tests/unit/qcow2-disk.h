@@ -17,6 +17,7 @@
 typedef struct DiskWrite {
     uint64_t offset, len;
     uint8_t *data; /* NULL: zeros */
+    bool cut;      /* none: the file ends at offset */
 } DiskWrite;
 
 typedef struct DiskIo {
@@ -78,6 +79,15 @@ static void disk_apply(GByteArray *content, uint64_t offset, const uint8_t *data
     }
 }
 
+static void disk_apply_write(GByteArray *content, const DiskWrite *w)
+{
+    if (!w->cut) {
+        disk_apply(content, w->offset, w->data, w->len);
+    } else if (content->len > w->offset) {
+        g_byte_array_set_size(content, (guint)w->offset);
+    }
+}
+
 static void disk_write_free(void *opaque)
 {
     DiskWrite *w = opaque;
@@ -134,7 +144,7 @@ static bool disk_due(unsigned *counter)
 /* w is on stable storage; older writes that are not must not come after it. */
 static void disk_make_stable(GByteArray *stable, GPtrArray *volatile_writes, const DiskWrite *w)
 {
-    disk_apply(stable, w->offset, w->data, w->len);
+    disk_apply_write(stable, w);
     for (unsigned i = 0; i < volatile_writes->len; i++) {
         DiskWrite *v = g_ptr_array_index(volatile_writes, i);
         uint64_t from = MAX(v->offset, w->offset), to = MIN(v->offset + v->len, w->offset + w->len);
@@ -163,7 +173,7 @@ static int disk_do_write(Disk *d, const BlockIo *io)
         return -EFBIG;
     }
     w = disk_write_of(io);
-    disk_apply(d->content, w->offset, w->data, w->len);
+    disk_apply_write(d->content, w);
     if (io->fua) {
         disk_make_stable(d->stable, d->volatile_writes, w);
         disk_write_free(w);
@@ -183,7 +193,7 @@ static int disk_do_flush(Disk *d, const DiskIo *p)
     for (unsigned i = 0; i < p->flushed_from; i++) {
         const DiskWrite *w = g_ptr_array_index(d->volatile_writes, i);
 
-        disk_apply(d->stable, w->offset, w->data, w->len);
+        disk_apply_write(d->stable, w);
     }
     if (p->flushed_from) {
         g_ptr_array_remove_range(d->volatile_writes, 0, p->flushed_from);
@@ -265,11 +275,37 @@ static bool disk_busy(BlockNode *node)
     return disk_of_node(node)->pending->len;
 }
 
+/* Shorter at once, for good with the next flush. Longer: by writing only. */
+static bool disk_truncate(BlockNode *node, uint64_t size, bool exact, BlockPrealloc prealloc, GError **err)
+{
+    Disk *d = disk_of_node(node);
+    DiskWrite *w;
+
+    (void)exact;
+    (void)prealloc;
+    if (size > d->content->len) {
+        return error_set(err, "it grows by being written to");
+    }
+    w = g_new0(DiskWrite, 1);
+    *w = (DiskWrite){.offset = size, .cut = true};
+    if (d->log) {
+        DiskWrite *recorded = g_memdup2(w, sizeof *w);
+
+        disk_event(d->log, DISK_SUBMIT, d)->write = recorded;
+        disk_event(d->log, DISK_DONE, d)->write = recorded;
+    }
+    disk_apply_write(d->content, w);
+    g_ptr_array_add(d->volatile_writes, w);
+    block_node_set_size(node, size);
+    return true;
+}
+
 /* A regular file in the eyes of formats. */
 static const BlockDriver disk_driver = {
     .name = "file",
     .state_size = sizeof(Disk *),
     .submit = disk_submit,
+    .truncate = disk_truncate,
     .drain_busy = disk_busy,
 };
 
@@ -320,8 +356,8 @@ static void disk_tear(GRand *rand, GByteArray *content, const DiskWrite *w)
     if (how == 0) {
         return;
     }
-    if (how == 1) {
-        disk_apply(content, w->offset, w->data, w->len);
+    if (how == 1 || w->cut) {
+        disk_apply_write(content, w);
         return;
     }
     for (uint64_t at = 0; at < w->len;) {

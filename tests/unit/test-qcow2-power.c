@@ -82,7 +82,7 @@ static void judge_some(Replay *r, bool by_mask, uint64_t mask)
             if (!by_mask) {
                 disk_tear(r->w->rand, content[d], v);
             } else if (mask >> MIN(n, 63) & 1) {
-                disk_apply(content[d], v->offset, v->data, v->len);
+                disk_apply_write(content[d], v);
             }
         }
     }
@@ -121,7 +121,7 @@ static void disk_done(Replay *r, const DiskEvent *e)
 {
     unsigned d = index_of(r, e->disk);
 
-    disk_apply(r->prefix[d], e->write->offset, e->write->data, e->write->len);
+    disk_apply_write(r->prefix[d], e->write);
     g_ptr_array_remove(r->flying[d], e->write);
     if (e->fua) {
         disk_make_stable(r->stable[d], r->loose[d], e->write);
@@ -137,7 +137,7 @@ static void disk_flush(Replay *r, const DiskEvent *e)
     for (unsigned i = 0; i < e->count; i++) {
         const DiskWrite *v = g_ptr_array_index(r->loose[d], i);
 
-        disk_apply(r->stable[d], v->offset, v->data, v->len);
+        disk_apply_write(r->stable[d], v);
     }
     if (e->count) {
         g_ptr_array_remove_range(r->loose[d], 0, e->count);
