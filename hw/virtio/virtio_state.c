@@ -542,7 +542,7 @@ static void take_pci(VirtioPci *p, const Incoming *in)
     p->feature_select = in->feature_select;
     p->guest_feature_select = in->guest_feature_select;
     p->driver_features = in->driver_features;
-    for (unsigned i = 0; p->setup && i < p->vdev->n_queues; i++) {
+    for (unsigned i = 0; p->setup && i < in->n_queues; i++) { /* the driver's features are not known yet */
         p->setup[i] = in->queues[i].setup; /* what the state does not have is zero */
     }
 }
