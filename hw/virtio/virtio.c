@@ -53,7 +53,7 @@ void virtio_post_main(VirtioDevice *vdev, void (*fn)(VirtioDevice *vdev))
     loop_post(vdev->dev.vm->loop, take_message, message);
 }
 
-static void call_loop(VirtioDevice *vdev, Loop *loop, LoopFn *fn, void *opaque)
+void virtio_call_loop(VirtioDevice *vdev, Loop *loop, LoopFn *fn, void *opaque)
 {
     if (loop == vdev->dev.vm->loop) {
         fn(opaque);
@@ -62,7 +62,7 @@ static void call_loop(VirtioDevice *vdev, Loop *loop, LoopFn *fn, void *opaque)
     }
 }
 
-void virtio_call(VirtioDevice *vdev, LoopFn *fn, void *opaque) { call_loop(vdev, vdev->loop, fn, opaque); }
+void virtio_call(VirtioDevice *vdev, LoopFn *fn, void *opaque) { virtio_call_loop(vdev, vdev->loop, fn, opaque); }
 
 typedef void QueueFn(VirtQueue *vq);
 typedef struct QueuesCall {
@@ -96,7 +96,7 @@ static void call_queues(VirtioDevice *vdev, QueueFn *fn)
             first++;
         }
         if (first == i) {
-            call_loop(vdev, loop, call_here, &call);
+            virtio_call_loop(vdev, loop, call_here, &call);
         }
     }
 }
@@ -233,6 +233,13 @@ void virtio_move(VirtioDevice *vdev, Loop *loop, LoopFn *leave, LoopFn *enter, v
     vdev->loop = loop;
     virtio_call(vdev, enter, opaque);
     virtio_update(vdev);
+}
+
+void virtio_stop(VirtioDevice *vdev)
+{
+    if (vdev->running) {
+        stop(vdev);
+    }
 }
 
 void virtio_restart(VirtioDevice *vdev)
@@ -433,7 +440,7 @@ static void start_one(VirtQueue *vq)
     if (vq->vdev->together) {
         virtio_update(vq->vdev);
     } else if (vq->vdev->running) {
-        call_loop(vq->vdev, virtio_queue_loop(vq), start_queue, vq);
+        virtio_call_loop(vq->vdev, virtio_queue_loop(vq), start_queue, vq);
     }
 }
 
@@ -444,11 +451,11 @@ static void stop_one(VirtQueue *vq)
             stop(vq->vdev);
         }
     } else if (vq->running) {
-        call_loop(vq->vdev, virtio_queue_loop(vq), hush_queue, vq);
+        virtio_call_loop(vq->vdev, virtio_queue_loop(vq), hush_queue, vq);
         if (vq->vdev->ops->quiesce) {
             vq->vdev->ops->quiesce(vq->vdev, vq);
         }
-        call_loop(vq->vdev, virtio_queue_loop(vq), stop_queue, vq);
+        virtio_call_loop(vq->vdev, virtio_queue_loop(vq), stop_queue, vq);
     }
 }
 

@@ -123,7 +123,7 @@ void virtio_init(VirtioDevice *vdev, size_t config_size);
 VirtQueue *virtio_add_queue(VirtioDevice *vdev, unsigned size, VirtQueueFn *handler, size_t request_size);
 /* The handler does not pop all there is: it waits for data, time or the like, and is called again through virtio_kick. */
 void virtio_queue_set_lazy(VirtQueue *vq);
-/* The queue runs in this iothread's loop rather than in vdev->loop. Stopped. */
+/* The queue runs in this loop rather than in vdev->loop; NULL: there after all. Stopped. */
 void virtio_queue_set_loop(VirtQueue *vq, Loop *loop);
 Loop *virtio_queue_loop(const VirtQueue *vq);
 /* A queue's descriptors offered, from now on. Stopped, not set up by the driver. */
@@ -131,6 +131,8 @@ void virtio_queue_resize(VirtQueue *vq, unsigned size);
 /* Moves the queues to another loop: stops them if they run, calls leave(opaque) in the old thread and enter(opaque) in the
  * new one, and starts them again. VM lock. */
 void virtio_move(VirtioDevice *vdev, Loop *loop, LoopFn *leave, LoopFn *enter, void *opaque);
+/* Stops the queues, if they run; virtio_update starts them again. VM lock. */
+void virtio_stop(VirtioDevice *vdev);
 /* Stops the queues, if they run, and starts them again. VM lock. */
 void virtio_restart(VirtioDevice *vdev);
 /* First in unrealize, and when realize fails after virtio_init. The loop is not used any more. */
@@ -141,6 +143,8 @@ unsigned virtqueue_size(const VirtQueue *vq);
 
 /* Runs fn(opaque) in the queues' thread (vdev->loop's) and waits for it. VM lock. */
 void virtio_call(VirtioDevice *vdev, LoopFn *fn, void *opaque);
+/* The same in this loop: an iothread's or the main loop. VM lock. */
+void virtio_call_loop(VirtioDevice *vdev, Loop *loop, LoopFn *fn, void *opaque);
 /* Runs fn(vdev) in the main loop, soon; not when the device has gone by then. Any thread. */
 void virtio_post_main(VirtioDevice *vdev, void (*fn)(VirtioDevice *vdev));
 /* The guest's fault: the device takes nothing more until it is reset. Any thread; the first one is logged. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Packets of virtio-net. To the link: buffers go out as they lie in guest memory, many with one call. From the link: a
- * packet is copied into one buffer, or several (mergeable buffers). Everything is in the queues' thread.
+ * packet is copied into one buffer, or several (mergeable buffers). Everything about a pair is in its thread.
  */
 #include "hw/virtio/virtio_net.h"
 
@@ -20,6 +20,9 @@
 #define SIZE_MIN 1536
 #define FLUSH_BYTES (128 * 1024) /* that are lent and written before the driver hears of them, if this is no turn's end */
 #define FLUSH_PACKET 2048        /* what a short one counts */
+
+/* Does it run, and does the driver use it? */
+static bool in_use(const VirtioNetPair *p) { return p->live && p->index < p->policy->active; }
 
 /* ---- to the link --------------------------------------------------------------------------------- */
 
@@ -82,7 +85,9 @@ static unsigned fill_batch(VirtioNetPair *p, VirtQueue *vq)
             break;
         }
         taken++;
-        p->net->tx_waiting = false;
+        if (!p->index) {
+            p->net->tx_waiting = false;
+        }
         if (!packet.size || packet.size > NET_MAX_PACKET) {
             trace(virtio_net_tx_lost, "%zu bytes", packet.size);
             virtqueue_push(e, 0);
@@ -99,7 +104,7 @@ void virtio_net_handle_tx(VirtioNetPair *p)
 {
     VirtQueue *vq = virtio_net_tx(p);
 
-    if (p->index >= p->net->active || !p->net->live) {
+    if (!in_use(p)) {
         virtqueue_pause(vq);
         return;
     }
@@ -122,7 +127,7 @@ void virtio_net_writable(void *opaque)
 {
     VirtioNetPair *p = opaque;
 
-    if (p->net->live && p->index < p->net->active && (!p->kept_count || send_kept(p))) {
+    if (in_use(p) && (!p->kept_count || send_kept(p))) {
         virtqueue_resume(virtio_net_tx(p));
     }
 }
@@ -154,9 +159,9 @@ static bool is_listed(const VirtioNetFilter *f, unsigned from, unsigned to, uint
     return false;
 }
 
-bool virtio_net_wants(const VirtioNet *s, const uint8_t *head, size_t len)
+bool virtio_net_wants(const VirtioNetPair *p, const uint8_t *head, size_t len)
 {
-    const VirtioNetFilter *f = &s->filter;
+    const VirtioNetFilter *f = &p->policy->filter;
     const uint64_t to = virtio_net_mac(head);
 
     if (f->promisc) {
@@ -175,7 +180,7 @@ bool virtio_net_wants(const VirtioNet *s, const uint8_t *head, size_t len)
     if (to & 1) {
         return !f->nomulti && (f->allmulti || f->multi_overflow || is_listed(f, f->first_multi, f->in_use, to));
     }
-    return !f->nouni && (f->alluni || f->uni_overflow || to == __atomic_load_n(&s->mac, __ATOMIC_RELAXED) ||
+    return !f->nouni && (f->alluni || f->uni_overflow || to == __atomic_load_n(&p->net->mac, __ATOMIC_RELAXED) ||
                          is_listed(f, 0, f->first_multi, to));
 }
 
@@ -363,18 +368,19 @@ static uint8_t *complete_dhcp(const VirtioNet *s, const NetPacket *packet, const
     return copy;
 }
 
-/* The pair whose ring gets a packet with this hash. */
+/* The pair whose ring gets a packet with this hash; all are in one loop then. */
 static VirtioNetPair *choose_pair(VirtioNetPair *p, const VirtioNetRss *rss, uint32_t hash, bool hashed)
 {
     const unsigned pair = hashed ? rss->table[hash & (rss->table_len - 1u)] : rss->default_queue;
 
-    return rss->redirect ? &p->net->pairs[pair % p->net->active] : p;
+    return rss->redirect ? &p->net->pairs[pair % p->policy->active] : p;
 }
 
 /* False: no buffers. */
 static bool receive_one(VirtioNetPair *p, const NetPacket *packet)
 {
     VirtioNet *s = p->net;
+    const VirtioNetRss *rss = &p->policy->rss;
     const size_t skip = net_vnet_hdr_len(p->port);
     uint8_t copy[HEAD_MAX], header[VIRTIO_NET_HDR_MAX] = {0};
     const struct iovec *first = packet->iov;
@@ -391,7 +397,7 @@ static bool receive_one(VirtioNetPair *p, const NetPacket *packet)
     } else {
         iov_to_buf(packet->iov, packet->count, skip, copy, len);
     }
-    if (!virtio_net_wants(s, head, len)) {
+    if (!virtio_net_wants(p, head, len)) {
         trace(virtio_net_filtered, "%zu bytes", packet->size - skip);
         return true;
     }
@@ -400,12 +406,12 @@ static bool receive_one(VirtioNetPair *p, const NetPacket *packet)
     const NetPacket other = {&whole, 1, packet->size};
     packet = completed ? &other : packet;
     iov_to_buf(packet->iov, packet->count, 0, header, skip);
-    if (s->rss.enabled) {
+    if (rss->enabled) {
         uint16_t report;
-        const uint32_t hash = virtio_net_hash(&s->rss, head, len, &report);
+        const uint32_t hash = virtio_net_hash(rss, head, len, &report);
 
-        to = choose_pair(p, &s->rss, hash, report != 0);
-        if (s->rss.populate_hash && s->hdr_len > HASH_REPORT) {
+        to = choose_pair(p, rss, hash, report != 0);
+        if (rss->populate_hash && s->hdr_len > HASH_REPORT) {
             store32_le(header + HASH_VALUE, report ? hash : 0);
             store32_le(header + HASH_REPORT, report);
         }
@@ -418,19 +424,20 @@ bool virtio_net_can_receive(void *opaque)
 {
     const VirtioNetPair *p = opaque;
 
-    return p->net->live && p->index < p->net->active && !p->starved;
+    return in_use(p) && !p->starved;
 }
 
 unsigned virtio_net_receive_many(void *opaque, const NetPacket *packets, unsigned n)
 {
     VirtioNetPair *p = opaque;
+    const bool redirect = p->policy->rss.redirect;
     unsigned done = 0;
 
     while (done < n && !p->starved && receive_one(p, &packets[done])) {
         done++;
     }
-    for (unsigned i = 0; i < (p->net->rss.redirect ? p->net->active : 1); i++) {
-        virtqueue_flush(virtio_net_rx(p->net->rss.redirect ? &p->net->pairs[i] : p));
+    for (unsigned i = 0; i < (redirect ? p->policy->active : 1); i++) {
+        virtqueue_flush(virtio_net_rx(redirect ? &p->net->pairs[i] : p));
     }
     return done;
 }
@@ -442,7 +449,7 @@ unsigned virtio_net_lend(void *opaque, struct iovec *iov, unsigned max)
     const VirtioNet *s = p->net;
     unsigned count = 0;
 
-    if (s->rss.enabled || s->hdr_len > HASH_VALUE || net_vnet_hdr_len(p->port) != s->hdr_len) {
+    if (p->policy->rss.enabled || s->hdr_len > HASH_VALUE || net_vnet_hdr_len(p->port) != s->hdr_len) {
         return 0;
     }
     for (size_t n = 0, room = 0; room < MAX(p->lend_size, SIZE_MIN) && (!n || s->mergeable); n++) {
@@ -475,7 +482,7 @@ void virtio_net_lent(void *opaque, const struct iovec *iov, unsigned count, size
         return;
     }
     len = iov_to_buf(iov, count, s->hdr_len, head, MIN(size - s->hdr_len, sizeof head));
-    if (!virtio_net_wants(s, head, len)) {
+    if (!virtio_net_wants(p, head, len)) {
         trace(virtio_net_filtered, "%zu bytes", size - s->hdr_len);
         return;
     }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * virtio-net (Virtual I/O Device 1.2, 5.1): between virtio_net_device.c (properties, configuration, life), virtio_net.c
- * (packets), virtio_net_ctrl.c (the control queue), virtio_net_rss.c (hashes), virtio_net_vhost.c (packets that the kernel
- * moves) and virtio_net_state.c.
+ * (packets), virtio_net_ctrl.c (the control queue), virtio_net_rss.c (hashes), virtio_net_threads.c (which thread has
+ * which pair), virtio_net_vhost.c (packets that the kernel moves) and virtio_net_state.c.
  *
  *   queue 0  receive  \ pair 0 --- port 0 of the netdev        control queue: the last one, behind all pairs with MQ or
  *   queue 1  transmit /                                         RSS, else queue 2
@@ -13,8 +13,15 @@
  * headers, too (tap with IFF_VNET_HDR), they go through as they are, and the offloads that they describe; elsewhere none
  * are offered, and headers are taken off and put on here.
  *
- * Threads. All queues and the links belong to one loop (vdev.loop): an iothread of Kiln's own where the netdev can move
- * there, else the main loop. What is marked "loop" below is that thread's; others reach it by virtio_call.
+ * Threads. A pair of queues and its link belong to one loop (pair.loop): that of an iothread of Kiln's own where the netdev
+ * can move there, else the main loop. Pairs have several iothreads if the driver may use several (mq=on) and no hash leads
+ * from one to another (rss=off); else one has all. The control queue is in vdev.loop, the first pair's.
+ *
+ * What commands decide is vdev.loop's while queues run and the main thread's while they stand still ("control" below). Pairs
+ * do not look there: each works by a policy, a copy that nobody changes. A new one waits in pair.next until the pair's loop
+ * takes it; if a newer one comes first, that one is taken. So a command has its effect in other threads soon after it was
+ * answered, as with a real card, and at most one message is on its way to each pair, whatever the driver does. What is
+ * marked "loop" is the pair's; others reach it by virtio_net_each_pair.
  *
  * Packets wait in one of three places: in the transmit ring, while the link is full (the queue is paused until the link is
  * writable; at most TX_BATCH buffers are held); in the netdev (socket, kernel), while the receive ring is empty (the port
@@ -57,7 +64,12 @@ typedef struct VirtioNetPair {
     VirtioNet *net;
     unsigned index;
     NetPort *port;
+    Loop *loop;                       /* changed by the main thread, stopped */
+    Loop *own_loop;                   /* an iothread's; NULL: none needed so far */
+    struct VirtioNetPolicy *next;     /* atomic; NULL: policy is the newest */
     /* ---- loop ---- */
+    const struct VirtioNetPolicy *policy;
+    bool live;                        /* queues run */
     bool starved;                     /* the receive queue has too few buffers */
     VirtElement *kept[VIRTIO_NET_TX_BATCH]; /* popped, [kept_pos, kept_count) not yet taken by the link */
     NetPacket packets[VIRTIO_NET_TX_BATCH]; /* of kept */
@@ -88,6 +100,16 @@ typedef struct VirtioNetRss {
     uint16_t table[VIRTIO_NET_RSS_TABLE]; /* pairs */
 } VirtioNetRss;
 
+/* What the driver decided by commands, for one pair or several. */
+typedef struct VirtioNetPolicy {
+    int refs;                         /* atomic */
+    unsigned active;                  /* pairs that the driver uses */
+    unsigned vnet;                    /* VirtioNet.vnet then */
+    uint64_t offloads;                /* of VIRTIO_NET_GUEST_OFFLOADS */
+    VirtioNetFilter filter;
+    VirtioNetRss rss;
+} VirtioNetPolicy;
+
 /* "virtio-net-device" */
 struct VirtioNet {
     VirtioDevice vdev;
@@ -99,18 +121,18 @@ struct VirtioNet {
     struct VirtioNetVhost *vhost;     /* max_pairs; NULL: the netdev has no vhost; VM lock, as the next two */
     bool in_kernel;                   /* the kernel serves the pairs now */
     bool warned;                      /* that it would not */
-    Loop *own_loop;                   /* an iothread's; NULL: none needed so far */
     Timer announce_timer;             /* rounds left: the driver is asked to make itself known; main thread */
     unsigned announce_rounds;
     uint16_t status;                  /* VIRTIO_NET_S_*; atomic */
     uint64_t mac;                     /* 6 bytes, the first one lowest; atomic */
-    /* ---- loop ---- */
-    bool live;                        /* queues run */
-    bool tx_waiting;                  /* of a loaded state, until packets are sent */
-    unsigned active;                  /* pairs that the driver uses */
+    bool tx_waiting;                  /* of a loaded state, until the first pair sends packets; that one's */
+    /* ---- the main thread's; pairs that are live read it ---- */
     unsigned hdr_len;
     bool mergeable;
-    uint64_t offloads;                /* of VIRTIO_NET_GUEST_OFFLOADS */
+    /* ---- control: what the next policy will have ---- */
+    unsigned active;
+    unsigned vnet;                    /* counts: header or offloads changed */
+    uint64_t offloads;
     VirtioNetFilter filter;
     VirtioNetRss rss;
     struct VirtioNetLoaded *loaded;   /* virtio_net_state.c */
@@ -142,7 +164,7 @@ static inline void virtio_net_put_mac(uint8_t bytes[6], uint64_t mac)
 
 /* ---- virtio_net.c; loop ---- */
 /* Does the filter let a packet in that begins with these bytes? len: at least 14. */
-bool virtio_net_wants(const VirtioNet *s, const uint8_t *head, size_t len);
+bool virtio_net_wants(const VirtioNetPair *p, const uint8_t *head, size_t len);
 void virtio_net_handle_rx(VirtioNetPair *p);
 void virtio_net_handle_tx(VirtioNetPair *p);
 /* Buffers that the link has not taken, or no packet has filled, go back into the ring. */
@@ -155,12 +177,30 @@ unsigned virtio_net_lend(void *pair, struct iovec *iov, unsigned max);
 void virtio_net_lent(void *pair, const struct iovec *iov, unsigned count, size_t size);
 void virtio_net_writable(void *pair);
 
-/* ---- virtio_net_ctrl.c; loop ---- */
+/* ---- virtio_net_ctrl.c ---- */
+/* In vdev.loop. */
 void virtio_net_handle_ctrl(VirtioNet *s, VirtQueue *vq);
-/* The driver uses these many pairs now. */
-void virtio_net_set_active(VirtioNet *s, unsigned active);
-/* The netdev may leave these to the guest. */
-void virtio_net_apply_offloads(VirtioNet *s);
+/* In the pair's loop: the netdev may leave these to the guest. */
+void virtio_net_apply_offloads(VirtioNetPair *p, uint64_t guest_offloads);
+
+/* ---- virtio_net_threads.c ---- */
+/* Runs fn(pair) for each pair in its loop, and waits. VM lock. */
+void virtio_net_each_pair(VirtioNet *s, void (*fn)(VirtioNetPair *p));
+/* A command changed something: all pairs have a new policy, soon. In vdev.loop. */
+void virtio_net_publish(VirtioNet *s);
+/* The same at once. VM lock, stopped. */
+void virtio_net_set_policy(VirtioNet *s);
+/* In the pair's loop: the newest policy, if there is one that the pair has not got. */
+void virtio_net_take_policy(VirtioNetPair *p);
+/* The pairs go away. */
+void virtio_net_drop_policies(VirtioNet *s);
+/* Puts queues and links where they belong, and says so to virtio.c; the driver's features are known anew. VM lock, stopped. */
+void virtio_net_assign_queues(VirtioNet *s);
+/* Threads for all pairs, unless somebody holds them. VM lock. */
+void virtio_net_choose_loops(VirtioNet *s);
+/* All pairs to the main loop, and back. VM lock. */
+void virtio_net_hold(VirtioNet *s);
+void virtio_net_release(VirtioNet *s);
 
 /* ---- virtio_net_device.c ---- */
 /* The guest's address or filters changed, the announcement was acknowledged. Any thread. */

@@ -134,18 +134,6 @@ static bool vlan_command(VirtioNet *s, unsigned cmd, Reader *r)
 
 /* ---- queues ------------------------------------------------------------------------------------------- */
 
-void virtio_net_set_active(VirtioNet *s, unsigned active)
-{
-    s->active = active;
-    for (unsigned i = 0; i < s->max_pairs; i++) {
-        net_set_active(s->pairs[i].port, i < active);
-        if (i < active && s->live) {
-            virtqueue_resume(virtio_net_tx(&s->pairs[i]));
-            net_port_ready(s->pairs[i].port);
-        }
-    }
-}
-
 /* The key, which both commands end with. */
 static bool take_key(Reader *r, VirtioNetRss *rss)
 {
@@ -186,7 +174,7 @@ static bool set_rss(VirtioNet *s, Reader *r)
     }
     rss.enabled = rss.redirect = rss.hash_types != 0;
     s->rss = rss;
-    virtio_net_set_active(s, pairs);
+    s->active = pairs;
     return true;
 }
 
@@ -219,13 +207,13 @@ static bool mq_command(VirtioNet *s, unsigned cmd, Reader *r)
         return false;
     }
     s->rss.enabled = s->rss.redirect = s->rss.populate_hash = false;
-    virtio_net_set_active(s, pairs);
+    s->active = pairs;
     return true;
 }
 
 /* ---- the rest ---------------------------------------------------------------------------------------------- */
 
-void virtio_net_apply_offloads(VirtioNet *s)
+void virtio_net_apply_offloads(VirtioNetPair *p, uint64_t guest_offloads)
 {
     static const struct {
         unsigned feature;
@@ -234,17 +222,14 @@ void virtio_net_apply_offloads(VirtioNet *s)
                 {VIRTIO_NET_F_GUEST_TSO6, NET_OFFLOAD_TSO6}, {VIRTIO_NET_F_GUEST_ECN, NET_OFFLOAD_ECN},
                 {VIRTIO_NET_F_GUEST_UFO, NET_OFFLOAD_UFO},   {VIRTIO_NET_F_GUEST_USO4, NET_OFFLOAD_USO4},
                 {VIRTIO_NET_F_GUEST_USO6, NET_OFFLOAD_USO6}};
+    const unsigned hdr_len = p->net->hdr_len;
     uint32_t offloads = 0, able;
 
     for (unsigned i = 0; i < G_N_ELEMENTS(bits); i++) {
-        offloads |= s->offloads >> bits[i].feature & 1 ? bits[i].net : 0;
+        offloads |= guest_offloads >> bits[i].feature & 1 ? bits[i].net : 0;
     }
-    for (unsigned i = 0; i < s->max_pairs; i++) {
-        const unsigned len = net_peer_vnet_caps(s->pairs[i].port, &able);
-
-        if (len >= s->hdr_len && !net_set_vnet(s->pairs[i].port, s->hdr_len, offloads & able)) {
-            trace(virtio_net_vnet, "pair %u refuses a header of %u bytes, offloads 0x%x", i, s->hdr_len, offloads);
-        }
+    if (net_peer_vnet_caps(p->port, &able) >= hdr_len && !net_set_vnet(p->port, hdr_len, offloads & able)) {
+        trace(virtio_net_vnet, "pair %u refuses a header of %u bytes, offloads 0x%x", p->index, hdr_len, offloads);
     }
 }
 
@@ -258,7 +243,7 @@ static bool offloads_command(VirtioNet *s, unsigned cmd, Reader *r)
         return false;
     }
     s->offloads = load64_le(raw);
-    virtio_net_apply_offloads(s);
+    s->vnet++;
     return true;
 }
 
@@ -308,6 +293,9 @@ void virtio_net_handle_ctrl(VirtioNet *s, VirtQueue *vq)
             return;
         }
         ack = run(s, header[0], header[1], &r) ? VIRTIO_NET_OK : VIRTIO_NET_ERR;
+        if (ack == VIRTIO_NET_OK) {
+            virtio_net_publish(s);
+        }
         trace(virtio_net_ctrl, "class %u command %u %" PRIu64 " bytes -> %u", header[0], header[1], e->out_size - 2, ack);
         virt_element_write(e, 0, &ack, 1);
         virtqueue_push(e, 1);

@@ -5,7 +5,6 @@
  * Not done: coalescing of received segments (guest_rsc_ext=), standby for another card (failover=), transmit queues of
  * another size than 256 (QEMU has them for vhost-user only).
  */
-#include "backends/iothread.h"
 #include "hw/virtio/virtio_net.h"
 #include "hw/virtio/virtio_pci.h"
 #include "util/trace.h"
@@ -78,20 +77,6 @@ static unsigned count_queues(const VirtioDevice *vdev, uint64_t features)
     return 2 * (virtio_net_has_pairs(features) ? container_of(vdev, VirtioNet, vdev)->max_pairs : 1) + 1;
 }
 
-static void apply_features(void *opaque)
-{
-    VirtioNet *s = opaque;
-    const VirtioDevice *vdev = &s->vdev;
-
-    s->mergeable = virtio_has_feature(vdev, VIRTIO_NET_F_MRG_RXBUF);
-    s->hdr_len = virtio_has_feature(vdev, VIRTIO_NET_F_HASH_REPORT)                 ? 20
-                 : s->mergeable || virtio_has_feature(vdev, VIRTIO_F_VERSION_1) ? 12
-                                                                                : 10;
-    s->offloads = vdev->guest_features & VIRTIO_NET_GUEST_OFFLOADS;
-    virtio_net_apply_offloads(s);
-    memset(s->filter.vlans, virtio_has_feature(vdev, VIRTIO_NET_F_CTRL_VLAN) ? 0 : 0xff, sizeof s->filter.vlans);
-}
-
 static void features_set(VirtioDevice *vdev)
 {
     VirtioNet *s = virtio_net(vdev);
@@ -101,7 +86,15 @@ static void features_set(VirtioDevice *vdev)
                                                    : i & 1                 ? DEFAULT_QUEUE_SIZE
                                                                            : s->rx_queue_size);
     }
-    virtio_call(vdev, apply_features, s);
+    virtio_net_assign_queues(s);
+    s->mergeable = virtio_has_feature(vdev, VIRTIO_NET_F_MRG_RXBUF);
+    s->hdr_len = virtio_has_feature(vdev, VIRTIO_NET_F_HASH_REPORT)                 ? 20
+                 : s->mergeable || virtio_has_feature(vdev, VIRTIO_F_VERSION_1) ? 12
+                                                                                : 10;
+    s->offloads = vdev->guest_features & VIRTIO_NET_GUEST_OFFLOADS;
+    s->vnet++;
+    memset(s->filter.vlans, virtio_has_feature(vdev, VIRTIO_NET_F_CTRL_VLAN) ? 0 : 0xff, sizeof s->filter.vlans);
+    virtio_net_set_policy(s);
 }
 
 /* ---- running ------------------------------------------------------------------------------------ */
@@ -120,15 +113,13 @@ static void handle(VirtioDevice *vdev, VirtQueue *vq)
     }
 }
 
-static void go_live(void *opaque)
+static void go_live(VirtioNetPair *p)
 {
-    VirtioNet *s = opaque;
-
-    s->live = true;
-    for (unsigned i = 0; i < s->active; i++) {
-        s->pairs[i].starved = false;
-        virtqueue_resume(virtio_net_tx(&s->pairs[i]));
-        net_port_ready(s->pairs[i].port);
+    p->live = true;
+    p->starved = false;
+    if (p->index < p->policy->active) {
+        virtqueue_resume(virtio_net_tx(p));
+        net_port_ready(p->port);
     }
 }
 
@@ -137,19 +128,16 @@ static void net_start(VirtioDevice *vdev) { virtio_net_vhost_start(virtio_net(vd
 static void started(VirtioDevice *vdev)
 {
     if (!virtio_net(vdev)->in_kernel) {
-        virtio_call(vdev, go_live, virtio_net(vdev));
+        virtio_net_each_pair(virtio_net(vdev), go_live);
     }
 }
 
-static void quiesce_all(void *opaque)
+/* The control queue takes no commands any more: what it posted was before this. */
+static void quiesce_pair(VirtioNetPair *p)
 {
-    VirtioNet *s = opaque;
-
-    s->live = false;
-    for (unsigned i = 0; i < s->max_pairs; i++) {
-        virtio_net_unpop_tx(&s->pairs[i]);
-        virtio_net_unpop_rx(&s->pairs[i]);
-    }
+    p->live = false;
+    virtio_net_unpop_tx(p);
+    virtio_net_unpop_rx(p);
 }
 
 static void unpop_tx(void *opaque) { virtio_net_unpop_tx(opaque); }
@@ -162,24 +150,18 @@ static void quiesce(VirtioDevice *vdev, VirtQueue *vq)
 
     if (!vq) {
         virtio_net_vhost_stop(s);
-        virtio_call(vdev, quiesce_all, s);
+        virtio_net_each_pair(s, quiesce_pair);
     } else if (virtqueue_index(vq) < vdev->n_queues - 1) {
-        virtio_call(vdev, virtqueue_index(vq) & 1 ? unpop_tx : unpop_rx, &s->pairs[virtqueue_index(vq) / 2]);
+        VirtioNetPair *p = &s->pairs[virtqueue_index(vq) / 2];
+
+        virtio_call_loop(vdev, p->loop, virtqueue_index(vq) & 1 ? unpop_tx : unpop_rx, p);
     }
 }
 
-static void reset_in_loop(void *opaque)
+static void reset_pair(VirtioNetPair *p)
 {
-    VirtioNet *s = opaque;
-
-    s->filter = (VirtioNetFilter){.promisc = true};
-    s->rss = (VirtioNetRss){.table_len = 1};
-    s->tx_waiting = false;
-    virtio_net_set_active(s, 1);
-    for (unsigned i = 0; i < s->max_pairs; i++) {
-        s->pairs[i].starved = false;
-        net_port_purge(s->pairs[i].port);
-    }
+    p->starved = false;
+    net_port_purge(p->port);
 }
 
 static void net_reset(VirtioDevice *vdev)
@@ -191,7 +173,12 @@ static void net_reset(VirtioDevice *vdev)
     __atomic_and_fetch(&s->status, (uint16_t)~VIRTIO_NET_S_ANNOUNCE, __ATOMIC_RELAXED);
     __atomic_store_n(&s->mac, virtio_net_mac(s->conf.mac), __ATOMIC_RELAXED);
     nic_set_mac(s->nic, s->conf.mac);
-    virtio_call(vdev, reset_in_loop, s);
+    s->filter = (VirtioNetFilter){.promisc = true};
+    s->rss = (VirtioNetRss){.table_len = 1};
+    s->tx_waiting = false;
+    s->active = 1;
+    virtio_net_set_policy(s);
+    virtio_net_each_pair(s, reset_pair);
 }
 
 /* ---- announcements -------------------------------------------------------------------------------- */
@@ -341,67 +328,6 @@ static void *rx_filter(void *opaque)
     return info;
 }
 
-/* ---- threads ---------------------------------------------------------------------------------------------- */
-
-static void leave_loop(void *opaque)
-{
-    VirtioNet *s = opaque;
-
-    for (unsigned i = 0; i < s->max_pairs; i++) {
-        net_detach(s->pairs[i].port);
-    }
-}
-
-static void enter_loop(void *opaque)
-{
-    VirtioNet *s = opaque;
-
-    for (unsigned i = 0; i < s->max_pairs; i++) {
-        net_attach(s->pairs[i].port, s->vdev.loop);
-    }
-}
-
-static void move(VirtioNet *s, Loop *loop)
-{
-    if (loop && loop != s->vdev.loop) {
-        virtio_move(&s->vdev, loop, leave_loop, enter_loop, s);
-    }
-}
-
-/* One of Kiln's own threads, if there are links and all can leave the main loop. */
-static void choose_loop(VirtioNet *s)
-{
-    bool movable = s->conf.netdev != NULL && !s->vhost; /* the kernel has a thread of its own */
-
-    for (unsigned i = 0; i < s->max_pairs; i++) {
-        movable &= net_is_movable(s->pairs[i].port);
-    }
-    if (movable && !s->own_loop) {
-        s->own_loop = iothread_own_loop(s->vdev.dev.vm, NULL);
-    }
-    move(s, movable ? s->own_loop : s->vdev.dev.vm->loop);
-}
-
-static void hold(void *opaque)
-{
-    VirtioNet *s = opaque;
-
-    if (!s->held++) {
-        move(s, s->vdev.dev.vm->loop);
-        virtio_net_vhost_hold(s);
-    }
-}
-
-static void release(void *opaque)
-{
-    VirtioNet *s = opaque;
-
-    if (!--s->held) {
-        virtio_net_vhost_release(s);
-        choose_loop(s);
-    }
-}
-
 /* ---- realize -------------------------------------------------------------------------------------- */
 
 static bool check_sizes(const VirtioNet *s, GError **err)
@@ -458,6 +384,8 @@ static void set_features(VirtioNet *s)
     *f = virtio_net_vhost_features(s, *f);
 }
 
+static void hold(void *opaque) { virtio_net_hold(opaque); }
+static void release(void *opaque) { virtio_net_release(opaque); }
 static void *pair_opaque(void *opaque, unsigned queue) { return &((VirtioNet *)opaque)->pairs[queue]; }
 
 static const NicOps nic_operations = {
@@ -483,6 +411,7 @@ static void make_pairs(VirtioNet *s)
     for (unsigned i = 0; i < s->max_pairs; i++) {
         s->pairs[i].net = s;
         s->pairs[i].index = i;
+        s->pairs[i].loop = s->vdev.loop;
     }
     /* Users know the card by its front's names. */
     s->nic = nic_new(s->vdev.dma, &s->conf, &nic_operations, s, s->max_pairs);
@@ -494,11 +423,13 @@ static void make_pairs(VirtioNet *s)
     s->mac = virtio_net_mac(s->conf.mac);
     s->filter.promisc = true;
     s->rss.table_len = 1;
+    virtio_net_set_policy(s);
 }
 
 static void drop_pairs(VirtioNet *s)
 {
     virtio_net_vhost_cleanup(s);
+    virtio_net_drop_policies(s);
     nic_free(g_steal_pointer(&s->nic));
     g_clear_pointer(&s->pairs, g_free);
 }
@@ -527,7 +458,7 @@ static bool net_realize(Device *dev, GError **err)
         virtio_add_queue(vdev, DEFAULT_QUEUE_SIZE, handle, sizeof(VirtElement));
     }
     virtio_reset(vdev);
-    choose_loop(s);
+    virtio_net_choose_loops(s);
     return true;
 }
 
@@ -536,8 +467,7 @@ static void net_unrealize(Device *dev)
     VirtioDevice *vdev = virtio_device(dev);
     VirtioNet *s = virtio_net(vdev);
 
-    s->held++;
-    move(s, dev->vm->loop);
+    virtio_net_hold(s);
     virtio_cleanup(vdev);
     timer_cancel(&s->announce_timer);
     drop_pairs(s);

@@ -241,38 +241,38 @@ bool virtio_net_load(VirtioDevice *vdev, StateBuf *buf, uint64_t features, GErro
 
 bool virtio_net_check_loaded(const VirtioDevice *vdev, uint64_t features, GError **err)
 {
-    const uint64_t offloads = container_of(vdev, VirtioNet, vdev)->loaded->offloads;
+    const VirtioNetLoaded *in = container_of(vdev, VirtioNet, vdev)->loaded;
+    const uint64_t offloads = in->offloads;
 
+    if (in->rss.redirect && !(features >> VIRTIO_NET_F_RSS & 1)) {
+        return error_set(err, "hashes lead to queues, which was not negotiated (0x%" PRIx64 ")", features);
+    }
     return !(offloads & ~(features & VIRTIO_NET_GUEST_OFFLOADS)) ||
            error_set(err, "offloads 0x%" PRIx64 " were not negotiated (0x%" PRIx64 ")", offloads, features);
-}
-
-static void take_in_loop(void *opaque)
-{
-    VirtioNet *s = opaque;
-    const VirtioNetLoaded *in = s->loaded;
-
-    s->filter = in->filter;
-    s->rss = in->rss;
-    if (in->has_offloads) {
-        s->offloads = in->offloads;
-        virtio_net_apply_offloads(s);
-    }
-    nic_set_cable(s->nic, in->status & VIRTIO_NET_S_LINK_UP);
-    virtio_net_set_active(s, in->active);
 }
 
 void virtio_net_take_loaded(VirtioDevice *vdev)
 {
     VirtioNet *s = virtio_net(vdev);
+    const VirtioNetLoaded *in = s->loaded;
     uint8_t mac[6];
 
-    s->mac = s->loaded->mac;
-    s->status = s->loaded->status;
-    s->tx_waiting = s->loaded->tx_waiting;
+    s->mac = in->mac;
+    s->status = in->status;
+    s->tx_waiting = in->tx_waiting;
     virtio_net_put_mac(mac, s->mac);
     nic_set_mac(s->nic, mac);
-    virtio_call(vdev, take_in_loop, s);
+    virtio_net_hold(s); /* the links' ends are the pairs' */
+    s->filter = in->filter;
+    s->rss = in->rss;
+    if (in->has_offloads) {
+        s->offloads = in->offloads;
+        s->vnet++;
+    }
+    s->active = in->active;
+    nic_set_cable(s->nic, in->status & VIRTIO_NET_S_LINK_UP);
+    virtio_net_set_policy(s);
+    virtio_net_release(s);
     g_clear_pointer(&s->loaded, g_free);
     virtio_net_announce(s);
 }
