@@ -255,13 +255,16 @@ static VirtElement *find_buffer(VirtioNetPair *p, unsigned n)
     return e;
 }
 
+/* Can there be a buffer behind the first n ones? A queue that was reset by itself has none, and is the main thread's. */
+static bool may_have(const VirtioNetPair *p, unsigned n) { return !n || n < virtio_queue_num(virtio_net_rx(p)); }
+
 /* Collects buffers for total bytes in p->found: how many of them it takes. 0: *lost says whether the packet is lost, or has
  * to wait for more of them. */
 static unsigned find_buffers(VirtioNetPair *p, size_t total, bool *lost)
 {
     size_t room = 0;
 
-    for (unsigned n = 0; n < virtio_queue_num(virtio_net_rx(p)) && (!n || p->net->mergeable); n++) {
+    for (unsigned n = 0; !n || (p->net->mergeable && may_have(p, n)); n++) {
         const VirtElement *e = find_buffer(p, n);
 
         if (!e) {
@@ -453,7 +456,7 @@ unsigned virtio_net_lend(void *opaque, struct iovec *iov, unsigned max)
         return 0;
     }
     for (size_t n = 0, room = 0; room < MAX(p->lend_size, SIZE_MIN) && (!n || s->mergeable); n++) {
-        const VirtElement *e = n < virtio_queue_num(virtio_net_rx(p)) ? find_buffer(p, (unsigned)n) : NULL;
+        const VirtElement *e = may_have(p, (unsigned)n) ? find_buffer(p, (unsigned)n) : NULL;
 
         if (!e && !n) {
             wait_for_buffers(p);
