@@ -58,16 +58,18 @@ static bool take_common(Entry *e, GError **err)
 static bool parse_entry(GPtrArray *entries, BlockNode *node, const Entry *above, const BlockChild *as, BlockOpts *opts,
                         GError **err);
 
-/* The child's own options, nested in those of e. Its node is reopened with them when it was opened so. */
+/* The child's own options, nested in those of e; nested is taken over. Its node is reopened with them when it was opened so. */
 static bool take_nested(GPtrArray *entries, Entry *e, const char *name, BlockOpts *nested, GError **err)
 {
     BlockNode *node = e->r.node;
     const BlockChild *child = block_child_find(node, name);
 
     if (!child || child->node->made_for != node->serial) {
-        return error_set(err, "Cannot change the option '%s.%s': %s", name, block_opts_left(nested),
-                         child ? "the child was not opened with these; reopen it by its own name, or name another node"
-                               : "there is no such child; name a node");
+        error_set(err, "Cannot change the option '%s.%s': %s", name, block_opts_left(nested),
+                  child ? "the child was not opened with these; reopen it by its own name, or name another node"
+                        : "there is no such child; name a node");
+        block_opts_free(nested);
+        return false;
     }
     return parse_entry(entries, child->node, e, child, nested, err);
 }
