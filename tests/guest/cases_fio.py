@@ -16,9 +16,9 @@ RESETS = ("the guest", "QMP", "the guest")
 SLICE, SIZE = 1 << 20, 8 << 20
 WRONG = re.compile(BAD.pattern + rb"|FIO FAILED[^\r\n]*[\r\n]")
 FIO = "fio --name=x --thread --direct=1 --verify=crc32c --verify_interval=4k --verify_fatal=1"
-# In the guest: says only how it ended, and all that fio said where it failed.
+# In the guest: says only how it ended, and what fio said first where it failed.
 TELL = ('tell() { what=$1; shift; "$@" > "/log.$$.$what" 2>&1 && echo "FIO ENDED $what" || '
-        '{ cat "/log.$$.$what"; echo "FIO FAILED $what"; }; }')
+        '{ head -n 15 "/log.$$.$what"; echo "FIO FAILED $what"; }; }')
 
 
 class Disk:
