@@ -192,6 +192,7 @@ void fdc_drive_recalibrate(FdcDrive *drive)
 typedef struct Floppy {
     Device dev;
     BlockBackend *blk;
+    bool owns_blk; /* made for a drive that began without a medium */
     uint32_t unit;
     int type;
     DiskOptions options; /* no geometry, no policy for errors */
@@ -256,7 +257,7 @@ static bool floppy_realize(Device *dev, GError **err)
 {
     Floppy *f = container_of(dev, Floppy, dev);
     FdcDrive *drive = floppy_slot(f);
-    bool need_write = f->blk && !blk_is_read_only(f->blk);
+    bool need_write;
 
     if (f->type == FLOPPY_NONE) {
         return error_set(err, "floppy: drive-type=none: leave the device out instead");
@@ -265,7 +266,12 @@ static bool floppy_realize(Device *dev, GError **err)
         return false;
     }
     f->options.rerror = f->options.werror = BLK_ON_ERROR_AUTO;
-    if (f->blk && !disk_options_attach(&f->options, f->blk, dev, &floppy_blk_ops, drive, need_write, err)) {
+    if (!f->blk) {
+        f->blk = blk_new_empty(dev->vm);
+        f->owns_blk = true;
+    }
+    need_write = !blk_is_read_only(f->blk);
+    if (!disk_options_attach(&f->options, f->blk, dev, &floppy_blk_ops, drive, need_write, err)) {
         return false;
     }
     drive->dev = dev;
@@ -289,6 +295,13 @@ static void floppy_unrealize(Device *dev)
     if (f->blk) {
         blk_drain(f->blk);
         blk_detach(f->blk);
+    }
+    if (f->owns_blk) {
+        if (blk_is_alive(dev->vm, f->blk)) {
+            blk_free(f->blk);
+        }
+        f->blk = NULL;
+        f->owns_blk = false;
     }
     drive->dev = NULL;
     drive->blk = NULL;

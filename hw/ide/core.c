@@ -282,12 +282,23 @@ void ide_drive_reset(IdeDrive *d)
     ide_set_signature(d);
 }
 
+/* The machine is reset: trays close. */
+static void close_tray(IdeDrive *d)
+{
+    d->tray_open = d->tray_locked = false;
+    if (d->kind == IDE_CD) {
+        blk_lock_medium(d->blk, false);
+    }
+}
+
 void ide_bus_reset(IdeBus *bus)
 {
     bus->unit = 0;
     bus->cmd = 0;
-    ide_drive_reset(&bus->ifs[0]);
-    ide_drive_reset(&bus->ifs[1]);
+    for (unsigned i = 0; i < 2; i++) {
+        ide_drive_reset(&bus->ifs[i]);
+        close_tray(&bus->ifs[i]);
+    }
     bus->error_status = 0;
     if (bus->dma_ops) {
         bus->dma_ops->reset(bus);

@@ -187,10 +187,28 @@ def test_media():
         m.ok("blockdev-del", node_name="n")
         m.ok("blockdev-change-medium", id="cd", filename="b.img", format="raw")
         check(find()["inserted"]["file"] == "b.img" and not find()["tray_open"], str(find()))
+        m.ok("blockdev-open-tray", id="cd")
+        m.ok("system_reset")
+        check(not find()["tray_open"] and not find()["locked"], str(find()))  # as a real drive's
         m.bad("No such file", "blockdev-change-medium", id="cd", filename="nope", format="raw")
         m.bad("is not removable", "eject", id="hd")
         m.bad("not found", "eject", id="zz")
         m.bad("exactly one", "eject")
+
+
+def test_floppy_without_medium():
+    with open("f.img", "wb") as f:
+        f.truncate(1474560)
+    with Machine("-device", "floppy,id=fl") as m:
+        find = lambda: next(b for b in m.ok("query-block") if b["qdev"] == "fl")
+        check("inserted" not in find() and find()["removable"], str(find()))
+        check("return" in m.raw("blockdev-add", {"driver": "file", "filename": "f.img", "node-name": "n"}), "add")
+        m.ok("blockdev-insert-medium", id="fl", node_name="n")
+        check(find()["inserted"]["node-name"] == "n" and not find()["inserted"]["ro"], str(find()))
+        m.ok("blockdev-remove-medium", id="fl")
+        m.ok("blockdev-change-medium", id="fl", filename="f.img", format="raw")
+        m.ok("eject", id="fl")
+        check("inserted" not in find(), str(find()))
 
 
 def test_limits():
@@ -262,7 +280,7 @@ def test_errors():
     raise Failed("started without the rules")
 
 
-for name, function in (("nodes", test_nodes), ("reopen", test_reopen), ("nested reopen", test_nested_reopen), ("media", test_media),
+for name, function in (("nodes", test_nodes), ("reopen", test_reopen), ("nested reopen", test_nested_reopen), ("media", test_media), ("floppy without a medium", test_floppy_without_medium),
                        ("limits", test_limits), ("hmp", test_hmp), ("snapshot", test_snapshot), ("errors", test_errors)):
     suite.add(name, function)
 sys.exit(suite.run())
