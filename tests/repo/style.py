@@ -29,6 +29,15 @@ def functions(lines):
             start = None
 
 
+def binaries(root):
+    """What was left lying about and then added."""
+    everything = subprocess.run(["git", "-C", root, "ls-files", "-z"], capture_output=True, text=True, check=True).stdout
+    for path in everything.split("\0")[:-1]:
+        with open(f"{root}/{path}", "rb") as f:
+            if b"\0" in f.read():
+                yield path
+
+
 def main():
     root = sys.argv[1]
     files = subprocess.run(["git", "-C", root, "ls-files", "*.c", "*.h"], capture_output=True, text=True, check=True)
@@ -50,6 +59,7 @@ def main():
     wide.sort(reverse=True)
     checks = [
         ("files that do not begin with their licence", licence),
+        ("binary files", list(binaries(root))),
         ("tabs, and spaces at the end of a line", tabs),
         ("clocks and atomic variables that MIN, MAX, CLAMP or ABS read twice", twice),
         (f"files of more than {FILE_LINES} lines ({TEST_FILE_LINES}: tests)", long_files),
