@@ -228,7 +228,7 @@ const char *blk_filename(const BlockBackend *blk)
 
 uint64_t blk_size(const BlockBackend *blk)
 {
-    return blk->root ? align_up(block_node_size(blk->root->node), BLOCK_SECTOR) : 0;
+    return blk->root ? block_node_disk_size(blk->root->node) : 0;
 }
 
 /* ---- requests ------------------------------------------------------------------------------- */

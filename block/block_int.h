@@ -377,6 +377,7 @@ struct BlockDriver {
     const char *name;
     bool is_format; /* -drive format=NAME: a child "file" holds it */
     bool is_filter; /* shows its child's content */
+    bool packs;     /* takes BlockIo.compressed */
     size_t state_size;
     const BlockCreateOpt *create_opts; /* ends with name NULL */
 
@@ -545,11 +546,18 @@ BlockNode *block_probe_child(Vm *vm, BlockOpts *opts, const BlockNode *inherit, 
 BlockNode *block_node_find(Vm *vm, const char *name);
 BlockNode *block_node_ref(BlockNode *node);
 void block_node_unref(BlockNode *node);
+/* Does it, or what it filters, take BlockIo.compressed? */
+bool block_node_packs(BlockNode *node);
 /* Of a raw node: does it show its file from the first byte to the last? */
 bool raw_shows_all(const BlockNode *node);
 static inline uint64_t block_node_size(const BlockNode *node)
 {
     return __atomic_load_n(&node->size, __ATOMIC_RELAXED);
+}
+/* The disk that users see, in whole sectors: a raw file may end inside one, whose rest reads as zeros. Bytes. */
+static inline uint64_t block_node_disk_size(const BlockNode *node)
+{
+    return align_up(block_node_size(node), BLOCK_SECTOR);
 }
 /* Tells the parents; owner. */
 void block_node_set_size(BlockNode *node, uint64_t size);

@@ -431,7 +431,7 @@ BlockNode *block_add_snapshot(Vm *vm, BlockNode *node, GError **err)
 {
     const char *dir = g_getenv("TMPDIR");
     g_autofree char *path = g_strdup_printf("%s/kiln-snapshot-XXXXXX", dir ? dir : "/var/tmp");
-    g_autofree char *size = g_strdup_printf("%" PRIu64, align_up(node->size, BLOCK_SECTOR));
+    g_autofree char *size = g_strdup_printf("%" PRIu64, block_node_disk_size(node));
     BlockOpts *opts = block_opts_new();
     int fd = g_mkstemp(path);
     bool ok = fd >= 0 || error_set_errno(err, errno, "Could not create temporary overlay '%s'", path);

@@ -198,7 +198,8 @@ static bool check_kind(BlockNode *node, GError **err)
     if (f->is_device) {
         return S_ISBLK(st.st_mode) || is_scsi_generic(f, &st) || is_memory_device(f, &st) ||
                error_set(err, "'%s' driver requires '%s' to be a block device%s", node->drv->name, node->filename,
-                         S_ISCHR(st.st_mode) ? ": it is a character device without a position" : "");
+                         S_ISCHR(st.st_mode) ? ": it is a character device that is no disk; "
+                                               "name a disk of the host, or driver=null-co" : "");
     }
     if (S_ISDIR(st.st_mode)) {
         return error_set(err, "'file' driver requires '%s' to be a regular file: it is a directory; name a file in it",

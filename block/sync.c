@@ -302,6 +302,11 @@ BlockNode *block_node_skip_filters(BlockNode *node)
     return node;
 }
 
+bool block_node_packs(BlockNode *node)
+{
+    return block_node_skip_filters(node)->drv->packs;
+}
+
 BlockNode *block_node_backing(BlockNode *node)
 {
     node = block_node_skip_filters(node);

@@ -119,7 +119,7 @@ static bool copy_down(const Commit *c, GError **err)
     bool reading;
     int ret;
 
-    if (img_disk_size(base) < size &&
+    if (block_node_disk_size(base) < size &&
         !block_ptruncate(base, size, true, BLOCK_PREALLOC_OFF, err)) {
         return false;
     }

@@ -162,7 +162,7 @@ static int compare_images(Compare *c, ImgImage *images)
     uint64_t both = MIN(size[0], size[1]), all = MAX(size[0], size[1]), len;
     int ret = SAME;
 
-    bool unequal = img_disk_size(images[0].node) != img_disk_size(images[1].node);
+    bool unequal = block_node_disk_size(images[0].node) != block_node_disk_size(images[1].node);
 
     if (c->strict && unequal) {
         say(c, "Strict mode: Image size mismatch!\n");

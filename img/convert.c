@@ -121,7 +121,7 @@ static bool open_sources(Vm *vm, Convert *c, char **names, unsigned count)
             return false;
         }
         s->start = c->size;
-        s->size = align_up(block_node_size(s->image.node), BLOCK_SECTOR);
+        s->size = block_node_disk_size(s->image.node);
         c->size += s->size;
         if (c->size > INT64_MAX) {
             report_error("The images are too large to be put together");
@@ -235,7 +235,7 @@ static bool open_target(Vm *vm, Convert *c, GError **err)
                    : error_set(err, "Format driver '%s' does not support image creation%s", format,
                                drv ? "" : " yet (qcow2, raw and luks do)");
     }
-    if (c->compress && !c->target_image_opts && drv != &block_driver_qcow2) {
+    if (c->compress && !c->target_image_opts && !drv->packs) {
         return error_set(err, "Compression not supported for this file format");
     }
     for (unsigned i = 0; i < c->count && !c->target_image_opts; i++) {
@@ -250,7 +250,7 @@ static bool open_target(Vm *vm, Convert *c, GError **err)
     if (!open_made_target(vm, c, format, err)) {
         return false;
     }
-    if (c->compress && c->out.node->drv != &block_driver_qcow2) {
+    if (c->compress && !block_node_packs(c->out.node)) {
         return error_set(err, "Compression not supported for this file format");
     }
     if (c->compress && is_encrypted(c->out.node)) {

@@ -109,7 +109,7 @@ static bool look_at_backing(Vm *vm, const Create *c, BlockOpts *opts, GError **e
     if (!img_open(vm, path, &how, &image, &why)) {
         return error_set(err, "%s\nCould not open backing image.", why->message);
     }
-    size = g_strdup_printf("%" PRIu64, img_disk_size(image.node));
+    size = g_strdup_printf("%" PRIu64, block_node_disk_size(image.node));
     if (!block_opts_peek(opts, "size")) {
         block_opts_set(opts, "size", size);
     }

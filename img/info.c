@@ -63,7 +63,7 @@ static json_object *image_json(BlockNode *node, GPtrArray *snapshots, const char
     if (full_backing) {
         add_string(o, "backing-filename-format", node->backing_format);
     }
-    add_int(o, "virtual-size", img_disk_size(node));
+    add_int(o, "virtual-size", block_node_disk_size(node));
     add_string(o, "filename", node->filename ? node->filename : node->name);
     if (node->drv->get_info) {
         node->drv->get_info(node, &info);
@@ -153,7 +153,7 @@ void img_print_snapshots(GPtrArray *list)
 
 static void print_image(BlockNode *node, GPtrArray *snapshots, const char *full_backing)
 {
-    g_autofree char *size = size_text(img_disk_size(node));
+    g_autofree char *size = size_text(block_node_disk_size(node));
     int64_t allocated = block_node_allocated_size(node);
     g_autofree char *disk = allocated < 0 ? g_strdup("unavailable") : size_text((uint64_t)allocated);
     BlockInfo info = {0};
@@ -163,7 +163,7 @@ static void print_image(BlockNode *node, GPtrArray *snapshots, const char *full_
         node->drv->get_info(node, &info);
     }
     printf("image: %s\nfile format: %s\nvirtual size: %s (%" PRIu64 " bytes)\ndisk size: %s\n",
-           node->filename ? node->filename : node->name, node->drv->name, size, img_disk_size(node),
+           node->filename ? node->filename : node->name, node->drv->name, size, block_node_disk_size(node),
            disk);
     if (info.encrypted) {
         printf("encrypted: yes\n");

@@ -25,7 +25,7 @@ static int status_of(BlockNode *node, uint64_t at, uint64_t len, BlockStatus *st
         return block_pstatus(node, at, MIN(len, size - at), BLOCK_FLAG_PRECISE, status);
     }
     /* What a raw file's last sector lacks. */
-    *status = (BlockStatus){.bytes = img_disk_size(node) - at, .allocated = true, .zero = true, .has_offset = true,
+    *status = (BlockStatus){.bytes = block_node_disk_size(node) - at, .allocated = true, .zero = true, .has_offset = true,
                             .host_offset = at, .file = node};
     return 0;
 }
@@ -48,7 +48,7 @@ static int find_extent(BlockNode *node, uint64_t at, uint64_t end, Extent *e)
         if (e->present || !below) {
             break;
         }
-        if (at >= img_disk_size(below)) {
+        if (at >= block_node_disk_size(below)) {
             e->status.zero = true;
             break;
         }
@@ -110,7 +110,7 @@ static bool print_extent(const Map *m, const Extent *e, bool *first, bool last)
 static int map_image(BlockNode *node, const void *opaque)
 {
     const Map *m = opaque;
-    uint64_t size = img_disk_size(node), at = m->start;
+    uint64_t size = block_node_disk_size(node), at = m->start;
     uint64_t end = m->length_text && m->length < size - MIN(at, size) ? at + m->length : size;
     Extent pending = {.start = at}, next;
     bool first = true;

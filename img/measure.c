@@ -34,7 +34,7 @@ static bool measure_image(Vm *vm, const Measure *m, const BlockDriver *drv, Bloc
                           BlockMeasure *r, GError **err)
 {
     BlockOpts *opts = img_merge_options(m->options, err);
-    g_autofree char *size = g_strdup_printf("%" PRIu64, in ? img_disk_size(in) : m->size);
+    g_autofree char *size = g_strdup_printf("%" PRIu64, in ? block_node_disk_size(in) : m->size);
     bool ok = img_check_create_options(drv, m->options, err);
 
     if (in || m->size_text) {

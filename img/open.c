@@ -269,11 +269,6 @@ int img_with_image(Vm *vm, const char *name, const ImgOpen *how, int (*fn)(Block
     return status;
 }
 
-uint64_t img_disk_size(BlockNode *node)
-{
-    return align_up(block_node_size(node), BLOCK_SECTOR);
-}
-
 bool img_is_part_of(const char *path, BlockNode *node)
 {
     GPtrArray *tree = block_node_tree(node);

@@ -60,7 +60,7 @@ static bool new_size(const Resize *r, uint64_t old, uint64_t *size)
 static int resize_image(BlockNode *node, const void *opaque)
 {
     const Resize *r = opaque;
-    uint64_t old = img_disk_size(node), size;
+    uint64_t old = block_node_disk_size(node), size;
     GError *err = NULL;
 
     if (!new_size(r, old, &size)) {

@@ -107,7 +107,7 @@ static ImageInfo *image_info(BlockNode *node, bool flat)
     block_loop_call(node->loop, ask_driver, &c);
     image->filename = filename_of(node);
     image->format = g_strdup(node->drv->name);
-    image->virtual_size = (int64_t)align_up(block_node_size(node), BLOCK_SECTOR);
+    image->virtual_size = (int64_t)block_node_disk_size(node);
     image->has_actual_size = c.allocated >= 0;
     image->actual_size = c.allocated;
     image->has_cluster_size = c.info.cluster_size != 0;

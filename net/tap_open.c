@@ -81,6 +81,7 @@ static void become(char **argv, int keep)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
+    signal(SIGXFSZ, SIG_DFL);
     /* A manager's descriptors, too, which nothing has taken yet. */
     if (close_range(3, UINT_MAX, CLOSE_RANGE_CLOEXEC)) {
         for (int fd = 3; fd < (int)sysconf(_SC_OPEN_MAX); fd++) { /* Linux before 5.11 */

@@ -9,12 +9,6 @@
 #include "block/io/shell.h"
 #include "util/util.h"
 
-/* Bytes; a last sector that is not full counts. */
-static uint64_t size_of(const IoShell *s)
-{
-    return align_up(block_node_size(s->node), BLOCK_SECTOR);
-}
-
 static int run_flush(IoShell *s, int argc, char **argv)
 {
     return block_pflush(s->node);
@@ -22,7 +16,7 @@ static int run_flush(IoShell *s, int argc, char **argv)
 
 static int run_length(IoShell *s, int argc, char **argv)
 {
-    g_autofree char *text = io_size_text((double)size_of(s));
+    g_autofree char *text = io_size_text((double)block_node_disk_size(s->node));
 
     fprintf(s->out, "%s\n", text);
     return 0;
@@ -75,7 +69,7 @@ static int next_extent(IoShell *s, uint64_t at, uint64_t len, uint64_t *bytes, b
 static int run_alloc(IoShell *s, int argc, char **argv)
 {
     int64_t at = io_parse_number(s, argv[1]), len = BLOCK_SECTOR;
-    uint64_t size = size_of(s), end, sum = 0, bytes;
+    uint64_t size = block_node_disk_size(s->node), end, sum = 0, bytes;
     g_autofree char *where = NULL;
     bool allocated;
 
@@ -107,7 +101,7 @@ static void print_extent(IoShell *s, uint64_t start, uint64_t len, bool allocate
 
 static int run_map(IoShell *s, int argc, char **argv)
 {
-    uint64_t size = size_of(s), start = 0, bytes;
+    uint64_t size = block_node_disk_size(s->node), start = 0, bytes;
     bool before = false, allocated;
 
     for (uint64_t at = 0; at < size; at += bytes) {

@@ -348,12 +348,7 @@ static void fill_request(Transfer *t)
 
 static bool is_in_node(const Transfer *t)
 {
-    return range_fits((uint64_t)t->offset, (uint64_t)t->len, align_up(block_node_size(t->node), BLOCK_SECTOR));
-}
-
-static bool can_take(const Transfer *t)
-{
-    return !t->request.compressed || block_node_skip_filters(t->node)->drv == &block_driver_qcow2;
+    return range_fits((uint64_t)t->offset, (uint64_t)t->len, block_node_disk_size(t->node));
 }
 
 static void run_vm_state(void *opaque)
@@ -385,7 +380,7 @@ static int transfer(IoShell *s, BlockOp op, const char *letters, bool vectored, 
         ret = t->request.result;
     } else if (!is_in_node(t)) {
         ret = -EIO;
-    } else if (!can_take(t)) {
+    } else if (t->request.compressed && !block_node_packs(t->node)) {
         ret = -ENOTSUP;
     } else if (t->len) {
         ret = block_psubmit(t->node, &t->request);

@@ -686,6 +686,7 @@ static void driver_bitmap_forget(BlockNode *node, DirtyBitmap *bitmap)
 const BlockDriver block_driver_qcow2 = {
     .name = "qcow2",
     .is_format = true,
+    .packs = true,
     .state_size = sizeof(Qcow2State),
     .create_opts = qcow2_create_opts,
     .open = driver_open,

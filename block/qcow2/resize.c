@@ -9,6 +9,7 @@
 #include "util/log.h"
 
 #define FILL_CHUNK (1 * MIB)
+#define LOOKS_MAX (1u << 24) /* clusters, for the last one in use: 1 TiB of 64 KiB each */
 
 bool qcow2_grow_l1(Qcow2 *q, uint64_t entries, GError **err)
 {
@@ -205,16 +206,16 @@ static int shrink(Qcow2 *q, uint64_t size)
     return ret;
 }
 
-/* Where the last cluster ends that is in use. */
+/* Where the last cluster ends that is in use, or a later place: a sparse file may be as long as its maker likes. */
 static uint64_t used_end(Qcow2 *q, int *error)
 {
-    uint64_t cluster = q->file_end >> q->cluster_bits;
+    uint64_t cluster = MIN(q->file_end >> q->cluster_bits, (uint64_t)q->reftable_size << q->rb_bits);
 
     *error = 0;
-    while (cluster) {
+    for (unsigned looks = 0; cluster && looks < LOOKS_MAX; looks++) {
         uint64_t index = (cluster - 1) >> q->rb_bits;
 
-        if (index >= q->reftable_size || !q->reftable[index]) {
+        if (!q->reftable[index]) {
             cluster = index << q->rb_bits; /* none has a refcount there */
         } else if (refcount_sync(q, cluster - 1, error) || *error) {
             break;

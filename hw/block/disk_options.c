@@ -51,6 +51,23 @@ bool disk_options_set_geometry(DiskOptions *o, BlockBackend *blk, uint32_t heads
            check_range("secs", o->secs, 255, err);
 }
 
+void disk_options_need_blk(Vm *vm, BlockBackend **blk, bool *owned)
+{
+    if (!*blk) {
+        *blk = blk_new_empty(vm);
+        *owned = true;
+    }
+}
+
+void disk_options_drop_empty(Vm *vm, BlockBackend **blk, bool *owned)
+{
+    if (*owned && blk_is_alive(vm, *blk)) { /* at the VM's end the block layer may be gone before */
+        blk_free(*blk);
+    }
+    *blk = *owned ? NULL : *blk;
+    *owned = false;
+}
+
 bool disk_options_attach(const DiskOptions *o, BlockBackend *blk, Device *dev, const BlkDevOps *ops, void *opaque,
                          bool need_write, GError **err)
 {

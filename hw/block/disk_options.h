@@ -58,5 +58,9 @@ bool disk_options_set_geometry(DiskOptions *o, BlockBackend *blk, uint32_t heads
 /* blk_attach or blk_attach_shared, then what errors do and the write cache. */
 bool disk_options_attach(const DiskOptions *o, BlockBackend *blk, Device *dev, const BlkDevOps *ops, void *opaque,
                          bool need_write, GError **err);
+/* A drive that begins without a medium has a back end of its own, for what is put in later: *blk is made if it is NULL, and
+ * gone after disk_options_drop_empty if it was made (detached before). Main thread, VM lock. */
+void disk_options_need_blk(Vm *vm, BlockBackend **blk, bool *owned);
+void disk_options_drop_empty(Vm *vm, BlockBackend **blk, bool *owned);
 
 #endif

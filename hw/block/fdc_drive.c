@@ -266,10 +266,7 @@ static bool floppy_realize(Device *dev, GError **err)
         return false;
     }
     f->options.rerror = f->options.werror = BLK_ON_ERROR_AUTO;
-    if (!f->blk) {
-        f->blk = blk_new_empty(dev->vm);
-        f->owns_blk = true;
-    }
+    disk_options_need_blk(dev->vm, &f->blk, &f->owns_blk);
     need_write = !blk_is_read_only(f->blk);
     if (!disk_options_attach(&f->options, f->blk, dev, &floppy_blk_ops, drive, need_write, err)) {
         return false;
@@ -296,13 +293,7 @@ static void floppy_unrealize(Device *dev)
         blk_drain(f->blk);
         blk_detach(f->blk);
     }
-    if (f->owns_blk) {
-        if (blk_is_alive(dev->vm, f->blk)) {
-            blk_free(f->blk);
-        }
-        f->blk = NULL;
-        f->owns_blk = false;
-    }
+    disk_options_drop_empty(dev->vm, &f->blk, &f->owns_blk);
     drive->dev = NULL;
     drive->blk = NULL;
     fdc_drive_revalidate(drive);

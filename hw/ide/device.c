@@ -163,10 +163,7 @@ static bool plug_drive(IdeDevice *device, IdeKind kind, GError **err)
     if (!device->blk && kind == IDE_HD) {
         return error_set(err, "No drive specified: ide-hd needs drive=ID of a -drive or -blockdev");
     }
-    if (!device->blk) {
-        device->blk = blk_new_empty(device->dev.vm);
-        device->owns_blk = true;
-    }
+    disk_options_need_blk(device->dev.vm, &device->blk, &device->owns_blk);
     if (kind == IDE_HD && !blk_check_disk(device->blk, err)) {
         return false;
     }
@@ -206,13 +203,7 @@ static void ide_unrealize(Device *dev)
     IdeDevice *device = ide_device(dev);
 
     unplug_drive(device);
-    if (device->owns_blk) {
-        if (blk_is_alive(dev->vm, device->blk)) {
-            blk_free(device->blk);
-        }
-        device->blk = NULL;
-        device->owns_blk = false;
-    }
+    disk_options_drop_empty(dev->vm, &device->blk, &device->owns_blk);
 }
 
 /* ---- for boards ----------------------------------------------------------------------------- */

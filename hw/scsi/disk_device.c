@@ -96,10 +96,7 @@ static bool find_blk(ScsiDisk *s, GError **err)
     if (!dev->blk && !s->is_cd) {
         return error_set(err, "drive property not set");
     }
-    if (!dev->blk) {
-        dev->blk = blk_new_empty(dev->dev.vm);
-        s->owns_blk = true;
-    }
+    disk_options_need_blk(dev->dev.vm, &dev->blk, &s->owns_blk);
     if (!s->removable && !blk_is_inserted(dev->blk)) {
         return error_set(err, "Device needs media, but drive is empty");
     }
@@ -122,13 +119,8 @@ static void detach(ScsiDisk *s)
     if (s->attached && blk_is_alive(dev->dev.vm, dev->blk)) {
         blk_detach(dev->blk);
     }
-    if (s->owns_blk) {
-        if (blk_is_alive(dev->dev.vm, dev->blk)) {
-            blk_free(dev->blk);
-        }
-        dev->blk = NULL;
-    }
-    s->attached = s->owns_blk = false;
+    disk_options_drop_empty(dev->dev.vm, &dev->blk, &s->owns_blk);
+    s->attached = false;
 }
 
 static void set_device_id(ScsiDisk *s)

@@ -16,6 +16,7 @@ import tempfile
 IMG, IO = (os.path.abspath(a) for a in sys.argv[1:3])
 MIB = 1024 * 1024
 LIMIT = 60
+LONG = f'/dev/shm/kiln-crafted-{os.getpid()}.qcow2'
 CLUSTER = 65536
 ALL = 'info check read write'
 
@@ -42,7 +43,7 @@ def kiln(what, name):
                  'repair': (IMG, 'check', '-r', 'all', name),
                  'chain': (IMG, 'info', '--backing-chain', name), 'convert': (IMG, 'convert', '-O', 'raw', name, 'out.raw'),
                  'commit': (IMG, 'commit', name), 'delete': (IMG, 'snapshot', '-d', 'one', name),
-                 'resize': (IMG, 'resize', name, '8G')}[what])
+                 'resize': (IMG, 'resize', name, '8G'), 'shrink': (IMG, 'resize', '--shrink', name, '1M')}[what])
 
 
 def get(offset, form, name='t.qcow2'):
@@ -196,6 +197,21 @@ def vpc(offset, form, value):
     return make
 
 
+def long_file():
+    """Sparse, as long as a file can be: longest in shared memory, where there is any."""
+    image('cluster_size=512')
+    if os.access('/dev/shm', os.W_OK):
+        shutil.move('t.qcow2', LONG)
+        os.symlink(LONG, 't.qcow2')
+    for bits in range(62, 40, -1):
+        try:
+            os.truncate('t.qcow2', 1 << bits)
+            return
+        except OSError:
+            pass
+    raise AssertionError('no long file can be made')
+
+
 def vmdk(extent):
     def make():
         with open('t.qcow2', 'w', encoding='ascii') as f:
@@ -311,6 +327,7 @@ CASES = [
     ('size', 'data behind the end of numbers', l2_entry(0, lambda *_: COPIED | 0x00fffffffffe0000), 'check', 'ERROR'),
     ('size', 'an unaligned data cluster', l2_entry(0, lambda *_: COPIED | 0x50200), 'read write check', 'ERROR|unaligned|Input/output'),
     ('size', 'a packed cluster behind the end of the file', l2_entry(0, lambda *_: PACKED | 1 << 45), 'read', 'Input/output'),
+    ('size', 'a file of 2^62 bytes', long_file, 'info check shrink read write', None),
     ('size', 'a packed cluster of garbage', l2_entry(0, lambda l1, l2, reftable, block: PACKED | l1), 'read', 'Input/output'),
 
     ('bitmaps', 'a directory behind the end', bitmap_extension(16, '>Q', 1 << 40), 'write', 'bitmap'),
@@ -373,6 +390,8 @@ def main():
             print('# ' + wrong.strip().replace('\n', '\n# '))
     os.chdir(here)
     shutil.rmtree(home)
+    if os.path.exists(LONG):
+        os.unlink(LONG)
     return 1 if failed else 0
 
 

@@ -198,6 +198,16 @@ class Guest:
         for p in self.pairs:
             p.give()
 
+    def arrive(self, m, ram, state):
+        """In another machine, with what it had in memory, (address, bytes), and the state of the first."""
+        for at, data in ram:
+            m.write(at, data)
+        refused = m.load(state)
+        assert refused is None, refused
+        self.m = m
+        for p in self.pairs:
+            p.m = m
+
     def restart_rx(self, index=0):
         """The receiving queue of a pair, reset while packets come."""
         p = self.pairs[index]

@@ -97,6 +97,32 @@ class Connection:
         return names
 
 
+class Qtest:
+    """The device side of a machine that was started with OPTIONS."""
+    OPTIONS = ("-qtest", "unix:qtest,server=on,wait=off", "-qtest-log", "none")
+
+    def __init__(self):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(LIMIT)
+        self.socket.connect("qtest")
+
+    def send(self, line):
+        """Without an answer: the process may end in it."""
+        self.socket.sendall(line.encode() + b"\n")
+
+    def say(self, line):
+        self.send(line)
+        answer = b""
+        while not answer.endswith(b"\n"):
+            data = self.socket.recv(1000)
+            assert data, "the end, and no answer to " + line
+            answer += data
+        assert answer.startswith(b"OK"), answer
+
+    def close(self):
+        self.socket.close()
+
+
 class Machine:
     """The program with a QMP socket at ./qmp."""
 

@@ -13,7 +13,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
 from harness import Suite, check, same  # noqa: E402
-from qmpclient import LIMIT, Machine  # noqa: E402
+from qmpclient import LIMIT, Machine, Qtest  # noqa: E402
 
 BINARY, IMG, NBD = (os.path.abspath(path) for path in sys.argv[1:4])
 suite = Suite(BINARY)
@@ -93,25 +93,16 @@ class Two:
 
     def __init__(self, *args, **options):
         self.machine = Machine(BINARY, "-qmp", "unix:other,server=on,wait=off", "-device", "ib700", "-action", "watchdog=none",
-                               "-qtest", "unix:qtest,server=on,wait=off", "-qtest-log", "none", *args, **options)
+                               *Qtest.OPTIONS, *args, **options)
         self.qmp = self.machine.connect()
         self.other = self.machine.connect("other")
-        self.qtest = socket.socket(socket.AF_UNIX)
-        self.qtest.settimeout(LIMIT)
-        self.qtest.connect("qtest")
-
-    def say(self, line):
-        self.qtest.sendall(line.encode() + b"\n")
-        answer = b""
-        while not answer.endswith(b"\n"):
-            answer += self.qtest.recv(1000)
-        check(answer.startswith(b"OK"), answer)
+        self.qtest = Qtest()
 
     def goes_on(self):
         """The other monitor is served, and a timer of a device runs out."""
         check("status" in self.other.do("query-status"), "no status")
-        self.say("outb 0x443 0xe")      # 2 s
-        self.say("clock_step 3000000000")
+        self.qtest.say("outb 0x443 0xe")      # 2 s
+        self.qtest.say("clock_step 3000000000")
         self.other.wait("WATCHDOG")
 
     def waits(self):

@@ -353,13 +353,7 @@ def another_process_goes_on():
         for turn in range(3):
             with Machine(KILN, card(tap, MQ_CARD)) as m:
                 if turn:
-                    for at, data in ram:
-                        m.write(at, data)
-                    refused = m.load(state)
-                    assert refused is None, refused
-                    guest.m = m
-                    for p in guest.pairs:
-                        p.m = m
+                    guest.arrive(m, ram, state)
                     before = m.qmp(("query-rx-filter", {"name": "c"}))[0][0]
                     assert before["unicast-table"] == ["02:02:02:02:02:02"] and not before["promiscuous"], before
                     m.qmp(("cont", {}))

@@ -138,13 +138,7 @@ def another_process_goes_on():
         for turn in range(4):
             with Machine(KILN, card(tap)) as m:
                 if turn:
-                    for at, data in ram:
-                        m.write(at, data)
-                    refused = m.load(state)
-                    assert refused is None, refused
-                    guest.m = m
-                    for p in guest.pairs:
-                        p.m = m
+                    guest.arrive(m, ram, state)
                     m.qmp(("cont", {}))
                 else:
                     guest = Guest(m, tap)

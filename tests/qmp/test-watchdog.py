@@ -6,12 +6,11 @@ watchdog_action.
     test-watchdog.py KILN-SYSTEM"""
 import os
 import re
-import socket
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
 from harness import Suite, check, same  # noqa: E402
-from qmpclient import LIMIT, Machine  # noqa: E402
+from qmpclient import LIMIT, Machine, Qtest  # noqa: E402
 
 BINARY = os.path.abspath(sys.argv[1])
 suite = Suite(BINARY)
@@ -23,30 +22,20 @@ class Guarded:
     """A machine with a watchdog, its QMP connection and its time."""
 
     def __init__(self, *args):
-        self.machine = Machine(BINARY, "-device", "ib700,id=dog", "-qtest", "unix:qtest,server=on,wait=off", "-qtest-log", "none",
-                               *args)
+        self.machine = Machine(BINARY, "-device", "ib700,id=dog", *Qtest.OPTIONS, *args)
         self.qmp = self.machine.connect()
-        self.qtest = socket.socket(socket.AF_UNIX)
-        self.qtest.settimeout(LIMIT)
-        self.qtest.connect("qtest")
-
-    def say(self, line):
-        self.qtest.sendall(line.encode() + b"\n")
-        answer = b""
-        while not answer.endswith(b"\n"):
-            answer += self.qtest.recv(1000)
-        check(answer.startswith(b"OK"), answer)
+        self.qtest = Qtest()
 
     def start(self, value):
-        self.say("outb 0x443 0x%x" % value)
+        self.qtest.say("outb 0x443 0x%x" % value)
 
     def step(self):
         """The process may end in it."""
-        self.qtest.sendall(b"clock_step 1\n")
+        self.qtest.send("clock_step 1")
 
     def wait(self, seconds):
         """Time passes; what the watchdog then did has been done."""
-        self.say("clock_step %d" % (seconds * SECOND or 1))
+        self.qtest.say("clock_step %d" % (seconds * SECOND or 1))
         self.qmp.do("query-name")
 
     def events(self):
@@ -74,13 +63,13 @@ def _():
         g.wait(29)
         g.start(0xe)                            # 2 s
         g.wait(1)
-        g.say("outb 0x80 1")
+        g.qtest.say("outb 0x80 1")
         g.wait(1)                               # now
         g.wait(100)                             # and not again
         g.start(0xf)                            # no time: at once
         g.wait(0)
         g.start(0)
-        g.say("outb 0x441 0")
+        g.qtest.say("outb 0x441 0")
         g.wait(31)
         g.start(0)
         g.qmp.do("system_reset")
