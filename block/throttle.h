@@ -5,7 +5,8 @@
  *
  * A bucket leaks at its limit. Without a burst limit it holds what leaks in a tenth of a second, with
  * one (max, for max_length seconds) max * max_length; a second bucket then keeps the burst itself
- * at max. A request that finds a bucket overfull waits until it is not.
+ * at max. A request that finds a bucket overfull waits until it is not. Members whose requests wait take turns, one
+ * request each; reads and writes have turns of their own.
  */
 #ifndef BLOCK_THROTTLE_H
 #define BLOCK_THROTTLE_H

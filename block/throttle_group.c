@@ -3,7 +3,10 @@
  * Throttle groups, their members, and the object -object throttle-group.
  *
  * The buckets are under the group's lock, which is held for a few additions only; queues and timers
- * are the member's, in its loop. Members of one group take turns as their timers come.
+ * are the member's, in its loop. Members whose requests wait stand in a line for each direction. Only the first of
+ * them may send something on: one request, then it goes to the end of the line and the next one's loop is told. So
+ * members that are always busy get the same number of requests through, whatever their loops are up to. The first
+ * one's timer is armed, or a message is on its way to it.
  */
 #include <pthread.h>
 
@@ -12,6 +15,7 @@
 #include "qapi/qapi-object.h"
 
 #define MAX_RATE UINT64_C(1000000000000000)
+#define DEAF_LOOKS_NS (1 * NSEC_PER_MSEC)
 
 typedef struct Bucket {
     double level, burst_level;
@@ -26,6 +30,7 @@ struct ThrottleGroup {
     ThrottleConfig config;
     Bucket buckets[THROTTLE_BUCKETS];
     int64_t leaked_at; /* monotonic ns */
+    GQueue lines[2];   /* of ThrottleMember (places): whose reads, whose writes wait, in the order of their turns */
 };
 
 typedef struct IoQueue {
@@ -40,6 +45,11 @@ struct ThrottleMember {
     unsigned drained;
     IoQueue queues[2]; /* reads, writes */
     BlockTimer *timers[2];
+    bool deaf;         /* no message reaches it: it looks again every now and then */
+    /* ---- under the group's lock ---- */
+    GList places[2];   /* in the group's lines; data NULL: it stands in none */
+    BlockMail calls[2]; /* it is the first of a line */
+    bool called[2];    /* that message is on its way */
 };
 
 const char *const throttle_names[THROTTLE_BUCKETS] = {"bps-total",  "bps-read",  "bps-write",
@@ -193,17 +203,38 @@ static void account(ThrottleGroup *g, bool write, uint64_t len)
     bucket_add(&g->buckets[THROTTLE_IOPS_TOTAL + own], ops);
 }
 
-/* True: the request is accounted and may go. Else *wait_ns. */
-static bool try_pass(ThrottleGroup *g, bool write, uint64_t len, int64_t *wait_ns)
+/* ---- turns (group's lock) ------------------------------------------------------------------- */
+
+static ThrottleMember *first_of(const ThrottleGroup *g, bool write)
 {
-    pthread_mutex_lock(&g->lock);
-    leak(g, clock_monotonic_ns());
-    *wait_ns = direction_wait(g, write);
-    if (*wait_ns <= 0) {
-        account(g, write, len);
+    return g->lines[write].head ? g->lines[write].head->data : NULL;
+}
+
+static void stand_in_line(ThrottleMember *m, bool write)
+{
+    if (!m->places[write].data) {
+        m->places[write].data = m;
+        g_queue_push_tail_link(&m->group->lines[write], &m->places[write]);
     }
-    pthread_mutex_unlock(&g->lock);
-    return *wait_ns <= 0;
+}
+
+static void leave_line(ThrottleMember *m, bool write)
+{
+    if (m->places[write].data) {
+        g_queue_unlink(&m->group->lines[write], &m->places[write]);
+        m->places[write].data = NULL;
+    }
+}
+
+/* Tells who is the first now that it is. */
+static void call_first(ThrottleGroup *g, bool write)
+{
+    ThrottleMember *m = first_of(g, write);
+
+    if (m && !m->called[write] && !m->deaf) {
+        m->called[write] = true;
+        block_loop_send(m->loop, &m->calls[write]);
+    }
 }
 
 /* ---- groups --------------------------------------------------------------------------------- */
@@ -291,6 +322,74 @@ static bool is_write(const BlockIo *io)
     return io->op != BLOCK_READ;
 }
 
+static BlockIo *queue_pop(IoQueue *q)
+{
+    BlockIo *io = q->head;
+
+    q->head = io->next;
+    if (!q->head) {
+        q->tail = &q->head;
+    }
+    return io;
+}
+
+/* How long until m may ask again; -1: until it is told that it is the first. The group's lock is held. */
+static int64_t turn_wait(const ThrottleMember *m, bool write)
+{
+    if (first_of(m->group, write) != m) {
+        return m->deaf ? DEAF_LOOKS_NS : -1;
+    }
+    leak(m->group, clock_monotonic_ns());
+    return MAX(0, direction_wait(m->group, write));
+}
+
+/* 0: it is m's turn and the time has come; the first request is accounted and may go. Else as turn_wait. */
+static int64_t take_turn(ThrottleMember *m, bool write)
+{
+    const BlockIo *io = m->queues[write].head;
+    ThrottleGroup *g = m->group;
+    int64_t wait;
+
+    pthread_mutex_lock(&g->lock);
+    wait = turn_wait(m, write);
+    if (!wait) {
+        account(g, write, io->len);
+        leave_line(m, write);
+        if (io->next) {
+            stand_in_line(m, write);
+        }
+        if (first_of(g, write) != m) {
+            call_first(g, write);
+        }
+    }
+    pthread_mutex_unlock(&g->lock);
+    return wait;
+}
+
+/* Nothing of m waits any more. */
+static void give_up_turn(ThrottleMember *m, bool write)
+{
+    ThrottleGroup *g = m->group;
+    bool first;
+
+    pthread_mutex_lock(&g->lock);
+    first = first_of(g, write) == m;
+    leave_line(m, write);
+    if (first) {
+        call_first(g, write);
+    }
+    pthread_mutex_unlock(&g->lock);
+    block_timer_cancel(m->timers[write]);
+}
+
+static void arm(ThrottleMember *m, bool write, int64_t wait_ns)
+{
+    block_timer_cancel(m->timers[write]);
+    if (wait_ns > 0) {
+        block_timer_arm(m->timers[write], clock_monotonic_ns() + wait_ns);
+    }
+}
+
 /* Sends on what may go; arms the timer for the first that may not. */
 static void run_queue(ThrottleMember *m, bool write)
 {
@@ -298,19 +397,14 @@ static void run_queue(ThrottleMember *m, bool write)
     int64_t wait;
 
     while (q->head) {
-        BlockIo *io = q->head;
-
-        if (!m->drained && !try_pass(m->group, write, io->len, &wait)) {
-            block_timer_arm(m->timers[write], clock_monotonic_ns() + wait);
+        wait = m->drained ? 0 : take_turn(m, write);
+        if (wait) {
+            arm(m, write, wait);
             return;
         }
-        q->head = io->next;
-        if (!q->head) {
-            q->tail = &q->head;
-        }
-        m->go(m->opaque, io);
+        m->go(m->opaque, queue_pop(q));
     }
-    block_timer_cancel(m->timers[write]);
+    give_up_turn(m, write);
 }
 
 static void reads_due(void *opaque)
@@ -323,26 +417,64 @@ static void writes_due(void *opaque)
     run_queue(opaque, true);
 }
 
+static void called(BlockMail *mail, bool write)
+{
+    ThrottleMember *m = container_of(mail, ThrottleMember, calls[write]);
+
+    pthread_mutex_lock(&m->group->lock);
+    m->called[write] = false;
+    pthread_mutex_unlock(&m->group->lock);
+    run_queue(m, write);
+}
+
+static void reads_called(BlockMail *mail)
+{
+    called(mail, false);
+}
+
+static void writes_called(BlockMail *mail)
+{
+    called(mail, true);
+}
+
 static void member_look_again(void *opaque)
 {
     run_queue(opaque, false);
     run_queue(opaque, true);
 }
 
+/* 0: nobody is before m in the line, and the time has come. Else m stands in line, and as turn_wait. */
+static int64_t begin_wait(ThrottleMember *m, bool write, uint64_t len)
+{
+    ThrottleGroup *g = m->group;
+    int64_t wait;
+
+    pthread_mutex_lock(&g->lock);
+    stand_in_line(m, write);
+    wait = turn_wait(m, write);
+    if (!wait) {
+        leave_line(m, write);
+        account(g, write, len);
+    }
+    pthread_mutex_unlock(&g->lock);
+    return wait;
+}
+
 bool throttle_member_pass(ThrottleMember *m, BlockIo *io)
 {
     bool write = is_write(io);
     IoQueue *q = &m->queues[write];
-    int64_t wait;
 
     if (io->op == BLOCK_FLUSH || io->op == BLOCK_STATUS || m->drained) {
         return true;
     }
     if (!q->head) {
-        if (try_pass(m->group, write, io->len, &wait)) {
+        int64_t wait = begin_wait(m, write, io->len);
+
+        if (!wait) {
             return true;
         }
-        block_timer_arm(m->timers[write], clock_monotonic_ns() + wait);
+        arm(m, write, wait);
     }
     io->next = NULL;
     *q->tail = io;
@@ -358,6 +490,9 @@ bool throttle_member_cancel(ThrottleMember *m, BlockIo *io)
                 *p = io->next;
                 if (m->queues[i].tail == &io->next) {
                     m->queues[i].tail = p;
+                }
+                if (!m->queues[i].head) {
+                    give_up_turn(m, i);
                 }
                 return true;
             }
@@ -377,8 +512,21 @@ void throttle_member_drain_end(ThrottleMember *m)
     m->drained--;
 }
 
+static bool is_called(ThrottleMember *m)
+{
+    bool called_now;
+
+    pthread_mutex_lock(&m->group->lock);
+    called_now = m->called[0] || m->called[1];
+    pthread_mutex_unlock(&m->group->lock);
+    return called_now;
+}
+
 void throttle_member_detach_loop(ThrottleMember *m)
 {
+    while (is_called(m)) { /* it stands in no line: these are the last */
+        block_loop_wait(m->loop);
+    }
     block_timer_free(m->timers[0]);
     block_timer_free(m->timers[1]);
     m->timers[0] = m->timers[1] = NULL;
@@ -387,6 +535,7 @@ void throttle_member_detach_loop(ThrottleMember *m)
 void throttle_member_attach_loop(ThrottleMember *m, BlockLoop *loop)
 {
     m->loop = loop;
+    m->deaf = !block_loop_open_mail(loop, NULL);
     m->timers[0] = block_timer_new(loop, reads_due, m);
     m->timers[1] = block_timer_new(loop, writes_due, m);
 }
@@ -412,6 +561,8 @@ ThrottleMember *throttle_member_new(ThrottleGroup *group, BlockLoop *loop,
     *m = (ThrottleMember){.group = group, .loop = loop, .go = go, .opaque = opaque};
     m->queues[0].tail = &m->queues[0].head;
     m->queues[1].tail = &m->queues[1].head;
+    m->calls[0].fn = reads_called;
+    m->calls[1].fn = writes_called;
     block_loop_call(loop, attach_member, m);
     g_ptr_array_add(group->members, m);
     return m;
