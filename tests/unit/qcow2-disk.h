@@ -348,6 +348,18 @@ static void disk_free(Disk *d)
     g_free(d);
 }
 
+/* As new, with this content; nobody has the node. */
+G_GNUC_UNUSED static void disk_reset(Disk *d, const GByteArray *content)
+{
+    g_assert_cmpuint(d->pending->len, ==, 0);
+    g_byte_array_set_size(d->content, content->len);
+    memcpy(d->content->data, content->data, content->len);
+    g_byte_array_set_size(d->stable, content->len);
+    memcpy(d->stable->data, content->data, content->len);
+    g_ptr_array_set_size(d->volatile_writes, 0);
+    d->node->size = content->len;
+}
+
 /* Some of it, in sectors. */
 static void disk_tear(GRand *rand, GByteArray *content, const DiskWrite *w)
 {
