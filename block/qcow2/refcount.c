@@ -95,6 +95,9 @@ static int grow_reftable(Qcow2 *q, uint64_t first)
     uint64_t old_offset = q->h.reftable_offset, old_clusters = q->h.reftable_clusters;
     uint64_t *table;
 
+    if (first >= QCOW2_MAX_REFTABLE_BYTES / 8) { /* to find out below takes seconds for the last clusters there can be */
+        return -EFBIG;
+    }
     do {
         entries = (first + blocks) + (first + blocks) / 2 + 1;
         clusters = (entries + per_cluster - 1) / per_cluster;

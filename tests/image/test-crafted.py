@@ -42,7 +42,7 @@ def kiln(what, name):
                  'write': (IO, '-c', 'write 0 1M', '-c', 'write 2M 1M', name), 'snapshot': (IMG, 'snapshot', '-a', 'one', name),
                  'repair': (IMG, 'check', '-r', 'all', name),
                  'chain': (IMG, 'info', '--backing-chain', name), 'convert': (IMG, 'convert', '-O', 'raw', name, 'out.raw'),
-                 'commit': (IMG, 'commit', name), 'delete': (IMG, 'snapshot', '-d', 'one', name),
+                 'commit': (IMG, 'commit', name), 'create': (IMG, 'snapshot', '-c', 'new', name), 'delete': (IMG, 'snapshot', '-d', 'one', name),
                  'resize': (IMG, 'resize', name, '8G'), 'shrink': (IMG, 'resize', '--shrink', name, '1M')}[what])
 
 
@@ -259,6 +259,9 @@ CASES = [
     ('CVE-2014-0146', '2^32 snapshots', header((SNAPSHOTS, '>I', 0xffffffff), snapshot=True), ALL, 'Snapshot table too large'),
     ('CVE-2014-0146', 'more snapshots than the table has', header((SNAPSHOTS, '>I', 60000), snapshot=True), ALL,
      'napshot table|extra metadata'),
+    ('fuzz-qcow2', 'a cluster of data so far away that no table of refcounts reaches it',
+     l2_entry(1, lambda l1, l2, reftable, refblock: COPIED | 0x00fffffffffffe00, ('cluster_size=512', 'refcount_bits=64')), 'create',
+     'too large'),
     ('CVE-2014-0147', 'a block of refcounts at offset 2^63', reftable_entry(1 << 63), 'check', 'ERROR'),
     ('CVE-2014-0147', 'a block of refcounts at the header', reftable_entry(1 << 9), 'write', 'unaligned|corrupt'),
     ('CVE-2014-0147', 'no refcounts at all: new clusters would be old ones', reftable_entry(0), 'write',
