@@ -25,6 +25,7 @@ BlockBackend *blk_new(Vm *vm, const char *name, BlockNode *node, uint32_t used, 
     blk->on_read_error = BLK_ON_ERROR_REPORT;
     blk->on_write_error = BLK_ON_ERROR_ENOSPC;
     blk->io_status = "ok";
+    blk->rules.epoch_ns = clock_monotonic_ns();
     if (node) {
         blk->root = block_attach_child(NULL, blk, node, "root", 0, used, BLOCK_PERM_ALL, err);
         if (!blk->root) {
@@ -67,6 +68,8 @@ void blk_free(BlockBackend *blk)
         blk->pool = request->next;
         g_free(request);
     }
+    blk_account_clear(&blk->account);
+    blk_rules_clear(&blk->rules);
     g_free(blk->name);
     g_free(blk);
 }
@@ -199,23 +202,6 @@ unsigned blk_in_flight(const BlockBackend *blk)
 {
     return blk->in_flight + blk->n_queued;
 }
-const BlkStats *blk_stats(const BlockBackend *blk)
-{
-    return &blk->stats;
-}
-static void copy_stats(void *opaque)
-{
-    void **args = opaque;
-
-    *(BlkStats *)args[1] = ((BlockBackend *)args[0])->stats;
-}
-
-void blk_get_stats(BlockBackend *blk, BlkStats *stats)
-{
-    block_loop_call(blk->loop, copy_stats, (void *[]){blk, stats});
-    blk_gates_add_stats(blk, stats);
-}
-
 const char *blk_io_status(const BlockBackend *blk)
 {
     return __atomic_load_n(&blk->io_status, __ATOMIC_RELAXED);
@@ -254,27 +240,6 @@ static void request_free(BlockBackend *blk, BlkRequest *request)
     request->next = blk->pool;
     blk->pool = request;
     blk->pool_len++;
-}
-
-void blk_count_request(BlkStats *stats, const BlkRequest *request, int result)
-{
-    BlkStatKind kind = request->kind;
-    uint64_t ns;
-
-    if (kind == BLK_STAT_KINDS) {
-        return;
-    }
-    stats->last_ns = clock_monotonic_ns();
-    ns = (uint64_t)(stats->last_ns - request->start_ns);
-    stats->total_ns[kind] += ns;
-    stats->max_ns[kind] = MAX(stats->max_ns[kind], ns);
-    if (result < 0) {
-        stats->failed[kind]++;
-        return;
-    }
-    stats->ops[kind]++;
-    stats->merged[kind] += request->io.joined;
-    stats->bytes[kind] += request->bytes;
 }
 
 static void request_done(BlockIo *io, int result);
@@ -327,7 +292,7 @@ static void request_done(BlockIo *io, int result)
         return;
     }
     trace(blk_done, "blk %s kind %d result %d", blk_name(blk), request->kind, result);
-    blk_count_request(&blk->stats, request, result);
+    blk_count_request(&blk->account, request, result);
     blk->in_flight--;
     request_free(blk, request);
     done(opaque, result);
@@ -370,7 +335,7 @@ void blk_start_request(BlockBackend *blk, BlkRequest *request)
     }
     io->alone = blk->no_merging;
     if (io->op == BLOCK_WRITE || io->op == BLOCK_ZERO) {
-        blk->stats.wr_highest_offset = MAX(blk->stats.wr_highest_offset, io->offset + io->len);
+        blk->account.stats.wr_highest_offset = MAX(blk->account.stats.wr_highest_offset, io->offset + io->len);
         io->fua |= !blk_write_cache(blk);
     }
     if (!blk->throttle || throttle_member_pass(blk->throttle, io)) {

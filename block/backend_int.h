@@ -3,6 +3,7 @@
 #ifndef BLOCK_BACKEND_INT_H
 #define BLOCK_BACKEND_INT_H
 
+#include "block/accounting.h"
 #include "block/block_int.h"
 #include "block/throttle.h"
 
@@ -31,7 +32,8 @@ struct BlockBackend {
     bool locked;       /* the guest locked the tray */
     BlkOnError on_read_error, on_write_error;
     const char *io_status; /* atomic */
-    BlkStats stats;
+    BlkRules rules;
+    BlkAccount account;
 };
 
 struct BlkRequest {
@@ -53,7 +55,12 @@ struct BlkRequest {
 int blk_check_request(const BlockBackend *blk, const BlkRequest *request);
 /* Counted as in flight, checked, limited. Owner; io.done is set. */
 void blk_start_request(BlockBackend *blk, BlkRequest *request);
-void blk_count_request(BlkStats *stats, const BlkRequest *request, int result);
+static inline void blk_count_request(BlkAccount *account, const BlkRequest *request, int result)
+{
+    if (request->kind != BLK_STAT_KINDS) {
+        blk_account_request(account, request->kind, request->start_ns, request->bytes, request->io.joined, result);
+    }
+}
 
 /* ---- gates (gates.c); owner ---- */
 
@@ -70,7 +77,8 @@ void blk_gates_wait(BlockBackend *blk);
 void blk_gates_moved(BlockBackend *blk);
 /* Main thread, VM lock. Drained. */
 void blk_gates_free(BlockBackend *blk);
-void blk_gates_add_stats(BlockBackend *blk, BlkStats *stats);
+/* Each gate's, in its thread. Main thread, VM lock. */
+void blk_gates_visit_accounts(BlockBackend *blk, void (*fn)(BlkAccount *account, void *opaque), void *opaque);
 
 /* Inside block/: the request as it is, not counted and not throttled. */
 BlkRequest *blk_submit_sg(BlockBackend *blk, const BlockIo *io, BlkDone *done, void *opaque);

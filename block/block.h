@@ -208,6 +208,7 @@ typedef enum BlkStatKind {
 typedef struct BlkStats {
     uint64_t ops[BLK_STAT_KINDS], bytes[BLK_STAT_KINDS], failed[BLK_STAT_KINDS],
         total_ns[BLK_STAT_KINDS];
+    uint64_t invalid[BLK_STAT_KINDS]; /* could not be made: behind the end */
     uint64_t merged[BLK_STAT_KINDS]; /* of ops: went to the kernel together with the one before */
     uint64_t max_ns[BLK_STAT_KINDS];
     int64_t last_ns; /* end of the last request, monotonic; 0: none yet */
@@ -216,6 +217,41 @@ typedef struct BlkStats {
 const BlkStats *blk_stats(const BlockBackend *blk); /* owner */
 /* A copy that belongs together. Main thread, VM lock. */
 void blk_get_stats(BlockBackend *blk, BlkStats *stats);
+/* The guest asked for what lies behind the end, and the device refused it. Owner loop. */
+void blk_count_invalid(BlockBackend *blk, BlkStatKind kind);
+
+#define BLK_INTERVALS_MAX 16
+#define BLK_TIMED_KINDS BLK_STAT_DISCARD /* kinds before it have their times kept: read, write, flush */
+/* Of requests whose end lies in some time before now. */
+typedef struct BlkTimed {
+    uint64_t min_ns, max_ns, sum_ns, count;
+} BlkTimed;
+typedef struct BlkInterval {
+    uint32_t seconds;
+    int64_t covers_ns; /* of time: between half the seconds and all of them; less at the beginning */
+    BlkTimed kinds[BLK_TIMED_KINDS];
+} BlkInterval;
+typedef struct BlkFigures {
+    BlkStats stats;
+    bool skip_failed, skip_invalid; /* their times are not counted */
+    int64_t since_epoch_ns;         /* for those who put it together */
+    unsigned intervals;
+    BlkInterval interval[BLK_INTERVALS_MAX];
+    GArray *boundaries[BLK_TIMED_KINDS]; /* uint64_t; NULL: no histogram */
+    uint64_t *bins[BLK_TIMED_KINDS];     /* one more */
+} BlkFigures;
+/* Main thread, VM lock, all five. */
+void blk_get_figures(BlockBackend *blk, BlkFigures *figures);
+void blk_figures_clear(BlkFigures *figures);
+/* Whether requests that fail, and those that cannot be made, count as the last ones, and the former's times. Default: yes. */
+void blk_set_account(BlockBackend *blk, bool failed, bool invalid);
+bool blk_accounts_failed(const BlockBackend *blk);
+bool blk_accounts_invalid(const BlockBackend *blk);
+/* Keeps times within each of these; at most BLK_INTERVALS_MAX, of 1 s or more. */
+void blk_set_intervals(BlockBackend *blk, const uint32_t *seconds, unsigned count);
+/* Keeps how many times lay between each two of these (uint64_t ns, rising, the first above 0); NULL: does not. kind: of
+ * BLK_TIMED_KINDS. Counts from now on. */
+void blk_set_boundaries(BlockBackend *blk, BlkStatKind kind, const GArray *boundaries);
 
 /* ---- removable media; main thread, VM lock --------------------------------------------------- */
 

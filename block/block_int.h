@@ -327,6 +327,11 @@ typedef struct BlockInfo {
     bool encrypted;
 } BlockInfo;
 
+/* discard_stats: discards that the host was asked for. */
+typedef struct BlockDiscardStats {
+    uint64_t ok, failed, bytes_ok;
+} BlockDiscardStats;
+
 typedef enum BlockPrealloc {
     BLOCK_PREALLOC_OFF,
     BLOCK_PREALLOC_METADATA,
@@ -425,6 +430,7 @@ struct BlockDriver {
     bool (*truncate)(BlockNode *node, uint64_t size, bool exact, BlockPrealloc prealloc,
                      GError **err);
     void (*get_info)(BlockNode *node, BlockInfo *info);
+    void (*discard_stats)(const BlockNode *node, BlockDiscardStats *stats); /* any thread */
     /* Bytes that the image takes on the host; negative: unknown. NULL: the child "file" 's. */
     int64_t (*allocated_size)(BlockNode *node);
     /* QAPI's ImageInfoSpecific as JSON {"type":..., "data":{...}}; the caller puts it. */

@@ -44,6 +44,9 @@ typedef struct DriveRequest {
     bool snapshot, copy_on_read;
     ThrottleConfig limits;
     char *throttle_group; /* NULL: none, or one of its own */
+    bool account_failed, account_invalid;
+    uint32_t seconds[BLK_INTERVALS_MAX];
+    unsigned intervals;
 } DriveRequest;
 
 /* ---- small options -------------------------------------------------------------------------- */
@@ -149,6 +152,32 @@ static void rename_limits(BlockOpts *opts)
     }
 }
 
+/* stats-intervals.N=SECONDS, from 0 on. */
+static bool take_accounting(BlockOpts *opts, DriveRequest *req, GError **err)
+{
+    req->account_failed = req->account_invalid = true;
+    if (!block_opts_take_bool(opts, "stats-account-failed", &req->account_failed, err) ||
+        !block_opts_take_bool(opts, "stats-account-invalid", &req->account_invalid, err)) {
+        return false;
+    }
+    for (;;) {
+        g_autofree char *key = g_strdup_printf("stats-intervals.%u", req->intervals);
+        g_autofree char *text = block_opts_take(opts, key);
+        guint64 seconds;
+
+        if (!text) {
+            return true;
+        }
+        if (!g_ascii_string_to_unsigned(text, 10, 1, UINT32_MAX, &seconds, NULL)) {
+            return error_set(err, "Invalid interval length: %s=%s; give whole seconds, 1 at least", key, text);
+        }
+        if (req->intervals == BLK_INTERVALS_MAX) {
+            return error_set(err, "%s is one too many: %u intervals can be kept", key, BLK_INTERVALS_MAX);
+        }
+        req->seconds[req->intervals++] = (uint32_t)seconds;
+    }
+}
+
 static bool take_extras(Vm *vm, BlockOpts *opts, DriveRequest *req, GError **err)
 {
     req->snapshot = block_state(vm)->snapshot;
@@ -161,6 +190,9 @@ static bool take_extras(Vm *vm, BlockOpts *opts, DriveRequest *req, GError **err
         return false;
     }
     req->throttle_group = block_opts_take(opts, "throttling.group");
+    if (!take_accounting(opts, req, err)) {
+        return false;
+    }
     if (req->snapshot && !block_driver_find("qcow2")) {
         return error_set(err, "snapshot=on is not supported yet (it comes with the qcow2 format); "
                               "work on a copy of the image instead");
@@ -477,6 +509,8 @@ static DriveInfo *new_drive(Vm *vm, DriveRequest *req, BlockNode *node, GError *
     blk_set_drive_info(info->blk, info);
     blk_set_write_cache(info->blk, req->write_cache);
     blk_set_on_error(info->blk, (BlkOnError)req->on_read_error, (BlkOnError)req->on_write_error);
+    blk_set_account(blk, req->account_failed, req->account_invalid);
+    blk_set_intervals(blk, req->seconds, req->intervals);
     g_ptr_array_add(vm->block->drives, info);
     return info;
 }

@@ -702,6 +702,15 @@ static void file_refresh_limits(BlockNode *node)
 
 /* ---- drivers -------------------------------------------------------------------------------- */
 
+static void file_discard_stats(const BlockNode *node, BlockDiscardStats *stats)
+{
+    const FileState *f = node->state;
+
+    stats->ok = __atomic_load_n(&f->discards, __ATOMIC_RELAXED);
+    stats->failed = __atomic_load_n(&f->discards_failed, __ATOMIC_RELAXED);
+    stats->bytes_ok = __atomic_load_n(&f->discarded, __ATOMIC_RELAXED);
+}
+
 #define FILE_DRIVER(NAME, OPEN, ...)                                                               \
     {                                                                                              \
         .name = NAME, .state_size = sizeof(FileState), .open = OPEN, .close = file_close,          \
@@ -709,7 +718,7 @@ static void file_refresh_limits(BlockNode *node)
         .any_loop = file_any_loop,                                                                 \
         .reopen_prepare = file_reopen_prepare, .reopen_commit = file_reopen_commit,                \
         .reopen_abort = file_reopen_abort, .refresh_limits = file_refresh_limits, .truncate = file_truncate,                          \
-        .allocated_size = file_allocated_size, ##__VA_ARGS__                                       \
+        .allocated_size = file_allocated_size, .discard_stats = file_discard_stats, ##__VA_ARGS__                                       \
     }
 
 const BlockDriver block_driver_file =

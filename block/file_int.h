@@ -43,6 +43,7 @@ typedef struct FileState {
     bool several;     /* more than one write is in flight */
     /* Set by workers, read by workers: the file system cannot do this. */
     int no_punch, no_zero_range;
+    uint64_t discards, discards_failed, discarded; /* atomic; bytes */
     int flush_error;                  /* fdatasync failed once: what the cache lost stays lost */
     /* Of the buffered writes, which the kernel's lock of the file runs singly anyway; of each loop (BlockLoop.index). */
     bool write_lanes[FILE_LANES];

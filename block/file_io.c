@@ -337,6 +337,12 @@ static int run_discard(BlockIo *io)
         return 0; /* a discard is a hint */
     }
     ret = punch(f, io);
+    if (ret == 0) {
+        __atomic_add_fetch(&f->discards, 1, __ATOMIC_RELAXED);
+        __atomic_add_fetch(&f->discarded, io->len, __ATOMIC_RELAXED);
+    } else {
+        __atomic_add_fetch(&f->discards_failed, 1, __ATOMIC_RELAXED);
+    }
     if (ret < 0 && is_unsupported(-ret)) {
         __atomic_store_n(&f->no_punch, 1, __ATOMIC_RELAXED);
         return 0;

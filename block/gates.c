@@ -31,7 +31,7 @@ struct BlkGate {
     BlkRequest *queued, **queued_tail; /* submitted while held */
     BlkRequest *pool;
     unsigned pool_len;
-    BlkStats stats;
+    BlkAccount account;
 };
 
 /* ---- requests ------------------------------------------------------------------------------- */
@@ -50,7 +50,7 @@ static void end_request(BlkRequest *request, int result)
     void *opaque = request->opaque;
 
     trace(blk_gate_done, "blk %s kind %d result %d", blk_name(g->blk), request->kind, result);
-    blk_count_request(&g->stats, request, result);
+    blk_count_request(&g->account, request, result);
     if (g->pool_len == REQUEST_POOL_MAX) {
         g_free(request);
     } else {
@@ -123,7 +123,7 @@ static void start(BlkGate *g, BlkRequest *request)
     }
     io->alone = blk->no_merging;
     if (io->op == BLOCK_WRITE || io->op == BLOCK_ZERO) {
-        g->stats.wr_highest_offset = MAX(g->stats.wr_highest_offset, io->offset + io->len);
+        g->account.stats.wr_highest_offset = MAX(g->account.stats.wr_highest_offset, io->offset + io->len);
         io->fua |= !blk_write_cache(blk);
     }
     block_node_submit(blk->root->node, io);
@@ -207,6 +207,15 @@ void blk_gate_write_zeroes(BlockBackend *blk, BlkGate *gate, uint64_t offset, ui
                done, opaque);
     } else {
         blk_write_zeroes(blk, offset, len, may_unmap, done, opaque);
+    }
+}
+
+void blk_gate_count_invalid(BlockBackend *blk, BlkGate *gate, BlkStatKind kind)
+{
+    if (gate) {
+        blk_account_invalid(&gate->account, kind);
+    } else {
+        blk_count_invalid(blk, kind);
     }
 }
 
@@ -424,6 +433,7 @@ BlkGate *blk_gate(BlockBackend *blk, Loop *loop, GError **err)
                    .is_idle = true,
                    .held = true};
     g->queued_tail = &g->queued;
+    blk_account_follow(&g->account, &blk->rules);
     add_gate(blk, g);
     return g;
 }
@@ -440,7 +450,13 @@ static void free_gate(void *opaque)
         g->pool = request->next;
         g_free(request);
     }
+    blk_account_clear(&g->account);
     g_free(g);
+}
+
+static void take_over_account(BlkAccount *account, void *opaque)
+{
+    blk_account_take_over(account, opaque);
 }
 
 static void hold_in_owner(void *opaque)
@@ -473,36 +489,19 @@ void blk_gates_free(BlockBackend *blk)
     for (unsigned i = 0; i < blk->gates->len; i++) {
         BlkGate *g = g_ptr_array_index(blk->gates, i);
 
+        blk_account_visit(blk->loop, &blk->account, take_over_account, &g->account);
         block_loop_call(g->loop, free_gate, g);
     }
     g_clear_pointer(&blk->gates, g_ptr_array_unref);
     blk->gates_held = 0;
 }
 
-static void add_stats(void *opaque)
-{
-    void **args = opaque;
-    const BlkStats *from = &((const BlkGate *)args[0])->stats;
-    BlkStats *to = args[1];
-
-    for (unsigned i = 0; i < BLK_STAT_KINDS; i++) {
-        to->ops[i] += from->ops[i];
-        to->bytes[i] += from->bytes[i];
-        to->failed[i] += from->failed[i];
-        to->merged[i] += from->merged[i];
-        to->total_ns[i] += from->total_ns[i];
-        to->max_ns[i] = MAX(to->max_ns[i], from->max_ns[i]);
-    }
-    to->last_ns = MAX(to->last_ns, from->last_ns);
-    to->wr_highest_offset = MAX(to->wr_highest_offset, from->wr_highest_offset);
-}
-
-void blk_gates_add_stats(BlockBackend *blk, BlkStats *stats)
+void blk_gates_visit_accounts(BlockBackend *blk, void (*fn)(BlkAccount *account, void *opaque), void *opaque)
 {
     for (unsigned i = 0; blk->gates && i < blk->gates->len; i++) {
         BlkGate *g = g_ptr_array_index(blk->gates, i);
 
-        block_loop_call(g->loop, add_stats, (void *[]){g, stats});
+        blk_account_visit(g->loop, &g->account, fn, opaque);
     }
 }
 

@@ -38,6 +38,7 @@ void blk_gate_flush(BlockBackend *blk, BlkGate *gate, BlkDone *done, void *opaqu
 void blk_gate_discard(BlockBackend *blk, BlkGate *gate, uint64_t offset, uint64_t len, BlkDone *done, void *opaque);
 void blk_gate_write_zeroes(BlockBackend *blk, BlkGate *gate, uint64_t offset, uint64_t len, bool may_unmap, BlkDone *done,
                            void *opaque);
+void blk_gate_count_invalid(BlockBackend *blk, BlkGate *gate, BlkStatKind kind);
 void blk_gate_plug(BlockBackend *blk, BlkGate *gate);
 void blk_gate_unplug(BlockBackend *blk, BlkGate *gate);
 

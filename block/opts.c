@@ -61,7 +61,8 @@ char *block_opts_take(BlockOpts *opts, const char *key)
     if (!g_hash_table_size(opts->table)) {
         return NULL; /* nothing will be left over that these keys could be suggested for */
     }
-    if (!g_ptr_array_find_with_equal_func(opts->asked, key, g_str_equal, NULL)) {
+    if (!g_str_has_prefix(key, "x-") && /* a program's own, for nobody to be told of */
+        !g_ptr_array_find_with_equal_func(opts->asked, key, g_str_equal, NULL)) {
         g_ptr_array_add(opts->asked, g_strdup(key));
     }
     if (!g_hash_table_steal_extended(opts->table, key, &stored_key, &value)) {

@@ -147,6 +147,56 @@ bool qmp_block_set_io_throttle(QmpCall *call, GError **err)
     return blk_set_throttle(blk, args->group, &config, err);
 }
 
+/* ---- how long requests take ----------------------------------------------------------------- */
+
+#define BOUNDARIES_MAX 4096
+
+static bool rises(const GArray *boundaries)
+{
+    uint64_t before = 0;
+
+    for (unsigned i = 0; boundaries && i < boundaries->len; i++) {
+        const uint64_t next = g_array_index(boundaries, uint64_t, i);
+
+        if (next <= before) {
+            return false;
+        }
+        before = next;
+    }
+    return true;
+}
+
+bool qmp_block_latency_histogram_set(QmpCall *call, GError **err)
+{
+    static const char *const names[BLK_TIMED_KINDS] = {"read", "write", "flush"};
+    const BlockLatencyHistogramSetArgs *args = call->args;
+    GArray *const own[BLK_TIMED_KINDS] = {args->boundaries_read, args->boundaries_write, args->boundaries_flush};
+    const bool clear = !args->boundaries && !own[0] && !own[1] && !own[2];
+    BlockBackend *blk = find_backend(call->vm, NULL, args->id, err);
+
+    if (!blk) {
+        return false;
+    }
+    for (unsigned i = 0; i < BLK_TIMED_KINDS; i++) {
+        const GArray *wanted = own[i] ? own[i] : args->boundaries;
+
+        if (!rises(wanted)) {
+            return error_set(err, "Device '%s' set %s boundaries fail: each must be larger than the one before, the first larger than 0",
+                             args->id, names[i]);
+        }
+        if (wanted && wanted->len > BOUNDARIES_MAX) {
+            return error_set(err, "Device '%s': %u %s boundaries are too many; %u at most", args->id, wanted->len, names[i],
+                             BOUNDARIES_MAX);
+        }
+    }
+    for (unsigned i = 0; i < BLK_TIMED_KINDS; i++) {
+        if (clear || own[i] || args->boundaries) {
+            blk_set_boundaries(blk, (BlkStatKind)i, own[i] ? own[i] : args->boundaries);
+        }
+    }
+    return true;
+}
+
 /* ---- media ---------------------------------------------------------------------------------- */
 
 bool qmp_blockdev_open_tray(QmpCall *call, GError **err)

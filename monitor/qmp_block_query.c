@@ -252,37 +252,119 @@ bool qmp_query_block(QmpCall *call, GError **err)
 
 /* ---- figures -------------------------------------------------------------------------------- */
 
+static uint64_t average(const BlkTimed *t)
+{
+    return t->count ? t->sum_ns / t->count : 0;
+}
+
+/* How many requests there were at a time, on average. */
+static double depth(const BlkTimed *t, const BlkInterval *interval)
+{
+    return interval->covers_ns ? (double)t->sum_ns / (double)interval->covers_ns : 0;
+}
+
+static BlockDeviceTimedStats *timed(const BlkInterval *interval)
+{
+    BlockDeviceTimedStats *t = g_new0(BlockDeviceTimedStats, 1);
+    const BlkTimed *rd = &interval->kinds[BLK_STAT_READ], *wr = &interval->kinds[BLK_STAT_WRITE];
+    const BlkTimed *flush = &interval->kinds[BLK_STAT_FLUSH];
+
+    t->interval_length = interval->seconds;
+    t->min_rd_latency_ns = (int64_t)rd->min_ns;
+    t->max_rd_latency_ns = (int64_t)rd->max_ns;
+    t->avg_rd_latency_ns = (int64_t)average(rd);
+    t->min_wr_latency_ns = (int64_t)wr->min_ns;
+    t->max_wr_latency_ns = (int64_t)wr->max_ns;
+    t->avg_wr_latency_ns = (int64_t)average(wr);
+    t->min_flush_latency_ns = (int64_t)flush->min_ns;
+    t->max_flush_latency_ns = (int64_t)flush->max_ns;
+    t->avg_flush_latency_ns = (int64_t)average(flush);
+    t->avg_rd_queue_depth = depth(rd, interval);
+    t->avg_wr_queue_depth = depth(wr, interval);
+    return t;
+}
+
+static BlockLatencyHistogramInfo *histogram(const BlkFigures *f, BlkStatKind kind)
+{
+    BlockLatencyHistogramInfo *info;
+
+    if (!f->boundaries[kind]) {
+        return NULL;
+    }
+    info = g_new0(BlockLatencyHistogramInfo, 1);
+    info->boundaries = g_array_copy(f->boundaries[kind]);
+    info->bins = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+    g_array_append_vals(info->bins, f->bins[kind], f->boundaries[kind]->len + 1);
+    return info;
+}
+
+static void put_counts(BlockDeviceStats *d, const BlkStats *s)
+{
+    d->rd_bytes = (int64_t)s->bytes[BLK_STAT_READ];
+    d->wr_bytes = (int64_t)s->bytes[BLK_STAT_WRITE];
+    d->unmap_bytes = (int64_t)s->bytes[BLK_STAT_DISCARD];
+    d->rd_operations = (int64_t)s->ops[BLK_STAT_READ];
+    d->wr_operations = (int64_t)s->ops[BLK_STAT_WRITE];
+    d->flush_operations = (int64_t)s->ops[BLK_STAT_FLUSH];
+    d->unmap_operations = (int64_t)s->ops[BLK_STAT_DISCARD];
+    d->rd_total_time_ns = (int64_t)s->total_ns[BLK_STAT_READ];
+    d->wr_total_time_ns = (int64_t)s->total_ns[BLK_STAT_WRITE];
+    d->flush_total_time_ns = (int64_t)s->total_ns[BLK_STAT_FLUSH];
+    d->unmap_total_time_ns = (int64_t)s->total_ns[BLK_STAT_DISCARD];
+    d->failed_rd_operations = (int64_t)s->failed[BLK_STAT_READ];
+    d->failed_wr_operations = (int64_t)s->failed[BLK_STAT_WRITE];
+    d->failed_flush_operations = (int64_t)s->failed[BLK_STAT_FLUSH];
+    d->failed_unmap_operations = (int64_t)s->failed[BLK_STAT_DISCARD];
+    d->invalid_rd_operations = (int64_t)s->invalid[BLK_STAT_READ];
+    d->invalid_wr_operations = (int64_t)s->invalid[BLK_STAT_WRITE];
+    d->invalid_flush_operations = (int64_t)s->invalid[BLK_STAT_FLUSH];
+    d->invalid_unmap_operations = (int64_t)s->invalid[BLK_STAT_DISCARD];
+    d->rd_merged = (int64_t)s->merged[BLK_STAT_READ];
+    d->wr_merged = (int64_t)s->merged[BLK_STAT_WRITE];
+    d->wr_highest_offset = (int64_t)s->wr_highest_offset;
+    d->has_idle_time_ns = s->last_ns != 0;
+    d->idle_time_ns = clock_monotonic_ns() - s->last_ns;
+}
+
 static BlockDeviceStats *figures(BlockBackend *blk)
 {
     BlockDeviceStats *d = g_new0(BlockDeviceStats, 1);
-    BlkStats s = {0};
+    BlkFigures f = {.skip_failed = true, .skip_invalid = true}; /* nodes count neither */
 
     if (blk) {
-        blk_get_stats(blk, &s);
+        blk_get_figures(blk, &f);
     }
-    d->rd_bytes = (int64_t)s.bytes[BLK_STAT_READ];
-    d->wr_bytes = (int64_t)s.bytes[BLK_STAT_WRITE];
-    d->unmap_bytes = (int64_t)s.bytes[BLK_STAT_DISCARD];
-    d->rd_operations = (int64_t)s.ops[BLK_STAT_READ];
-    d->wr_operations = (int64_t)s.ops[BLK_STAT_WRITE];
-    d->flush_operations = (int64_t)s.ops[BLK_STAT_FLUSH];
-    d->unmap_operations = (int64_t)s.ops[BLK_STAT_DISCARD];
-    d->rd_total_time_ns = (int64_t)s.total_ns[BLK_STAT_READ];
-    d->wr_total_time_ns = (int64_t)s.total_ns[BLK_STAT_WRITE];
-    d->flush_total_time_ns = (int64_t)s.total_ns[BLK_STAT_FLUSH];
-    d->unmap_total_time_ns = (int64_t)s.total_ns[BLK_STAT_DISCARD];
-    d->failed_rd_operations = (int64_t)s.failed[BLK_STAT_READ];
-    d->failed_wr_operations = (int64_t)s.failed[BLK_STAT_WRITE];
-    d->failed_flush_operations = (int64_t)s.failed[BLK_STAT_FLUSH];
-    d->failed_unmap_operations = (int64_t)s.failed[BLK_STAT_DISCARD];
-    d->rd_merged = (int64_t)s.merged[BLK_STAT_READ];
-    d->wr_merged = (int64_t)s.merged[BLK_STAT_WRITE];
-    d->wr_highest_offset = (int64_t)s.wr_highest_offset;
-    d->account_invalid = d->account_failed = blk != NULL;
-    d->has_idle_time_ns = s.last_ns != 0;
-    d->idle_time_ns = clock_monotonic_ns() - s.last_ns;
+    put_counts(d, &f.stats);
+    d->account_invalid = !f.skip_invalid;
+    d->account_failed = !f.skip_failed;
     d->timed_stats = g_ptr_array_new();
+    for (unsigned i = 0; i < f.intervals; i++) {
+        g_ptr_array_add(d->timed_stats, timed(&f.interval[i]));
+    }
+    d->rd_latency_histogram = histogram(&f, BLK_STAT_READ);
+    d->wr_latency_histogram = histogram(&f, BLK_STAT_WRITE);
+    d->flush_latency_histogram = histogram(&f, BLK_STAT_FLUSH);
+    blk_figures_clear(&f);
     return d;
+}
+
+static BlockStatsSpecific *driver_figures(const BlockNode *node)
+{
+    BlockStatsSpecific *s;
+    BlockStatsSpecificFile *file;
+    BlockDiscardStats d;
+
+    if (node->drv != &block_driver_file && node->drv != &block_driver_host_device) {
+        return NULL;
+    }
+    node->drv->discard_stats(node, &d);
+    s = g_new0(BlockStatsSpecific, 1);
+    s->driver = node->drv == &block_driver_file ? BLOCKDEV_DRIVER_FILE : BLOCKDEV_DRIVER_HOST_DEVICE;
+    file = s->driver == BLOCKDEV_DRIVER_FILE ? &s->u.file : &s->u.host_device;
+    file->discard_nb_ok = d.ok;
+    file->discard_nb_failed = d.failed;
+    file->discard_bytes_ok = d.bytes_ok;
+    return s;
 }
 
 /* A node's own: how far it was written; the rest is counted by devices. */
@@ -292,6 +374,7 @@ static BlockStats *node_stats(BlockNode *node, bool chain)
 
     s->node_name = g_strdup(node->name);
     s->stats = figures(NULL);
+    s->driver_specific = driver_figures(node);
     s->stats->wr_highest_offset = (int64_t)__atomic_load_n(&node->wr_highest, __ATOMIC_RELAXED);
     if (node->children->len) {
         BlockChild *first = node->file ? node->file : g_ptr_array_index(node->children, 0);

@@ -68,6 +68,11 @@ void disk_options_drop_empty(Vm *vm, BlockBackend **blk, bool *owned)
     *owned = false;
 }
 
+static bool chosen(int on_off_auto, bool otherwise)
+{
+    return on_off_auto == ON_OFF_AUTO_AUTO ? otherwise : on_off_auto == ON_OFF_AUTO_ON;
+}
+
 bool disk_options_attach(const DiskOptions *o, BlockBackend *blk, Device *dev, const BlkDevOps *ops, void *opaque,
                          bool need_write, GError **err)
 {
@@ -75,6 +80,7 @@ bool disk_options_attach(const DiskOptions *o, BlockBackend *blk, Device *dev, c
         return false;
     }
     blk_set_on_error(blk, (BlkOnError)o->rerror, (BlkOnError)o->werror);
+    blk_set_account(blk, chosen(o->account_failed, blk_accounts_failed(blk)), chosen(o->account_invalid, blk_accounts_invalid(blk)));
     if (o->write_cache != ON_OFF_AUTO_AUTO) {
         blk_set_write_cache(blk, o->write_cache == ON_OFF_AUTO_ON);
     }

@@ -32,9 +32,12 @@ extern const char *const disk_on_error_names[]; /* of BlkOnError */
     PROP_SIZE("discard_granularity", st, f.discard_granularity, .def = UINT32_MAX, .help = discard_text), \
     PROP_ON_OFF_AUTO("write-cache", st, f.write_cache, .help = "on/off; auto: as the drive's cache="), \
     PROP_BOOL("share-rw", st, f.share_rw, .help = "others may write to the image too"),            \
-    PROP_ON_OFF_AUTO("account-invalid", st, f.account_invalid, .help = "accepted, no effect"),     \
-    PROP_ON_OFF_AUTO("account-failed", st, f.account_failed, .help = "accepted, no effect"),       \
-    PROP_ON_OFF_AUTO("backend_defaults", st, f.backend_defaults, .help = "accepted, no effect")
+    PROP_ON_OFF_AUTO("account-invalid", st, f.account_invalid,                                     \
+                     .help = "requests beyond the end count as the last ones in statistics; auto: as -drive says, or on"), \
+    PROP_ON_OFF_AUTO("account-failed", st, f.account_failed,                                       \
+                     .help = "failed requests count in the times of statistics; auto: as -drive says, or on"), \
+    PROP_ON_OFF_AUTO("backend_defaults", st, f.backend_defaults,                                   \
+                     .help = "sizes of blocks as a DASD of s390 below has them; other disks have none to give, so no effect")
 
 #define DISK_ERROR_PROPS(st, f)                                                                    \
     PROP_ENUM("rerror", st, f.rerror, .values = disk_on_error_names, .def = BLK_ON_ERROR_AUTO, .type = "BlockdevOnError", \

@@ -83,6 +83,16 @@ static bool in_range(const IdeDrive *d, uint32_t n)
     return range_fits(get_sector(d), n, d->sectors);
 }
 
+/* Counted if it is not. */
+static bool is_possible(IdeDrive *d, uint32_t n, BlkStatKind kind)
+{
+    if (!in_range(d, n)) {
+        blk_count_invalid(d->blk, kind);
+        return false;
+    }
+    return true;
+}
+
 /* ---- PIO ------------------------------------------------------------------------------------ */
 
 static uint32_t next_piece(const IdeDrive *d)
@@ -119,7 +129,7 @@ void ide_sector_read(IdeDrive *d)
         ide_stop_transfer(d);
         return;
     }
-    if (!in_range(d, n)) {
+    if (!is_possible(d, n, BLK_STAT_READ)) {
         fail_now(d);
         return;
     }
@@ -150,7 +160,7 @@ void ide_sector_write(IdeDrive *d)
     uint32_t n = next_piece(d);
 
     d->error = 0;
-    if (!n || !in_range(d, n)) {
+    if (!n || !is_possible(d, n, BLK_STAT_WRITE)) {
         fail_now(d);
         return;
     }
@@ -273,7 +283,7 @@ static void dma_write_done(IdeDrive *d, int result)
 
 static void dma_step(IdeDrive *d, bool read)
 {
-    if (!in_range(d, d->nsector)) {
+    if (!is_possible(d, d->nsector, read ? BLK_STAT_READ : BLK_STAT_WRITE)) {
         dma_fail(d);
         return;
     }
@@ -346,6 +356,7 @@ static void trim_next(IdeDrive *d)
             continue;
         }
         if (!range_fits(sector, count, d->sectors)) {
+            blk_count_invalid(d->blk, BLK_STAT_DISCARD);
             dma_fail(d);
             return;
         }

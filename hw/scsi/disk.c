@@ -223,6 +223,7 @@ static void unmap_next(ScsiRequest *req)
         const uint8_t *range = req->buf + req->buf_pos;
 
         if (!set_range(s, req, load64_be(range), load32_be(range + 8))) {
+            blk_count_invalid(s->sdev.blk, BLK_STAT_DISCARD);
             scsi_fail(req, SENSE_LBA_OUT_OF_RANGE);
             return;
         }
@@ -311,6 +312,7 @@ static void cmd_write_same(ScsiDisk *s, ScsiRequest *req)
         return;
     }
     if (!set_range(s, req, scsi_cdb_lba(req->cdb), blocks)) {
+        blk_count_invalid(s->sdev.blk, BLK_STAT_WRITE);
         scsi_fail(req, SENSE_LBA_OUT_OF_RANGE);
         return;
     }

@@ -115,8 +115,8 @@ bool virtio_blk_parse(VirtioBlk *s, VirtioBlkRequest *req)
 
 /* ---- kinds ------------------------------------------------------------------------------------- */
 
-/* What is to be told at once instead of being done. */
-enum { GO = -1 };
+/* What is to be told at once instead of being done: a status, or BEHIND, which is VIRTIO_BLK_S_IOERR and counted. */
+enum { GO = -1, BEHIND = -2 };
 
 /* Does [sector, ...) lie on the disk and on its blocks? Sets the offset in bytes. */
 static bool range_ok(const VirtioBlk *s, VirtioBlkRequest *req)
@@ -135,7 +135,10 @@ static int prepare_data(VirtioBlk *s, VirtioBlkRequest *req)
 {
     VirtElement *e = &req->elem;
 
-    if (!range_ok(s, req) || (!req->is_read && blk_is_read_only(s->blk))) {
+    if (!range_ok(s, req)) {
+        return BEHIND;
+    }
+    if (!req->is_read && blk_is_read_only(s->blk)) {
         return VIRTIO_BLK_S_IOERR;
     }
     if (!req->len) {
@@ -168,7 +171,10 @@ static int prepare_segment(VirtioBlk *s, VirtioBlkRequest *req)
     if (req->flags & ~(zero ? VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0u)) {
         return VIRTIO_BLK_S_UNSUPP;
     }
-    if (sectors > max || !range_ok(s, req) || blk_is_read_only(s->blk)) {
+    if (sectors > max || !range_ok(s, req)) {
+        return BEHIND;
+    }
+    if (blk_is_read_only(s->blk)) {
         return VIRTIO_BLK_S_IOERR;
     }
     return req->len ? GO : VIRTIO_BLK_S_OK;
@@ -234,12 +240,22 @@ static void submit(VirtioBlk *s, VirtioBlkRequest *req)
     }
 }
 
+static BlkStatKind kind_of(const VirtioBlkRequest *req)
+{
+    return req->type == VIRTIO_BLK_T_IN        ? BLK_STAT_READ
+           : req->type == VIRTIO_BLK_T_DISCARD ? BLK_STAT_DISCARD
+                                               : BLK_STAT_WRITE;
+}
+
 static void start(VirtioBlk *s, VirtioBlkRequest *req)
 {
     const int status = prepare(s, req);
 
     if (status == GO) {
         submit(s, req);
+    } else if (status == BEHIND) {
+        blk_gate_count_invalid(s->blk, queue_of(s, req->elem.queue)->gate, kind_of(req));
+        finish(req, VIRTIO_BLK_S_IOERR);
     } else {
         finish(req, (uint8_t)status);
     }

@@ -149,6 +149,7 @@ GOOD = """
 -snapshot -drive file=disk.img,format=raw
 -drive file=disk.img,format=raw,bps=1000000,iops_rd=10,iops_rd_max=20,group=g
 -drive file=disk.img,format=raw,detect-zeroes=unmap,discard=unmap,copy-on-read=on
+-drive file=disk.img,format=raw,stats-account-invalid=off,stats-account-failed=on,stats-intervals.0=10,stats-intervals.1=1
 -drive if=floppy,file=floppy.img,format=raw
 -drive if=ide,media=cdrom
 -blockdev driver=file,filename=disk.img,node-name=f -blockdev driver=raw,file=f,node-name=r -device ide-hd,drive=r
@@ -454,6 +455,10 @@ BAD = """
 -drive if=scsi,driver=null-co | does not support this interface => use if=ide
 -drive index=7 | -drive index=7: bus 3, unit 1 => use index=0 to 3
 -hda empty | -hda empty: | is empty => is it the right file
+-drive file=disk.img,format=raw,stats-account-failed=x | 'stats-account-failed' | 'x' => expects 'on' or 'off'
+-drive file=disk.img,format=raw,stats-intervals.0=0 | stats-intervals.0=0 => give whole seconds
+-drive file=disk.img,format=raw,stats-intervals.0=4294967296 | Invalid interval length => give whole seconds
+-drive file=disk.img,format=raw,stats-intervals=5 | 'stats-intervals' => did you mean
 -drive file=disk.img,format=raw,cache=x | cache | 'x' => (none, writeback
 -drive file=disk.img,format=raw,aio=x | 'x' | io_uring => (threads, native
 -drive file=disk.img,format=raw,readonly=x | 'x' => expects 'on' or 'off'

@@ -139,6 +139,8 @@ QMP = [
     ("block-export-add", {"type": "nbd", "id": "e", "node-name": "node"}, "NBD server not running"),
     ("block-export-add", {"type": "nbd", "id": "e", "node-name": "none"}, ""),
     ("block-export-del", {"id": "none"}, "'none'"),
+    ("block-latency-histogram-set", {"id": "none", "boundaries": [1]}, "'none'", NOT_FOUND),
+    ("block-latency-histogram-set", {"id": "hd", "boundaries": [2, 1]}, "boundaries"),
     ("block-set-write-threshold", {"node-name": "none", "write-threshold": 1}, "'none'"),
     ("block_resize", {"node-name": "none", "size": 512}, "'none'"),
     ("block_resize", {"device": "disk", "size": -1}, ""),
