@@ -29,7 +29,6 @@
 typedef struct Setting {
     Config image;
     const char *above; /* filters, the uppermost first: "throttle", "copy-on-read" */
-    const char *cache; /* options of the file below; NULL: they vary */
 } Setting;
 
 typedef struct World World;
@@ -337,12 +336,14 @@ static uint64_t all_ended(const World *w)
     return sum;
 }
 
-static void rest(int64_t until, const char *what)
+/* The main loop runs meanwhile, without the VM lock most of the time: both are wanted by those whose request finds that the
+ * disk has just moved there. */
+static void rest(World *w, int64_t until, const char *what)
 {
     if (clock_monotonic_ns() > until) {
         g_error("%s: nothing for two minutes", what);
     }
-    g_usleep(100);
+    loop_run_once(w->vm->loop, NSEC_PER_SEC / 10000);
 }
 
 static void let_work(World *w, unsigned requests)
@@ -350,7 +351,7 @@ static void let_work(World *w, unsigned requests)
     uint64_t goal = all_ended(w) + requests;
 
     for (int64_t until = clock_monotonic_ns() + LIMIT_NS; all_ended(w) < goal;) {
-        rest(until, "requests");
+        rest(w, until, "requests");
     }
     __atomic_store_n(&w->hot, (unsigned)g_rand_int_range(w->rand, 0, CLUSTERS), __ATOMIC_RELAXED);
 }
@@ -358,7 +359,7 @@ static void let_work(World *w, unsigned requests)
 static void wait_for_rest(World *w)
 {
     for (int64_t until = clock_monotonic_ns() + LIMIT_NS; model_is_busy(&w->model);) {
-        rest(until, "requests beyond what is allowed now");
+        rest(w, until, "requests beyond what is allowed now");
     }
 }
 
@@ -381,7 +382,7 @@ static void park(World *w)
     __atomic_store_n(&w->parked, true, __ATOMIC_RELAXED);
     for (unsigned i = 0; i < SLOTS; i++) {
         for (int64_t until = clock_monotonic_ns() + LIMIT_NS; !__atomic_load_n(&w->slots[i].idle, __ATOMIC_RELAXED);) {
-            rest(until, "parking");
+            rest(w, until, "parking");
         }
     }
     for (unsigned i = LOOPS * DEPTH; i < SLOTS; i++) {
@@ -595,6 +596,46 @@ static void act_limit(World *w)
     g_assert_no_error(err);
 }
 
+static char *path_of(const World *w, const char *name)
+{
+    return g_build_filename(w->dir, name, NULL);
+}
+
+/* Any of those that a file can have; waiting for the disk at each flush takes longest. */
+static const char *file_options(World *w)
+{
+    static const char *const options[] = {",cache.no-flush=on", "", ",cache.no-flush=on,cache.direct=on,aio=native",
+                                          ",cache.no-flush=on,aio=io_uring", ",cache.no-flush=on,cache.direct=on"};
+
+    return options[g_rand_int_range(w->rand, 0, G_N_ELEMENTS(options))];
+}
+
+/* Any of those that the image can have. */
+static char *image_options(World *w)
+{
+    return g_strdup_printf("driver=qcow2,node-name=top,file=disk,discard=unmap%s%s%s%s%s", w->image->luks ? ",encrypt.key-secret=s" : "",
+                           w->image->data_file ? ",data-file=data" : "", w->image->backed ? ",backing=base" : "",
+                           w->image->tiny_cache ? ",l2-cache-size=2048,l2-cache-entry-size=512,refcount-cache-size=2048"
+                           : g_rand_boolean(w->rand) ? ",l2-cache-size=512K" : "",
+                           g_rand_boolean(w->rand) ? ",detect-zeroes=unmap" : "");
+}
+
+/* The image with other options, or its file. */
+static void act_reopen(World *w)
+{
+    g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func((GDestroyNotify)block_opts_free);
+    g_autofree char *path = path_of(w, "disk"), *text = NULL;
+    GError *err = NULL;
+
+    text = g_rand_boolean(w->rand)
+               ? image_options(w)
+               : g_strdup_printf("driver=file,node-name=disk,discard=unmap,filename=%s%s", path, file_options(w));
+    g_ptr_array_add(list, block_opts_parse(text, NULL, &err));
+    g_assert_no_error(err);
+    block_reopen(w->vm, list, &err);
+    g_assert_no_error(err);
+}
+
 static void act_bitmap(World *w)
 {
     GError *err = NULL;
@@ -612,7 +653,7 @@ static void act_bitmap(World *w)
 static void act(World *w)
 {
     w->acts++;
-    switch (g_rand_int_range(w->rand, 0, 10)) {
+    switch (g_rand_int_range(w->rand, 0, 11)) {
     case 0:
     case 1:
         act_snapshot(w);
@@ -636,6 +677,9 @@ static void act(World *w)
         g_assert_cmpint(block_pflush(w->root), ==, 0);
         break;
     case 8:
+        act_reopen(w);
+        break;
+    case 9:
         in_owner(w, own_check, NULL, NULL);
         break;
     default:
@@ -644,11 +688,6 @@ static void act(World *w)
 }
 
 /* ---- images ----------------------------------------------------------------------------------- */
-
-static char *path_of(const World *w, const char *name)
-{
-    return g_build_filename(w->dir, name, NULL);
-}
 
 static BlockNode *open_text(World *w, const char *text)
 {
@@ -675,16 +714,10 @@ static BlockNode *open_file(World *w, const char *name, const char *more)
 /* Opens what it made of them, which is kept by who names it. */
 static BlockNode *open_tree(World *w)
 {
-    static const char *const caches[] = {",cache.no-flush=on", "", ",cache.no-flush=on,cache.direct=on,aio=native",
-                                         ",cache.no-flush=on,aio=io_uring"};
-    const char *cache = w->setting->cache ? w->setting->cache : caches[g_rand_int_range(w->rand, 0, 4)];
+    const char *cache = file_options(w);
     BlockNode *files[] = {open_file(w, "disk", cache), w->image->data_file ? open_file(w, "data", cache) : NULL};
     BlockNode *base_file = w->image->backed ? open_file(w, "lower", cache) : NULL;
-    g_autofree char *text =
-        g_strdup_printf("driver=qcow2,node-name=top,file=disk,discard=unmap%s%s%s%s%s", w->image->luks ? ",encrypt.key-secret=s" : "",
-                        w->image->data_file ? ",data-file=data" : "", w->image->backed ? ",backing=base" : "",
-                        w->image->tiny_cache ? ",l2-cache-size=2048,l2-cache-entry-size=512,refcount-cache-size=2048" : "",
-                        g_rand_boolean(w->rand) ? ",detect-zeroes=unmap" : "");
+    g_autofree char *text = image_options(w);
     BlockNode *root;
 
     if (base_file) {
@@ -927,19 +960,19 @@ static void test_threads(const void *data)
 }
 
 static const Setting settings[] = {
-    {{"64k", 65536, 16}, NULL, NULL},
-    {{"4k", 4096, 16}, NULL, NULL},
-    {{"512", 512, 16, .tiny_cache = true}, NULL, NULL},
-    {{"2bit", 4096, 2}, NULL, NULL},
-    {{"v2", 4096, 16, .v2 = true}, NULL, NULL},
-    {{"lazy", 4096, 16, .lazy = true}, "throttle", NULL},
-    {{"subclusters", 16384, 16, .extended = true}, NULL, NULL},
-    {{"subclusters-zstd-backed", 65536, 8, .extended = true, .zstd = true, .backed = true}, "throttle copy-on-read", NULL},
-    {{"backed", 4096, 16, .backed = true}, NULL, NULL},
-    {{"copy-on-read", 8192, 16, .backed = true}, "copy-on-read", NULL},
-    {{"data-file", 4096, 16, .data_file = true}, "throttle", NULL},
-    {{"subclusters-data-file", 16384, 16, .extended = true, .data_file = true}, NULL, NULL},
-    {{"luks", 4096, 16, .luks = true}, NULL, NULL},
+    {{"64k", 65536, 16}, NULL},
+    {{"4k", 4096, 16}, NULL},
+    {{"512", 512, 16, .tiny_cache = true}, NULL},
+    {{"2bit", 4096, 2}, NULL},
+    {{"v2", 4096, 16, .v2 = true}, NULL},
+    {{"lazy", 4096, 16, .lazy = true}, "throttle"},
+    {{"subclusters", 16384, 16, .extended = true}, NULL},
+    {{"subclusters-zstd-backed", 65536, 8, .extended = true, .zstd = true, .backed = true}, "throttle copy-on-read"},
+    {{"backed", 4096, 16, .backed = true}, NULL},
+    {{"copy-on-read", 8192, 16, .backed = true}, "copy-on-read"},
+    {{"data-file", 4096, 16, .data_file = true}, "throttle"},
+    {{"subclusters-data-file", 16384, 16, .extended = true, .data_file = true}, NULL},
+    {{"luks", 4096, 16, .luks = true}, NULL},
 };
 
 int main(int argc, char **argv)
