@@ -22,7 +22,7 @@ Unpacked *unpacked_find(Qcow2 *q, uint64_t host)
     for (unsigned i = 0; i < QCOW2_UNPACKED_MAX; i++) {
         Unpacked *e = &q->unpacked.entries[i];
 
-        if (e->host == host) {
+        if (e->host == host && host) { /* 0: nothing is there; and only damaged images have packed bytes in the header */
             e->used = ++q->unpacked.clock;
             return e;
         }

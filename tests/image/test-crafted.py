@@ -36,7 +36,7 @@ def run(*args):
 
 
 def kiln(what, name):
-    return run(*{'info': (IMG, 'info', name), 'check': (IMG, 'check', name), 'read': (IO, '-r', '-c', 'read 0 1M', name),
+    return run(*{'info': (IMG, 'info', name), 'check': (IMG, 'check', name), 'read': (IO, '-r', '-c', 'read 0 1M', name), 'peek': (IO, '-r', '-c', 'read 512 512', name),
                  'unlock': (IO, '-r', '--object', 'secret,id=s,data=p', '--image-opts', '-c', 'read 0 1M',
                             f'driver=qcow2,encrypt.format=luks,encrypt.key-secret=s,file.driver=file,file.filename={name}'),
                  'write': (IO, '-c', 'write 0 1M', '-c', 'write 2M 1M', name), 'snapshot': (IMG, 'snapshot', '-a', 'one', name),
@@ -259,6 +259,7 @@ CASES = [
     ('CVE-2014-0146', '2^32 snapshots', header((SNAPSHOTS, '>I', 0xffffffff), snapshot=True), ALL, 'Snapshot table too large'),
     ('CVE-2014-0146', 'more snapshots than the table has', header((SNAPSHOTS, '>I', 60000), snapshot=True), ALL,
      'napshot table|extra metadata'),
+    ('fuzz-qcow2', 'packed bytes in the header', l2_entry(0, lambda l1, l2, reftable, refblock: PACKED), 'peek read', 'read failed'),
     ('fuzz-qcow2', 'a cluster of data so far away that no table of refcounts reaches it',
      l2_entry(1, lambda l1, l2, reftable, refblock: COPIED | 0x00fffffffffffe00, ('cluster_size=512', 'refcount_bits=64')), 'create',
      'too large'),
