@@ -111,9 +111,6 @@ static inline const char *netdev_kind(const Netdev *netdev)
 {
     return netdev->obj.type->name + strlen("netdev-");
 }
-/* As net_send_many, for a back end that can keep what is left (the kernel keeps what comes after it): nothing is queued
- * because the card takes no more. */
-unsigned net_send_now(NetPort *from, const NetPacket *packets, unsigned n);
 /* Memory at the other end for the next packet from this port, if it would be delivered at once: its pieces, at most max. 0:
  * net_send is the way. *size: bytes of all of them. */
 unsigned net_borrow(NetPort *from, struct iovec *iov, unsigned max, size_t *size);

@@ -17,6 +17,7 @@
 
 #define BATCH 32                /* datagrams a system call */
 #define RETRY_TIME NSEC_PER_MSEC
+#define PROBE_TIME (100 * NSEC_PER_MSEC) /* without a word of room: who is at the address is looked up again */
 #define ROUNDS 4                /* calls before others have their turn */
 
 struct NetDgram {
@@ -26,6 +27,7 @@ struct NetDgram {
     LoopTimer *retry;           /* unix, not connected; else NULL */
     int probe;                  /* the same: connected to dest; -1: not needed so far */
     LoopFd *probe_source;
+    bool probe_stale;           /* what it says of room may be wrong */
     bool reading, want_write;
     SockAddr dest;              /* len 0: connected */
     uint8_t *buffers;           /* BATCH of NET_MAX_PACKET; pages are touched as they are used */
@@ -114,27 +116,41 @@ static void dgram_writable(void *opaque)
 
 /* ---- out --------------------------------------------------------------------------------- */
 
-static void retry(void *opaque)
+static void retry(NetDgram *d)
+{
+    d->want_write = false;
+    net_port_ready(d->port);
+}
+
+static void timed_out(void *opaque)
 {
     NetDgram *d = opaque;
 
-    d->want_write = false;
-    net_port_ready(d->port);
+    d->probe_stale = true;
+    retry(d);
 }
 
 static void probe_event(void *opaque, uint32_t events)
 {
     NetDgram *d = opaque;
 
-    loop_fd_remove(d->probe_source);
-    d->probe_source = NULL;
+    if (events & (EPOLLERR | EPOLLHUP)) { /* these come whatever is asked for */
+        loop_fd_remove(g_steal_pointer(&d->probe_source));
+    } else {
+        loop_fd_set_events(d->probe_source, 0);
+    }
     loop_timer_cancel(d->retry);
-    retry(d);
+    d->probe_stale = true; /* until something goes */
+    if (d->want_write) {
+        retry(d);
+    }
 }
 
-/* Who is at that address may have changed: it is looked up each time. */
-static bool probe_room(NetDgram *d, Loop *loop)
+/* Who is at that address may have changed: where the last word of room was wrong, or none came, it is looked up. */
+static bool connect_probe(NetDgram *d, Loop *loop)
 {
+    loop_fd_remove(d->probe_source);
+    d->probe_source = NULL;
     if (d->probe < 0) {
         d->probe = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     }
@@ -143,15 +159,27 @@ static bool probe_room(NetDgram *d, Loop *loop)
         return false;
     }
     d->probe_source = loop_fd_add(loop, d->probe, EPOLLOUT, probe_event, d);
+    d->probe_stale = false;
     return d->probe_source != NULL;
+}
+
+static bool probe_room(NetDgram *d, Loop *loop)
+{
+    if (!d->probe_source || d->probe_stale) {
+        return connect_probe(d, loop);
+    }
+    loop_fd_set_events(d->probe_source, EPOLLOUT);
+    return true;
 }
 
 static void wait_for_room(NetDgram *d)
 {
     d->want_write = true;
-    if (d->retry && !probe_room(d, net_port_loop(d->port))) {
-        loop_timer_arm(d->retry, clock_monotonic_ns() + RETRY_TIME);
-    } else if (!d->retry) {
+    if (d->retry) {
+        const bool told = probe_room(d, net_port_loop(d->port));
+
+        loop_timer_arm(d->retry, clock_monotonic_ns() + (told ? PROBE_TIME : RETRY_TIME));
+    } else {
         update_events(d);
     }
 }
@@ -177,7 +205,10 @@ static unsigned dgram_receive_many(void *opaque, const NetPacket *packets, unsig
             trace(net_dgram_lost, "%p: %d", d, errno);
             done++;
         }
-        done += sent > 0 ? (unsigned)sent : 0;
+        if (sent > 0) {
+            done += (unsigned)sent;
+            d->probe_stale = false;
+        }
     }
     return done;
 }
@@ -208,7 +239,7 @@ static void dgram_attach(void *opaque, Loop *loop)
     d->source = loop_fd_add(loop, d->fd, 0, dgram_event, d);
     d->reading = true;
     if (d->dest.addr.ss_family == AF_UNIX) {
-        d->retry = loop_timer_new(loop, retry, d);
+        d->retry = loop_timer_new(loop, timed_out, d);
     }
     if (d->want_write) {
         wait_for_room(d);

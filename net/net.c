@@ -115,22 +115,55 @@ static bool call_receive(NetPort *to, const NetPacket *packet)
     return done;
 }
 
+static bool is_lost(const NetPort *from)
+{
+    return !from->peer || from->link_down || from->peer->link_down;
+}
+
+static unsigned call_receive_many(NetPort *to, const NetPacket *packets, unsigned n)
+{
+    unsigned taken;
+
+    if (!to->ops->receive_many) {
+        return call_receive(to, packets);
+    }
+    to->receiving = true;
+    taken = to->ops->receive_many(to->opaque, packets, n);
+    to->receiving = false;
+    return taken;
+}
+
+/* The queue's first packets, at most NET_BATCH. False: the port takes no more. */
+static bool flush_some(NetPort *to)
+{
+    NetQueued *entries[NET_BATCH];
+    NetPacket packets[NET_BATCH];
+    struct iovec iov[NET_BATCH];
+    const unsigned most = to->ops->receive_many ? NET_BATCH : 1;
+    unsigned n = 0, taken;
+
+    for (GList *l = to->queue.head; l && n < most; l = l->next, n++) {
+        entries[n] = l->data;
+        iov[n] = (struct iovec){entries[n]->data, entries[n]->size};
+        packets[n] = (NetPacket){&iov[n], 1, entries[n]->size};
+    }
+    taken = call_receive_many(to, packets, n);
+    for (unsigned i = 0; i < taken && to->queue.head && to->queue.head->data == entries[i]; i++) { /* receive may have purged */
+        queue_drop_head(to);
+    }
+    return taken;
+}
+
 static void flush(NetPort *to)
 {
     while (to->queue.length && takes_packets(to)) {
-        NetQueued *entry = g_queue_peek_head(&to->queue);
-        struct iovec iov = {entry->data, entry->size};
-        NetPacket packet = {&iov, 1, entry->size};
-
-        if (!call_receive(to, &packet)) {
+        if (!flush_some(to)) {
             return;
-        }
-        if (to->queue.head && to->queue.head->data == entry) { /* receive may have purged */
-            queue_drop_head(to);
         }
     }
     NetPort *from = to->peer;
-    if (from && from->want_room && queue_has_room(to) && (to->queue.length || takes_packets(to))) {
+    if (from && from->want_room &&
+        (is_lost(from) || (queue_has_room(to) && (to->queue.length || takes_packets(to))))) {
         from->want_room = false;
         if (from->ops->writable) {
             from->ops->writable(from->opaque);
@@ -206,11 +239,6 @@ NetResult net_deliver(NetPort *from, const NetPacket *packet)
     return NET_SENT;
 }
 
-static bool is_lost(const NetPort *from)
-{
-    return !from->peer || from->link_down || from->peer->link_down;
-}
-
 static bool has_filters(const NetPort *from)
 {
     const Netdev *netdev = from->netdev ? from->netdev : from->peer->netdev;
@@ -238,16 +266,14 @@ static unsigned deliver_many(NetPort *to, const NetPacket *packets, unsigned n)
 {
     unsigned done = 0;
 
-    to->receiving = true;
     while (done < n) {
-        const unsigned part = MIN(n - done, NET_BATCH), taken = to->ops->receive_many(to->opaque, packets + done, part);
+        const unsigned part = MIN(n - done, NET_BATCH), taken = call_receive_many(to, packets + done, part);
 
         done += taken;
         if (taken < part) {
             break;
         }
     }
-    to->receiving = false;
     return done;
 }
 
@@ -508,6 +534,10 @@ static void set_link(NetPort *port, bool up)
     if (port->peer && port->peer->nic) {
         set_port_link(port->peer, up);
     }
+    if (port->peer) { /* what waited for room is lost now */
+        net_port_ready(port->peer);
+    }
+    net_port_ready(port);
 }
 
 static void hold(Nic *nic, bool on)

@@ -119,6 +119,9 @@ NetResult net_send(NetPort *from, const NetPacket *packet);
 /* n packets in order: how many were taken. Fewer than n: the next one would be NET_FULL. Back ends
  * that can do so send them with one system call. */
 unsigned net_send_many(NetPort *from, const NetPacket *packets, unsigned n);
+/* As net_send_many, for a sender that can keep what is left (a card in its ring, a back end in the
+ * kernel): nothing is queued, which means copied, because the other end takes no more. */
+unsigned net_send_now(NetPort *from, const NetPacket *packets, unsigned n);
 /* As net_send of one buffer. */
 NetResult net_send_buf(NetPort *from, const void *data, size_t size);
 /* Would net_send take a packet (or lose it) now? When not, writable is called later. */

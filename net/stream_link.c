@@ -110,7 +110,7 @@ static bool pass_on(NetStream *s)
     int n;
 
     while ((n = cut_packets(s, packets, iov)) > 0) {
-        unsigned taken = net_send_many(s->port, packets, (unsigned)n);
+        unsigned taken = net_send_now(s->port, packets, (unsigned)n);
 
         for (unsigned i = 0; i < taken; i++) {
             s->in_pos += HEADER + packets[i].size;

@@ -56,7 +56,7 @@ static bool find_packet(const VirtioNetPair *p, VirtElement *e, NetPacket *packe
 /* False: the link takes no more now. */
 static bool send_kept(VirtioNetPair *p)
 {
-    const unsigned sent = net_send_many(p->port, p->packets + p->kept_pos, p->kept_count - p->kept_pos);
+    const unsigned sent = net_send_now(p->port, p->packets + p->kept_pos, p->kept_count - p->kept_pos);
 
     for (unsigned i = 0; i < sent; i++) {
         virtqueue_push(p->kept[p->kept_pos++], 0);
@@ -127,7 +127,11 @@ void virtio_net_writable(void *opaque)
 {
     VirtioNetPair *p = opaque;
 
-    if (in_use(p) && (!p->kept_count || send_kept(p))) {
+    if (!in_use(p) || (p->kept_count && !send_kept(p))) {
+        return;
+    }
+    virtio_net_handle_tx(p); /* more waits most of the time */
+    if (!p->kept_count) {
         virtqueue_resume(virtio_net_tx(p));
     }
 }

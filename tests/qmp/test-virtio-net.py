@@ -97,6 +97,63 @@ def card(cable, *more):
     return ["-nodefaults", *cable.netdev(), "-device", "virtio-net-pci,id=c,netdev=n,addr=4", *more]
 
 
+def put_many(driver, first, last):
+    """Numbered packets, as fast as the ring has room for them; the last 8 may still wait in it."""
+    for n in range(first, last):
+        v.wait(lambda: (driver.sent - v.get16(driver.m, v.net_ring(1)[2] + 2)) % 65536 < 8)
+        at = v.DATA + 0x1000 + 0x200 * (driver.sent % 8)
+        driver.m.write(at, bytes(HEADER) + packet(n))
+        v.net_put(driver.m, 1, driver.sent, ((at, HEADER, 0), (at + HEADER, len(packet(n)), 0)))
+        driver.sent += 1
+
+
+def holds():
+    """Datagrams that wait in a socket at most."""
+    with open("/proc/sys/net/unix/max_dgram_qlen") as f:
+        return int(f.read()) + 1
+
+
+@test
+def slow_peer():
+    """It reads nothing until its socket is full and the ring, too: nothing is lost, and the order stays."""
+    cable = Cable()
+    with Machine(KILN, card(cable)) as m:
+        driver = Driver(m)
+        for turn in range(6):
+            put_many(driver, 0, holds() + 8)
+            if turn % 2:
+                m.qmp(("stop", {}))
+                m.qmp(("cont", {}))
+            for n in range(holds() + 8):
+                assert cable.receive() == packet(n), f"turn {turn}: something else than packet {n} came"
+            v.net_used(m, 1, driver.sent)
+        put_many(driver, 0, holds() + 8)
+        m.qmp(("set_link", {"name": "c", "up": False}))
+        v.net_used(m, 1, driver.sent)
+
+
+@test
+def other_peer():
+    """The one at the address stops reading, and another one comes to stand there: the address counts, not who was there."""
+    cable = Cable()
+    with Machine(KILN, card(cable)) as m:
+        driver = Driver(m)
+        for turn in range(3):
+            first = driver.sent
+            put_many(driver, 0, holds() + 4)
+            v.net_used(m, 1, first + holds())
+            full, cable.socket = cable.socket, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            os.unlink(cable.mine)
+            cable.socket.bind(cable.mine)
+            cable.socket.settimeout(100)
+            for n in range(holds(), holds() + 4):
+                assert cable.receive() == packet(n), f"turn {turn}: something else than packet {n} came"
+            v.net_used(m, 1, driver.sent)
+            for n in range(holds()):
+                assert full.recv(65536) == packet(n)
+            full.close()
+
+
 @test
 def stop():
     cable = Cable()

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The other end of a network card's cable, for benchmarks. KIND, and what MINE and THEIRS are then:
+ *   unix     datagrams between two bound sockets of these paths
+ *   pair     datagrams: a connected pair of unix sockets, both inherited
+ *   inet     datagrams: UDP over loopback, ports
+ *   stream   a connected pair of unix stream sockets, inherited; each packet behind its length
+ *   tap      the tap MINE, by a packet socket; packets longer than 1514 bytes are segments to be left together
+ */
+#ifndef TESTS_BENCH_VIRTIO_CABLE_H
+#define TESTS_BENCH_VIRTIO_CABLE_H
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/if_packet.h>
+#include <linux/virtio_net.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "ring.h"
+
+#define LONG_STRIDE (68 * 1024) /* of packets to be sent that are longer than an Ethernet frame */
+#define TAP_HEADER 10
+#define STREAM_HEADER 4
+#define SEGMENT 1448
+#define BATCH 32
+
+typedef enum Kind { KIND_UNIX, KIND_PAIR, KIND_INET, KIND_STREAM, KIND_TAP, KINDS } Kind;
+
+typedef struct Cable {
+    Kind kind;
+    int sock;
+    unsigned length;             /* of the packets in msgs, and of those that come */
+    uint64_t seen;               /* packets that came; atomic */
+    struct sockaddr_storage theirs;
+    socklen_t theirs_len;        /* 0: the socket is connected */
+    struct virtio_net_hdr header;
+    uint8_t stream_header[STREAM_HEADER];
+    uint8_t packet[LONG_STRIDE];
+    struct iovec iov[2 * BATCH]; /* datagrams: the first two, of each */
+    struct mmsghdr msgs[BATCH];
+} Cable;
+
+/* ---- packets ------------------------------------------------------------------------------------ */
+
+/* To a card that has this address; what is long is TCP, to be cut by whoever cannot take it so. */
+static inline void fill_packet(uint8_t *packet, unsigned length)
+{
+    static const uint8_t mac[6] = {0x52, 0x54, 0, 0x12, 0x34, 0x56};
+    const uint16_t ip_len = htons((uint16_t)(length - 14));
+
+    memcpy(packet, mac, sizeof mac);
+    if (length > 1514) {
+        packet[12] = 8;
+        packet[14] = 0x45;
+        memcpy(packet + 16, &ip_len, 2);
+        packet[22] = 64;
+        packet[23] = 6;
+        packet[46] = 0x50;
+    }
+}
+
+static inline void fill_header(struct virtio_net_hdr *h, unsigned length)
+{
+    memset(h, 0, sizeof *h);
+    if (length > 1514) {
+        *h = (struct virtio_net_hdr){.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .gso_type = VIRTIO_NET_HDR_GSO_TCPV4, .hdr_len = 54,
+                                     .gso_size = SEGMENT, .csum_start = 34, .csum_offset = 16};
+    }
+}
+
+/* What is sent from now on. */
+static inline void cable_prepare(Cable *c, unsigned length)
+{
+    const uint32_t wire = htonl(length);
+    const unsigned head = c->kind == KIND_TAP || c->kind == KIND_STREAM;
+
+    c->length = length;
+    memcpy(c->stream_header, &wire, sizeof wire);
+    fill_packet(c->packet, length);
+    fill_header(&c->header, length);
+    for (unsigned i = 0; i < BATCH; i++) {
+        c->iov[2 * i] = c->kind == KIND_STREAM ? (struct iovec){c->stream_header, STREAM_HEADER} : (struct iovec){&c->header, TAP_HEADER};
+        c->iov[2 * i + 1] = (struct iovec){c->packet, length};
+        c->msgs[i].msg_hdr = (struct msghdr){.msg_name = c->theirs_len ? &c->theirs : NULL, .msg_namelen = c->theirs_len,
+                                             .msg_iov = c->iov + !head, .msg_iovlen = 1 + head};
+    }
+}
+
+/* ---- sending -------------------------------------------------------------------------------------- */
+
+/* All of count packets, some of a batch; a stream waits for room. */
+static inline void send_stream(Cable *c, unsigned count, int wait_flag)
+{
+    const size_t all = count * (size_t)(STREAM_HEADER + c->length);
+
+    for (size_t sent = 0; sent < all;) {
+        struct iovec iov[2 * BATCH];
+        struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2 * (size_t)count};
+        size_t skip = sent;
+        ssize_t n;
+
+        memcpy(iov, c->iov, sizeof iov);
+        while (skip >= msg.msg_iov->iov_len) {
+            skip -= msg.msg_iov->iov_len;
+            msg.msg_iov++;
+            msg.msg_iovlen--;
+        }
+        msg.msg_iov->iov_base = (char *)msg.msg_iov->iov_base + skip;
+        msg.msg_iov->iov_len -= skip;
+        n = sendmsg(c->sock, &msg, wait_flag | MSG_NOSIGNAL);
+        if (n < 0 && errno != EAGAIN) {
+            fail("sendmsg");
+        }
+        if (n < 0) {
+            poll(&(struct pollfd){.fd = c->sock, .events = POLLOUT}, 1, -1);
+        }
+        sent += n > 0 ? (size_t)n : 0;
+    }
+}
+
+/* At most count packets: how many went. */
+static inline uint64_t send_some(Cable *c, uint64_t count)
+{
+    const unsigned batch = count < BATCH ? (unsigned)count : BATCH;
+    int n;
+
+    if (c->kind == KIND_STREAM) {
+        send_stream(c, batch, 0);
+        return batch;
+    }
+    n = sendmmsg(c->sock, c->msgs, batch, 0);
+    if (n < 0) {
+        fail("sendmmsg");
+    }
+    return (uint64_t)n;
+}
+
+static inline void send_packets(Cable *c, unsigned length, uint64_t count)
+{
+    cable_prepare(c, length);
+    while (count) {
+        count -= send_some(c, count);
+    }
+}
+
+/* ---- receiving -------------------------------------------------------------------------------------- */
+
+static inline void came(Cable *c, uint64_t n) { __atomic_add_fetch(&c->seen, n, __ATOMIC_RELEASE); }
+static inline uint64_t seen_now(Cable *c) { return __atomic_load_n(&c->seen, __ATOMIC_ACQUIRE); }
+
+/* All packets of a stream have the same length. */
+static inline void sink_stream(Cable *c)
+{
+    static uint8_t buffer[256 * 1024];
+    const uint64_t whole = STREAM_HEADER + c->length;
+    uint64_t bytes = 0;
+
+    for (ssize_t n; (n = recv(c->sock, buffer, sizeof buffer, 0)) > 0;) {
+        came(c, (bytes + (uint64_t)n) / whole - bytes / whole);
+        bytes += (uint64_t)n;
+    }
+    fail("recv");
+}
+
+/* A thread. opaque: the cable. */
+static inline void *sink(void *opaque)
+{
+    static uint8_t buffers[BATCH][LONG_STRIDE];
+    struct mmsghdr msgs[BATCH] = {0};
+    struct iovec iov[BATCH];
+    Cable *c = opaque;
+
+    if (c->kind == KIND_STREAM) {
+        sink_stream(c);
+    }
+    for (int i = 0; i < BATCH; i++) {
+        iov[i] = (struct iovec){buffers[i], LONG_STRIDE};
+        msgs[i].msg_hdr.msg_iov = &iov[i];
+        msgs[i].msg_hdr.msg_iovlen = 1;
+    }
+    for (int n; (n = recvmmsg(c->sock, msgs, BATCH, MSG_WAITFORONE, NULL)) >= 0;) {
+        came(c, (uint64_t)n);
+    }
+    fail("recvmmsg");
+    return NULL;
+}
+
+/* ---- opening ---------------------------------------------------------------------------------------- */
+
+static inline socklen_t cable_address(Kind kind, const char *text, struct sockaddr_storage *addr)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+
+    if (kind == KIND_INET) {
+        in.sin_port = htons((uint16_t)atoi(text));
+        memcpy(addr, &in, sizeof in);
+        return sizeof in;
+    }
+    strncpy(un.sun_path, text, sizeof un.sun_path - 1);
+    memcpy(addr, &un, sizeof un);
+    return sizeof un;
+}
+
+/* Datagrams from MINE to THEIRS. */
+static inline int open_socket(Kind kind, const char *mine, const char *theirs, struct sockaddr_storage *addr, socklen_t *len)
+{
+    const int fd = socket(kind == KIND_UNIX ? AF_UNIX : AF_INET, SOCK_DGRAM, 0), size = 4 << 20, large = 64 << 20;
+
+    if (kind == KIND_UNIX) {
+        unlink(mine);
+    }
+    *len = cable_address(kind, mine, addr);
+    if (fd < 0 || bind(fd, (struct sockaddr *)addr, *len) < 0) {
+        fail(mine);
+    }
+    *len = cable_address(kind, theirs, addr);
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &large, sizeof large);
+    return fd;
+}
+
+static inline int open_tap(const char *name)
+{
+    struct sockaddr_ll ll = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = (int)if_nametoindex(name)};
+    const int size = 64 << 20, on = 1, fd = socket(AF_PACKET, SOCK_RAW, 0);
+
+    if (fd < 0 || setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, &on, sizeof on) < 0 || bind(fd, (struct sockaddr *)&ll, sizeof ll) < 0) {
+        fail(name);
+    }
+    setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &on, sizeof on);
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size);
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size);
+    return fd;
+}
+
+/* args: KIND MINE THEIRS. */
+static inline void cable_open(Cable *c, char **args)
+{
+    static const char *const names[KINDS] = {"unix", "pair", "inet", "stream", "tap"};
+
+    while (c->kind < KINDS && strcmp(args[0], names[c->kind])) {
+        c->kind++;
+    }
+    if (c->kind == KINDS) {
+        fail(args[0]);
+    }
+    if (c->kind == KIND_TAP) {
+        c->sock = open_tap(args[1]);
+    } else if (c->kind == KIND_UNIX || c->kind == KIND_INET) {
+        c->sock = open_socket(c->kind, args[1], args[2], &c->theirs, &c->theirs_len);
+    } else {
+        c->sock = atoi(args[1]);
+    }
+}
+
+#endif
