@@ -117,14 +117,19 @@ static BlockIo *take_work(ThreadEngine *t)
 
 /* ---- workers -------------------------------------------------------------------------------- */
 
-/* Lock held. */
-static void push_done(ThreadEngine *t, BlockIo *io)
+/* Lock held. True: call the loop's thread when the lock is free, for which it would wait otherwise as soon as it is awake. */
+static bool push_done(ThreadEngine *t, BlockIo *io)
 {
+    bool call = !t->called && !t->awake && t->todo.len <= t->call_at;
+
     queue_push(&t->done, io);
-    if (!t->called && !t->awake && t->todo.len <= t->call_at) {
-        t->called = true;
-        eventfd_write(t->event_fd, 1);
-    }
+    t->called |= call;
+    return call;
+}
+
+static void call_owner(const ThreadEngine *t)
+{
+    eventfd_write(t->event_fd, 1);
 }
 
 /* Lock held. False: nothing came for IDLE_SECONDS and it need not stay, or the engine ends. */
@@ -204,7 +209,11 @@ static void *worker(void *opaque)
         if (lane) {
             __atomic_store_n(lane, false, __ATOMIC_RELAXED);
         }
-        push_done(t, io);
+        if (push_done(t, io)) {
+            lock_release(&t->lock);
+            call_owner(t);
+            lock_acquire(&t->lock);
+        }
     }
     t->workers--;
     if (has_work(t)) {
@@ -256,6 +265,7 @@ static bool may_hold(ThreadEngine *t, const BlockIo *io)
 static bool threads_submit(BlockEngine *engine, BlockIo *io)
 {
     ThreadEngine *t = container_of(engine, ThreadEngine, engine);
+    bool call = false;
 
     engine->in_flight++;
     io->started = false;
@@ -267,9 +277,12 @@ static bool threads_submit(BlockEngine *engine, BlockIo *io)
     } else if (may_run(io) && !more_workers(t, worker)) {
         queue_remove(&t->todo, io);
         io->result = -EAGAIN;
-        push_done(t, io);
+        call = push_done(t, io);
     }
     lock_release(&t->lock);
+    if (call) {
+        call_owner(t);
+    }
     return true;
 }
 
@@ -382,15 +395,18 @@ static bool threads_poll(BlockEngine *engine)
 static bool threads_cancel(BlockEngine *engine, BlockIo *io)
 {
     ThreadEngine *t = container_of(engine, ThreadEngine, engine);
-    bool removed;
+    bool removed, call = false;
 
     lock_acquire(&t->lock);
     removed = !io->started && queue_remove(&t->todo, io);
     if (removed) {
         io->result = -ECANCELED;
-        push_done(t, io);
+        call = push_done(t, io);
     }
     lock_release(&t->lock);
+    if (call) {
+        call_owner(t);
+    }
     return removed;
 }
 

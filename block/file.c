@@ -426,6 +426,13 @@ static BlockIo *untrack(FileState *f, BlockIo *io)
     return list;
 }
 
+/* Answered here and now: what asks nobody, and the file system where this thread has nothing else to serve: the request
+ * would wait for a worker that writes. */
+static bool is_told_now(const FileState *f, const BlockIo *io)
+{
+    return io->op == BLOCK_STATUS && (!io->precise || f->is_device || block_io_loop(io->node, io)->lone);
+}
+
 /* Gives it to an engine or a worker. */
 static void file_go(BlockIo *io)
 {
@@ -452,6 +459,10 @@ static void file_start(BlockNode *node, BlockIo *io)
     }
     if (io->op == BLOCK_READ && block_io_loop(node, io)->lone) { /* else several loops may come by */
         f->reads++;
+    }
+    if (is_told_now(f, io)) {
+        block_io_finish_done_later(node, io, io->run(io));
+        return;
     }
     if (file_try_now(f, io)) {
         block_io_finish_done_later(node, io, 0);
