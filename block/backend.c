@@ -353,16 +353,19 @@ static BlkRequest *submit_any(BlockBackend *blk, BlkStatKind kind, const BlockIo
 {
     BlkRequest *request = request_new(blk);
 
-    *request = (BlkRequest){.io = *io,
-                            .blk = blk,
-                            .kind = kind,
-                            .bytes = io->len,
-                            .offset = io->offset,
-                            .depth = depth,
-                            .done = done,
-                            .opaque = opaque,
-                            .start_ns = clock_monotonic_ns()};
+    request->io = *io; /* field by field: a literal would be made elsewhere first, and copied */
     request->io.done = request_done;
+    request->blk = blk;
+    request->gate = NULL;
+    request->kind = kind;
+    request->bytes = io->len;
+    request->layer = NULL;
+    request->depth = depth;
+    request->offset = io->offset;
+    request->start_ns = clock_monotonic_ns();
+    request->done = done;
+    request->opaque = opaque;
+    request->next = NULL;
     trace(blk_submit, "blk %s kind %d offset %" PRIu64 " len %" PRIu64, blk_name(blk), kind,
           io->offset, io->len);
     if (blk->quiesced) {

@@ -192,7 +192,9 @@ bool file_try_now(FileState *f, BlockIo *io)
         __atomic_store_n(&f->now_skip, skip - 1, __ATOMIC_RELAXED);
         return false;
     }
-    if (reads) {
+    if (reads && f->in_memory && io->iov_count == 1) { /* fetching a list of pieces costs time too */
+        ret = pread(io->fd, io->iov->iov_base, io->len, (off_t)io->offset);
+    } else if (reads) {
         ret = preadv2(io->fd, io->iov, (int)io->iov_count, (off_t)io->offset, f->in_memory ? 0 : RWF_NOWAIT);
     } else {
         ret = pwritev(io->fd, io->iov, (int)io->iov_count, (off_t)io->offset);

@@ -21,7 +21,10 @@
 #include "util/util.h"
 
 #define LOOP_BATCH 64
-#define LOOP_FIRST_POLL_NS 4000
+#define WORTH_CAUGHT 4 /* events that busy waiting has caught pay for a wait that caught none */
+#define TRY_WITHIN 8   /* busy waiting is tried after sleeps of up to so many times polling.max_ns: what they waited for may fit */
+#define TRY_FIRST 4    /* so many of them, and after each try that did not pay twice as many, */
+#define TRY_MAX 64     /* at most */
 #define LOOKS_PER_SYSCALL 32 /* how often memory is looked at before the kernel is asked again */
 #define BUSY_TURNS 4 /* of them one looks at what is polled */
 
@@ -70,6 +73,8 @@ struct Loop {
     LoopPolling polling;
     LoopIoHints io_hints;
     int64_t poll_ns;           /* busy waiting now, 0 to polling.max_ns */
+    unsigned caught;           /* by busy waiting, since the last sleep */
+    unsigned untried, try_after; /* short sleeps since a try; how many there shall be */
     unsigned poll_first;       /* of polls: where the next look begins */
     unsigned busy_turns;       /* without waiting */
 };
@@ -91,6 +96,7 @@ Loop *loop_new(const char *name, GError **err)
     Loop *loop = g_new0(Loop, 1);
 
     loop->name = g_strdup(name);
+    loop->try_after = TRY_FIRST;
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (loop->epoll_fd < 0 || loop->wake_fd < 0) {
@@ -565,22 +571,43 @@ static int loop_poll(Loop *loop, struct epoll_event *events, int64_t timeout_ns,
     return n;
 }
 
-/* What the last sleep teaches about busy waiting. */
+/* Busy waiting does nothing; shall it be tried? */
+static bool is_time_to_try(Loop *loop, int64_t slept_ns)
+{
+    if (slept_ns / TRY_WITHIN > loop->polling.max_ns || ++loop->untried < loop->try_after) {
+        return false;
+    }
+    loop->untried = 0;
+    loop->try_after = MIN(loop->try_after * 2, TRY_MAX);
+    return true;
+}
+
+/*
+ * What the last sleep teaches about busy waiting. Its length says little: waking can take longer than what was waited for (a
+ * processor that has to be woken first, all the more a virtual one), and it can be short because we slept: where the other side
+ * waits for our processor, busy waiting catches nothing, however long. So what counts is what was caught since the sleep before.
+ */
 static void loop_adapt_polling(Loop *loop, int64_t slept_ns)
 {
     const LoopPolling *p = &loop->polling;
+    const bool paid = loop->caught >= WORTH_CAUGHT;
 
     if (slept_ns <= loop->poll_ns) {
         return;
     }
-    if (slept_ns > p->max_ns) {
-        loop->poll_ns = p->shrink ? loop->poll_ns / p->shrink : 0;
-    } else if (!loop->poll_ns) {
-        loop->poll_ns = MIN(LOOP_FIRST_POLL_NS, p->max_ns);
-    } else {
+    loop->caught = 0;
+    if (paid) {
+        loop->try_after = TRY_FIRST;
+    }
+    if (loop->poll_ns && (paid || slept_ns <= p->max_ns)) {
         int64_t grow = p->grow ? p->grow : 2;
 
         loop->poll_ns = loop->poll_ns > p->max_ns / grow ? p->max_ns : loop->poll_ns * grow;
+        return;
+    }
+    loop->poll_ns = p->shrink ? loop->poll_ns / p->shrink : 0;
+    if (!loop->poll_ns && is_time_to_try(loop, slept_ns)) {
+        loop->poll_ns = p->max_ns;
     }
 }
 
@@ -608,6 +635,7 @@ static int loop_wait(Loop *loop, struct epoll_event *events, int64_t limit_ns, b
             int found = loop_poll(loop, events, timeout_ns, kicked);
             loop_lock(loop);
             if (found > 0 || *kicked) {
+                loop->caught++;
                 return found;
             }
             timeout_ns = loop_timeout(loop, limit_ns);

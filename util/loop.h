@@ -39,9 +39,10 @@ void loop_on_free(Loop *loop, LoopFn *fn, void *opaque);
 void loop_off_free(Loop *loop, LoopFn *fn, void *opaque);
 
 /*
- * Busy waiting: before the loop sleeps it looks for events for a while that adapts, at most max_ns (0: never). A wait
- * that would have fitted makes it longer (times grow, 0: 2), one that did not makes it shorter (divided by shrink, 0: to
- * nothing). By the loop's thread, or before it runs.
+ * Busy waiting: before the loop sleeps it looks for events for a while that adapts, at most max_ns (0: never). A wait that
+ * caught nothing makes it shorter (divided by shrink, 0: to nothing); one that would have fitted, or had several before it that
+ * did catch something, makes it longer (times grow, 0: 2). From nothing it is tried now and then. By the loop's thread, or
+ * before it runs.
  */
 typedef struct LoopPolling {
     int64_t max_ns, grow, shrink;

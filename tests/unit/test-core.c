@@ -491,6 +491,64 @@ static void test_loop_due(void)
     loop_free(loop);
 }
 
+/* Busy waiting of 20 ms at most, in a loop that is woken after 50. */
+typedef struct Watched {
+    unsigned looks;
+    unsigned left; /* of them that find something */
+} Watched;
+
+static bool watched_look(void *opaque)
+{
+    Watched *w = opaque;
+
+    w->looks++;
+    w->left -= w->left > 0;
+    return w->left;
+}
+
+static void watched_begin(void *opaque) { (void)opaque; }
+
+static bool watched_end(void *opaque)
+{
+    (void)opaque;
+    return false;
+}
+
+static unsigned looks_in_a_wait(Loop *loop, LoopTimer *timer, const Watched *w)
+{
+    const unsigned before = w->looks;
+
+    loop_timer_arm(timer, clock_monotonic_ns() + 50 * NSEC_PER_MSEC);
+    while (loop_timer_pending(timer)) {
+        loop_run_once(loop, -1);
+    }
+    return w->looks - before;
+}
+
+/* No wait fits into the 20 ms, as where waking takes long: it is tried, kept while it catches something, and given up. */
+static void test_loop_polling(void)
+{
+    static const LoopPollOps ops = {.look = watched_look, .begin = watched_begin, .end = watched_end};
+    Loop *loop = loop_new("test", NULL);
+    Watched w = {.left = 100};
+    LoopPoll *poll = loop_poll_add(loop, &ops, &w);
+    unsigned fired = 0;
+    LoopTimer *timer = loop_timer_new(loop, count, &fired);
+
+    alarm(120);
+    loop_set_polling(loop, (LoopPolling){.max_ns = 20 * NSEC_PER_MSEC});
+    while (w.left) {
+        looks_in_a_wait(loop, timer, &w);
+    }
+    g_assert_cmpuint(looks_in_a_wait(loop, timer, &w), >, 0);
+    while (looks_in_a_wait(loop, timer, &w)) {
+    }
+    alarm(0);
+    loop_poll_remove(poll);
+    loop_timer_free(timer);
+    loop_free(loop);
+}
+
 /* Two threads arm timers of a loop that sleeps, under its guard, a few for now and most for soon. */
 typedef struct Sleeper {
     Loop *loop;
@@ -579,6 +637,7 @@ int main(int argc, char **argv)
     g_test_add_func("/util/keyval", test_keyval);
     g_test_add_func("/util/loop", test_loop);
     g_test_add_func("/util/loop/due", test_loop_due);
+    g_test_add_func("/util/loop/polling", test_loop_polling);
     g_test_add_func("/util/loop/armed-elsewhere", test_loop_armed_elsewhere);
     return g_test_run();
 }
