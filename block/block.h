@@ -240,7 +240,7 @@ typedef struct BlkFigures {
     GArray *boundaries[BLK_TIMED_KINDS]; /* uint64_t; NULL: no histogram */
     uint64_t *bins[BLK_TIMED_KINDS];     /* one more */
 } BlkFigures;
-/* Main thread, VM lock, all five. */
+/* Main thread, VM lock: these and all that follow. figures: the caller's, to be cleared. */
 void blk_get_figures(BlockBackend *blk, BlkFigures *figures);
 void blk_figures_clear(BlkFigures *figures);
 /* Whether requests that fail, and those that cannot be made, count as the last ones, and the former's times. Default: yes. */

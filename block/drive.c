@@ -169,7 +169,7 @@ static bool take_accounting(BlockOpts *opts, DriveRequest *req, GError **err)
             return true;
         }
         if (!g_ascii_string_to_unsigned(text, 10, 1, UINT32_MAX, &seconds, NULL)) {
-            return error_set(err, "Invalid interval length: %s=%s; give whole seconds, 1 at least", key, text);
+            return error_set(err, "Invalid interval length: %s=%s; give whole seconds, 1 to %u", key, text, UINT32_MAX);
         }
         if (req->intervals == BLK_INTERVALS_MAX) {
             return error_set(err, "%s is one too many: %u intervals can be kept", key, BLK_INTERVALS_MAX);

@@ -155,6 +155,28 @@ def other_peer():
 
 
 @test
+def reset_while_full():
+    """The machine is reset, and the card unplugged, while packets wait in the ring for a peer that does not read."""
+    cable = Cable()
+    with Machine(KILN, card(cable)) as m:
+        for turn in range(3):
+            driver = Driver(m)
+            put_many(driver, 0, holds() + 4)
+            v.net_used(m, 1, holds())
+            m.qmp(("system_reset", {}))
+            for n in range(holds()):
+                assert cable.receive() == packet(n), f"turn {turn}: something else than packet {n} came"
+            driver = Driver(m)
+            for n in range(3):
+                both_ways(cable, driver, 10 * n)
+        put_many(driver, driver.sent, driver.sent + holds() + 4)
+        m.qmp(("device_del", {"id": "c"}))
+        m.outl(0xAE08, 1 << 4)          # what the guest's ACPI does
+        v.wait(lambda: not m.qmp(("query-rx-filter", {}))[0])
+        m.qmp(("netdev_del", {"id": "n"}))
+
+
+@test
 def stop():
     cable = Cable()
     with Machine(KILN, card(cable)) as m:
