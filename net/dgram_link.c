@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Packets as datagrams. Several leave, and come in, with one system call. A datagram that nobody
+ * Packets as datagrams. Several leave, and come in, with one system call, and by UDP those of one
+ * size in one pass through the kernel (udp_bundle.h). A datagram that nobody
  * takes is lost, as on a wire; only a full socket buffer holds the sender back. A unix socket that
  * is not connected is always writable for poll(2), even when the other side's queue is full: there
  * a second socket, which is connected and sends nothing, tells of room; where it cannot be
@@ -13,12 +14,18 @@
 #include <unistd.h>
 
 #include "net/sockets.h"
+#include "net/udp_bundle.h"
 #include "util/trace.h"
 
-#define BATCH 32                /* datagrams a system call */
+#define BATCH 32                /* messages a system call */
 #define RETRY_TIME NSEC_PER_MSEC
 #define PROBE_TIME (100 * NSEC_PER_MSEC) /* without a word of room: who is at the address is looked up again */
 #define ROUNDS 4                /* calls before others have their turn */
+
+typedef struct DgramMessage {
+    uint8_t *data;
+    size_t left, packet;        /* bytes; of each packet, the last one perhaps fewer */
+} DgramMessage;
 
 struct NetDgram {
     NetPort *port;
@@ -30,10 +37,16 @@ struct NetDgram {
     bool probe_stale;           /* what it says of room may be wrong */
     bool reading, want_write;
     SockAddr dest;              /* len 0: connected */
+    /* Out: packets of fewer bytes go in bundles. 0: none. */
+    size_t bundle_below;
+    /* In: messages, each of one packet or several, and some of those packets. */
+    bool gives_bundles;
     uint8_t *buffers;           /* BATCH of NET_MAX_PACKET; pages are touched as they are used */
-    struct iovec iov[BATCH];
-    NetPacket packets[BATCH];   /* [pos, count) wait for the port */
-    unsigned pos, count;
+    DgramMessage messages[BATCH];
+    unsigned message, message_count; /* [message, message_count) are not all among the packets yet */
+    struct iovec iov[NET_BATCH];
+    NetPacket packets[NET_BATCH];
+    unsigned pos, count;        /* [pos, count) wait for the port */
 };
 
 static void update_events(NetDgram *d)
@@ -46,31 +59,64 @@ static void update_events(NetDgram *d)
 
 /* ---- in ---------------------------------------------------------------------------------- */
 
-static void receive_batch(NetDgram *d)
+/* False: nothing came. */
+static bool receive_batch(NetDgram *d)
 {
     struct mmsghdr msgs[BATCH] = {0};
+    struct iovec iov[BATCH];
+    UdpControl control[BATCH];
     int n;
 
     for (unsigned i = 0; i < BATCH; i++) {
-        d->iov[i].iov_len = NET_MAX_PACKET;
-        msgs[i].msg_hdr.msg_iov = &d->iov[i];
+        iov[i] = (struct iovec){d->buffers + (size_t)i * NET_MAX_PACKET, NET_MAX_PACKET};
+        msgs[i].msg_hdr.msg_iov = &iov[i];
         msgs[i].msg_hdr.msg_iovlen = 1;
-    }
-    n = recvmmsg(d->fd, msgs, BATCH, MSG_DONTWAIT, NULL);
-    d->pos = d->count = 0;
-    for (int i = 0; i < n; i++) {
-        d->iov[i].iov_len = msgs[i].msg_len;
-        if (msgs[i].msg_len) {
-            d->packets[d->count++] = (NetPacket){&d->iov[i], 1, msgs[i].msg_len};
+        if (d->gives_bundles) {
+            msgs[i].msg_hdr.msg_control = &control[i];
+            msgs[i].msg_hdr.msg_controllen = sizeof control[i];
         }
     }
+    n = recvmmsg(d->fd, msgs, BATCH, MSG_DONTWAIT, NULL);
+    d->message = 0;
+    d->message_count = n > 0 ? (unsigned)n : 0;
+    for (unsigned i = 0; i < d->message_count; i++) {
+        const size_t size = d->gives_bundles ? udp_bundle_size(&msgs[i].msg_hdr) : 0;
+
+        d->messages[i] = (DgramMessage){iov[i].iov_base, msgs[i].msg_len, size ? size : msgs[i].msg_len};
+    }
+    return n > 0;
+}
+
+/* The next packets of what came. False: there are none. */
+static bool next_packets(NetDgram *d)
+{
+    d->pos = d->count = 0;
+    while (d->message < d->message_count && d->count < NET_BATCH) {
+        DgramMessage *m = &d->messages[d->message];
+        const size_t size = MIN(m->left, m->packet);
+
+        if (size) {
+            d->iov[d->count] = (struct iovec){m->data, size};
+            d->packets[d->count] = (NetPacket){&d->iov[d->count], 1, size};
+            d->count++;
+            m->data += size;
+            m->left -= size;
+        }
+        d->message += !m->left;
+    }
+    return d->count > 0;
 }
 
 /* False: the port takes no more now. */
 static bool pass_on(NetDgram *d)
 {
-    d->pos += net_send_now(d->port, d->packets + d->pos, d->count - d->pos);
-    return d->pos == d->count && net_can_send(d->port);
+    do {
+        d->pos += net_send_now(d->port, d->packets + d->pos, d->count - d->pos);
+        if (d->pos < d->count) {
+            return false;
+        }
+    } while (next_packets(d));
+    return net_can_send(d->port);
 }
 
 static void readable(NetDgram *d)
@@ -80,8 +126,7 @@ static void readable(NetDgram *d)
             d->reading = false;
             return;
         }
-        receive_batch(d);
-        if (!d->count) {
+        if (!receive_batch(d)) {
             return;
         }
     }
@@ -184,30 +229,44 @@ static void wait_for_room(NetDgram *d)
     }
 }
 
+/* A bundle was not taken: its packets go alone, and if it is their size, or that the way cannot cut them, all such do. */
+static void bundle_refused(NetDgram *d, size_t size, int error)
+{
+    trace(net_dgram_refused, "%p: a bundle of %zu bytes each: %d", d, size, error);
+    if (error == EINVAL || error == EIO || error == EMSGSIZE) {
+        d->bundle_below = size;
+    }
+}
+
 static unsigned dgram_receive_many(void *opaque, const NetPacket *packets, unsigned n)
 {
     NetDgram *d = opaque;
-    struct mmsghdr msgs[NET_BATCH] = {0};
-    unsigned done = 0;
+    UdpMessages m;
+    unsigned done = 0, alone = 0;
 
-    for (unsigned i = 0; i < n; i++) {
-        msgs[i].msg_hdr.msg_iov = (struct iovec *)(uintptr_t)packets[i].iov;
-        msgs[i].msg_hdr.msg_iovlen = packets[i].count;
-        msgs[i].msg_hdr.msg_name = d->dest.len ? &d->dest.addr : NULL;
-        msgs[i].msg_hdr.msg_namelen = d->dest.len;
-    }
     while (done < n && !d->want_write) {
-        int sent = sendmmsg(d->fd, msgs + done, n - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+        int sent;
 
+        udp_make_messages(&m, packets + done, alone ? alone : n - done, alone ? 0 : d->bundle_below);
+        for (unsigned i = 0; i < m.count && d->dest.len; i++) {
+            m.msgs[i].msg_hdr.msg_name = &d->dest.addr;
+            m.msgs[i].msg_hdr.msg_namelen = d->dest.len;
+        }
+        sent = sendmmsg(d->fd, m.msgs, m.count, MSG_DONTWAIT | MSG_NOSIGNAL);
+        for (int i = 0; i < sent; i++) {
+            done += m.packets[i];
+            alone -= MIN(alone, m.packets[i]);
+            d->probe_stale = false;
+        }
         if (sent < 0 && errno == EAGAIN) {
             wait_for_room(d);
+        } else if (sent < 0 && errno != EINTR && m.packets[0] > 1) {
+            bundle_refused(d, packets[done].size, errno);
+            alone = m.packets[0];
         } else if (sent < 0 && errno != EINTR) { /* nobody there, or too long: this one is lost */
             trace(net_dgram_lost, "%p: %d", d, errno);
             done++;
-        }
-        if (sent > 0) {
-            done += (unsigned)sent;
-            d->probe_stale = false;
+            alone -= MIN(alone, 1);
         }
     }
     return done;
@@ -265,10 +324,9 @@ NetDgram *net_dgram_new(Netdev *netdev, int fd, const SockAddr *dest)
     if (dest) {
         d->dest = *dest;
     }
+    d->bundle_below = udp_takes_bundles(fd) ? SIZE_MAX : 0;
+    d->gives_bundles = udp_gives_bundles(fd);
     d->buffers = g_malloc((size_t)BATCH * NET_MAX_PACKET);
-    for (unsigned i = 0; i < BATCH; i++) {
-        d->iov[i].iov_base = d->buffers + (size_t)i * NET_MAX_PACKET;
-    }
     net_set_nonblock(fd, NULL);
     d->port = netdev_add_port(netdev, &dgram_port_ops, d);
     dgram_attach(d, netdev->obj.vm->loop);

@@ -168,13 +168,14 @@ class Pair:
                 self.parts = []
         return numbers
 
-    def send(self, seed, size):
+    def send(self, seed, size, kick=True):
         i = self.put % SIZE
         self.m.write(self.buffer(1, i), bytes(HEADER) + self.content(seed, size))
         self.m.write(self.ring(1)[0] + 16 * i + 8, struct.pack("<I", HEADER + size))
         self.put += 1
-        v.put16(self.m, self.ring(1)[1] + 2, self.put & 0xFFFF)
-        self.kick(1)
+        if kick:
+            v.put16(self.m, self.ring(1)[1] + 2, self.put & 0xFFFF)
+            self.kick(1)
 
     def all_sent(self):
         return v.get16(self.m, self.ring(1)[2] + 2) == self.put & 0xFFFF

@@ -9,8 +9,9 @@
  * Prints: nanoseconds until the last packet had come, packets, notifications.
  *
  * The second form is what the kernel allows: instead of an emulator a thread sends a packet that it has, up to 64 with a
- * system call, and polls where there is no room.
+ * system call, by UDP as one bundle, and polls where there is no room.
  */
+#include <netinet/udp.h>
 #include <pthread.h>
 #include <sys/prctl.h>
 
@@ -20,7 +21,9 @@
 #define STRIDE 2048     /* of DATA: a buffer */
 #define TAP_WINDOW 128  /* packets to a tap, which drops what is too many, ahead of the ring ... */
 #define INET_WINDOW 32  /* ... and to a socket that does */
+#define SINK_WINDOW 16384 /* packets that our own UDP socket holds */
 #define BOUND_BATCH 64
+#define BOUND_BYTES 65000
 
 typedef struct Drive {
     Ring ring;
@@ -83,6 +86,14 @@ static void wait_for_sink(Drive *d, uint64_t last, int64_t start)
     }
 }
 
+/* UDP drops what its receiver does not take in time. NULL: another's. */
+static void wait_for_room(Cable *c, uint64_t first, uint64_t sent)
+{
+    while (c && c->kind == KIND_INET && sent > seen_now(c) - first + SINK_WINDOW) {
+        idle(50);
+    }
+}
+
 static void run(Drive *d)
 {
     Ring *r = &d->ring;
@@ -113,6 +124,7 @@ static void run(Drive *d)
             }
         }
         if (r->avail_idx != before) {
+            wait_for_room(d->rx ? NULL : &d->cable, first, put_count);
             publish(r);
         }
     }
@@ -163,6 +175,21 @@ typedef struct Bound {
     int room; /* to be polled */
 } Bound;
 
+/* count packets of a socket that cuts messages (UDP_SEGMENT): one message. */
+static int send_bundle(Bound *b, unsigned count)
+{
+    struct iovec iov[BOUND_BATCH];
+    struct msghdr msg = b->out.msgs[0].msg_hdr;
+
+    count = count * b->out.length > BOUND_BYTES ? BOUND_BYTES / b->out.length : count;
+    for (unsigned i = 0; i < count; i++) {
+        iov[i] = msg.msg_iov[0];
+    }
+    msg.msg_iov = iov;
+    msg.msg_iovlen = count;
+    return sendmsg(b->out.sock, &msg, MSG_DONTWAIT) < 0 ? -1 : (int)count;
+}
+
 static void send_datagrams(Bound *b)
 {
     struct mmsghdr msgs[BOUND_BATCH];
@@ -171,7 +198,8 @@ static void send_datagrams(Bound *b)
         msgs[i] = b->out.msgs[i % BATCH];
     }
     for (uint64_t left = b->packets; left;) {
-        const int n = sendmmsg(b->out.sock, msgs, left < BOUND_BATCH ? (unsigned)left : BOUND_BATCH, MSG_DONTWAIT);
+        const unsigned count = left < BOUND_BATCH ? (unsigned)left : BOUND_BATCH;
+        const int n = b->out.kind == KIND_INET ? send_bundle(b, count) : sendmmsg(b->out.sock, msgs, count, MSG_DONTWAIT);
 
         if (n < 0 && errno != EAGAIN) {
             fail("sendmmsg");
@@ -180,6 +208,7 @@ static void send_datagrams(Bound *b)
             poll(&(struct pollfd){.fd = b->room, .events = POLLOUT}, 1, -1);
         }
         left -= n > 0 ? (uint64_t)n : 0;
+        wait_for_room(&b->in, 0, b->packets - left);
     }
 }
 
@@ -213,6 +242,9 @@ static int bound(char **argv)
     b.in.length = (unsigned)atoi(argv[1]);
     cable_prepare(&b.out, b.in.length);
     b.room = b.out.sock;
+    if (b.out.kind == KIND_INET && setsockopt(b.out.sock, IPPROTO_UDP, UDP_SEGMENT, &(int){(int)b.in.length}, sizeof(int)) < 0) {
+        fail("UDP_SEGMENT");
+    }
     if (b.out.kind == KIND_UNIX) {
         b.room = socket(AF_UNIX, SOCK_DGRAM, 0);
         if (connect(b.room, (struct sockaddr *)&b.out.theirs, b.out.theirs_len) < 0) {
