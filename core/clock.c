@@ -18,7 +18,9 @@ struct VmClocks {
     Vm *vm;
     ClockState clocks[CLOCK_KINDS];
     uint64_t sequence;
-    /* Virtual time = offset + (running ? monotonic : 0); read without a lock by vCPUs. */
+    /* Virtual time = offset + (running ? monotonic : 0); read without a lock by vCPUs and other loops: again while both
+     * are being changed, which virtual_changes says by being odd or another number than before. */
+    _Atomic unsigned virtual_changes;
     _Atomic int64_t virtual_offset;
     _Atomic bool virtual_running;
     bool detached;          /* qtest: moves by hand */
@@ -27,13 +29,25 @@ struct VmClocks {
 
 /* ---- time ------------------------------------------------------------------------------- */
 
+static int64_t virtual_now(const VmClocks *c)
+{
+    unsigned changes;
+    int64_t now;
+
+    do {
+        changes = c->virtual_changes;
+        now = c->virtual_offset + (c->virtual_running ? clock_monotonic_ns() : 0);
+    } while (changes & 1 || changes != c->virtual_changes);
+    return now;
+}
+
 int64_t clock_now(Vm *vm, ClockKind clock)
 {
     VmClocks *c = vm->clocks;
 
     switch (clock) {
     case CLOCK_VIRTUAL:
-        return c->virtual_offset + (c->virtual_running ? clock_monotonic_ns() : 0);
+        return virtual_now(c);
     case CLOCK_HOST:
         return clock_realtime_ns();
     default:
@@ -175,16 +189,11 @@ void clock_virtual_enable(Vm *vm, bool running)
     if (c->detached || c->virtual_running == running) {
         return;
     }
-    int64_t now = clock_monotonic_ns();
-    /* Two stores that a reader may see apart would show a jump; the order below makes the clock
-     * stand still for an instant at worst, and vCPUs are stopped on this path. */
-    if (running) {
-        c->virtual_offset -= now;
-        c->virtual_running = true;
-    } else {
-        c->virtual_running = false;
-        c->virtual_offset += now;
-    }
+    c->virtual_changes++;
+    int64_t now = clock_monotonic_ns(); /* none that was read before is later */
+    c->virtual_offset += running ? -now : now;
+    c->virtual_running = running;
+    c->virtual_changes++;
     rearm(c, CLOCK_VIRTUAL);
 }
 

@@ -338,6 +338,39 @@ static void test_virtual_clock(Fixture *f, gconstpointer data)
     g_assert_cmpuint(f->toy->fired, ==, 1);
 }
 
+/* Another thread reads the clock while the machine stops and goes on: it never goes back. */
+typedef struct ClockReader {
+    Vm *vm;
+    gint over, turns;
+} ClockReader;
+
+static void *read_clock(void *opaque)
+{
+    ClockReader *r = opaque;
+
+    for (int64_t last = 0; !g_atomic_int_get(&r->over); g_atomic_int_inc(&r->turns)) {
+        const int64_t now = clock_now(r->vm, CLOCK_VIRTUAL);
+
+        g_assert_cmpint(now, >=, last);
+        last = now;
+    }
+    return NULL;
+}
+
+static void test_virtual_clock_elsewhere(void)
+{
+    ClockReader r = {.vm = vm_new(NULL)};
+    pthread_t thread;
+
+    g_assert_cmpint(pthread_create(&thread, NULL, read_clock, &r), ==, 0);
+    for (unsigned i = 0; i < 20000 || g_atomic_int_get(&r.turns) < 20000; i++) {
+        clock_virtual_enable(r.vm, !(i & 1));
+    }
+    g_atomic_int_set(&r.over, 1);
+    pthread_join(thread, NULL);
+    vm_free(r.vm);
+}
+
 /* ---- state ----------------------------------------------------------------------------------- */
 
 static void test_state_round_trip(Fixture *f, gconstpointer data)
@@ -631,6 +664,7 @@ int main(int argc, char **argv)
     ADD("dma/ram-only", test_dma_is_ram_only);
     ADD("state/refused", test_refused_state);
     ADD("clock/virtual", test_virtual_clock);
+    g_test_add_func("/core/clock/virtual-elsewhere", test_virtual_clock_elsewhere);
     ADD("state/round-trip", test_state_round_trip);
     ADD("state/stream", test_state_stream);
     ADD("property", test_properties);
