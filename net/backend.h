@@ -20,6 +20,7 @@
 typedef struct NetFilter NetFilter;
 typedef struct NetState NetState;
 
+/* All in the main thread, while the card, if there is one, is held. */
 typedef struct NetdevOps {
     /* Makes the ports. After a failure close is called. */
     bool (*open)(Netdev *netdev, const NetdevOptions *options, GError **err);
@@ -127,8 +128,10 @@ size_t net_packet_copy(const NetPacket *packet, size_t offset, void *buf, size_t
 /* net/announce.c */
 GPtrArray *net_announcements_new(void);
 
-/* ---- net/nic.c for net/netdev.c ---------------------------------------------------------- */
+/* ---- net/nic.c ---------------------------------------------------------------------------- */
 
+/* The card's links come to the main loop and stay there (on), or may go: NicOps.hold and release. NULL is fine. */
+void nic_hold(Nic *nic, bool on);
 void nic_lose_netdev(Nic *nic);
 /* "NAME: index=N,type=nic,model=...,macaddr=...\n" */
 void nic_print(const Nic *nic, unsigned queue, GString *out);

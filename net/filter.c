@@ -121,17 +121,6 @@ static bool find_place(const NetFilter *f, Netdev *netdev, unsigned *place, GErr
                           "make it first, or use head or tail", f->position, netdev->id);
 }
 
-static void hold(const Netdev *netdev, bool on)
-{
-    void *opaque = NULL;
-    const NicOps *ops = netdev->nic ? nic_ops(netdev->nic, &opaque) : NULL;
-    void (*fn)(void *) = ops ? (on ? ops->hold : ops->release) : NULL;
-
-    if (fn) {
-        fn(opaque);
-    }
-}
-
 static bool read_status(NetFilter *f, GError **err)
 {
     if (strcmp(f->status_text, "on") && strcmp(f->status_text, "off")) {
@@ -167,9 +156,9 @@ static bool filter_complete(Object *obj, GError **err)
         f->netdev = NULL;
         return false;
     }
-    hold(netdev, true);
+    nic_hold(netdev->nic, true);
     g_ptr_array_insert(netdev->filters, (int)place, f);
-    hold(netdev, false);
+    nic_hold(netdev->nic, false);
     return true;
 }
 
@@ -196,10 +185,10 @@ static void filter_finalize(Object *obj)
     NetFilter *f = container_of(obj, NetFilter, obj);
 
     if (f->netdev) {
-        hold(f->netdev, true);
+        nic_hold(f->netdev->nic, true);
         f->ops->close(f);
         g_ptr_array_remove(f->netdev->filters, f);
-        hold(f->netdev, false);
+        nic_hold(f->netdev->nic, false);
     }
 }
 

@@ -540,18 +540,6 @@ static void set_link(NetPort *port, bool up)
     net_port_ready(port);
 }
 
-static void hold(Nic *nic, bool on)
-{
-    void *opaque;
-    const NicOps *ops = nic ? nic_ops(nic, &opaque) : NULL;
-
-    if (ops && on && ops->hold) {
-        ops->hold(opaque);
-    } else if (ops && !on && ops->release) {
-        ops->release(opaque);
-    }
-}
-
 static Nic *find_nic(Vm *vm, const char *name)
 {
     const NetState *net = net_state(vm);
@@ -572,11 +560,11 @@ bool net_set_link(Vm *vm, const char *name, bool up, GError **err)
     if (!netdev && !nic) {
         return error_set_class(err, KILN_ERROR_DEVICE_NOT_FOUND, "Device '%s' not found", name);
     }
-    hold(nic, true);
+    nic_hold(nic, true);
     unsigned n = netdev ? netdev->ports->len : nic_queues(nic);
     for (unsigned i = 0; i < n; i++) {
         set_link(netdev ? netdev_port(netdev, i) : nic_port(nic, i), up);
     }
-    hold(nic, false);
+    nic_hold(nic, false);
     return true;
 }

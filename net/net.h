@@ -22,9 +22,11 @@
  * is done by that loop's thread, and none of it takes the VM lock. A card with queues in an
  * iothread moves its links there: net_detach() in the old loop's thread, then net_attach() in the
  * new one's, which it can reach by loop_post; packets sent in between wait in the queue. Links that
- * net_is_movable() refuses stay in the main loop (user networking, hubs, links with filters).
- * Whatever changes a card's links from outside (set_link, netdev_del, a new filter) runs in the
- * main thread between the card's hold and release operations.
+ * net_is_movable() refuses stay in the main loop (hubs, streams, links with filters, user networks
+ * with guestfwd to a character device).
+ * Whatever changes a card's links from outside (set_link, netdev_del, hostfwd_add, a new filter) or
+ * asks a back end for more than info network tells runs in the main thread between the card's hold
+ * and release operations.
  *
  * Packets begin with the Ethernet header, without checksum. Where both ends agreed on one
  * (net_set_vnet_hdr_len), a struct virtio_net_hdr (Virtual I/O Device 1.2, 5.1.6) of that many

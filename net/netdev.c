@@ -226,30 +226,17 @@ bool netdev_add(Vm *vm, const NetdevOptions *options, GError **err)
     return true;
 }
 
-/* The card's links come to the main loop: their threads have done with the ports that go. NULL: there is none to release. */
-static const NicOps *hold_card(const Netdev *netdev, void **opaque)
-{
-    const NicOps *ops = netdev->nic ? nic_ops(netdev->nic, opaque) : NULL;
-
-    if (ops && ops->hold) {
-        ops->hold(*opaque);
-    }
-    return ops;
-}
-
 bool netdev_del(Vm *vm, const char *id, GError **err)
 {
     Netdev *netdev = netdev_find(vm, id);
-    void *opaque = NULL;
 
     if (!netdev) {
         return error_set_class(err, KILN_ERROR_DEVICE_NOT_FOUND, "Device '%s' not found", id);
     }
-    const NicOps *ops = hold_card(netdev, &opaque);
+    Nic *nic = netdev->nic;
+    nic_hold(nic, true); /* its threads have done with the ports that go */
     close_netdev(netdev);
-    if (ops && ops->release) {
-        ops->release(opaque);
-    }
+    nic_hold(nic, false);
     return true;
 }
 
@@ -263,9 +250,8 @@ void net_cleanup(Vm *vm)
     }
     while (net && net->netdevs->len) {
         Netdev *last = net->netdevs->pdata[net->netdevs->len - 1];
-        void *opaque;
 
-        hold_card(last, &opaque); /* for good */
+        nic_hold(last->nic, true); /* for good */
         close_netdev(last);
     }
 }
@@ -425,7 +411,10 @@ bool net_hostfwd(Vm *vm, const char *id, const char *rule, bool add, GError **er
     if (!netdev || !netdev->ops->hostfwd) {
         return error_set(err, netdev ? "%s is no user network" : "there is no user network", id);
     }
-    return netdev->ops->hostfwd(netdev, rule, add, err);
+    nic_hold(netdev->nic, true);
+    bool ok = netdev->ops->hostfwd(netdev, rule, add, err);
+    nic_hold(netdev->nic, false);
+    return ok;
 }
 
 void net_print_connections(Vm *vm, GString *out)
@@ -440,8 +429,9 @@ void net_print_connections(Vm *vm, GString *out)
             int hub = peer && peer->netdev && peer->netdev->info
                           ? atoi(peer->netdev->info + strlen("hub "))
                           : -1;
+            nic_hold(netdev->nic, true);
             g_autofree char *text = netdev->ops->connections(netdev);
-
+            nic_hold(netdev->nic, false);
             g_string_append_printf(out, "Hub %d (%s):\n%s", hub, netdev->id, text);
         }
     }

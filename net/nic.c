@@ -167,6 +167,15 @@ const NicOps *nic_ops(const Nic *nic, void **opaque)
     return nic->ops;
 }
 
+void nic_hold(Nic *nic, bool on)
+{
+    void (*fn)(void *opaque) = !nic ? NULL : on ? nic->ops->hold : nic->ops->release;
+
+    if (fn) {
+        fn(nic->opaque);
+    }
+}
+
 void nic_foreach(Vm *vm, void (*fn)(Nic *nic, void *opaque), void *opaque)
 {
     NetState *net = net_state(vm);

@@ -7,9 +7,14 @@
  *   guest <-- send_packet -- libslirp <-- slirp_pollfds_poll
  *
  * libslirp is written for poll(2): it fills in what it waits for, and looks at what came. Here each
- * descriptor is watched by the main loop; when one is ready, all are looked at once and what is
- * waited for is compared with what is watched. After packets of the guest that happens in a posted
- * call, so a burst of them costs one comparison.
+ * descriptor is watched by the link's loop; when one is ready, all are looked at once and what is
+ * waited for is compared with what is watched. After packets of the guest a timer that is due at
+ * once does that, so a burst of them costs one comparison.
+ *
+ * Threads. All of a network is in its link's loop, and moves with it. libslirp keeps the time and the
+ * name servers' addresses once for all networks, without a lock, so there is one around calls into it;
+ * it is not held while a packet goes to the card. A network with guestfwd to a character device stays
+ * in the main loop, where such devices are.
  *
  * Not done: smb=. Connections are not part of a saved state (QEMU's section "slirp").
  */
@@ -20,14 +25,83 @@
 
 #include "core/clock.h"
 #include "net/slirp_int.h"
+#include "util/lock.h"
 #include "util/log.h"
 #include "util/trace.h"
+
+#define TIMEOUT_MAX 1000 /* ms; libslirp itself never waits longer */
+#define ROUNDS 8         /* more looks before others have their turn */
 
 typedef struct Watch {
     LoopFd *source;
     uint32_t events;
     unsigned generation;    /* of the last comparison that wanted it */
 } Watch;
+
+/* ---- libslirp's lock --------------------------------------------------------------------- */
+
+static Lock library;
+
+static void init_library(void) { lock_init(&library, "libslirp", LOCK_RANK_BACKEND); }
+
+void user_lock(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    pthread_once(&once, init_library);
+    lock_acquire(&library);
+}
+
+void user_unlock(void) { lock_release(&library); }
+
+/* ---- libslirp's timers ------------------------------------------------------------------- */
+
+/* On the guest's clock, which may stand still or be stepped: looked at whenever the network is, which is every TIMEOUT_MAX at
+ * least. There is one, for router advertisements every few minutes. */
+typedef struct SlirpTimer {
+    SlirpTimerCb fn;
+    void *opaque;
+    int64_t due;            /* ns of CLOCK_VIRTUAL; -1: not armed */
+} SlirpTimer;
+
+static int64_t slirp_clock(void *opaque)
+{
+    return clock_now(((UserNet *)opaque)->netdev.obj.vm, CLOCK_VIRTUAL);
+}
+
+static void *slirp_timer_make(SlirpTimerCb fn, void *fn_opaque, void *opaque)
+{
+    SlirpTimer *t = g_new(SlirpTimer, 1);
+
+    *t = (SlirpTimer){fn, fn_opaque, -1};
+    g_ptr_array_add(((UserNet *)opaque)->timers, t);
+    return t;
+}
+
+static void slirp_timer_drop(void *timer, void *opaque)
+{
+    g_ptr_array_remove(((UserNet *)opaque)->timers, timer);
+    g_free(timer);
+}
+
+static void slirp_timer_set(void *timer, int64_t ms, void *opaque)
+{
+    ((SlirpTimer *)timer)->due = ms * NSEC_PER_MSEC;
+}
+
+static void run_timers(UserNet *u)
+{
+    const int64_t now = slirp_clock(u);
+
+    for (unsigned i = 0; i < u->timers->len; i++) {
+        SlirpTimer *t = u->timers->pdata[i];
+
+        if (t->due >= 0 && t->due <= now) {
+            t->due = -1;
+            t->fn(t->opaque);
+        }
+    }
+}
 
 /* ---- descriptors -------------------------------------------------------------------------------
  */
@@ -50,9 +124,6 @@ static int get_events(int index, void *opaque)
            (revents & POLLHUP ? SLIRP_POLL_HUP : 0);
 }
 
-static void watch_event(void *opaque, uint32_t events) { user_pump(opaque); }
-static void timer_event(void *opaque) { user_pump(opaque); }
-
 static int add_poll(int fd, int events, void *opaque)
 {
     UserNet *u = opaque;
@@ -65,6 +136,9 @@ static int add_poll(int fd, int events, void *opaque)
     return (int)u->polls->len - 1;
 }
 
+static void watch_event(void *opaque, uint32_t events) { user_pump(opaque); }
+static void timer_event(void *opaque) { user_pump(opaque); }
+
 static void watch(UserNet *u, const struct pollfd *p)
 {
     uint32_t events = (p->events & POLLIN ? EPOLLIN : 0u) | (p->events & POLLOUT ? EPOLLOUT : 0u) |
@@ -74,7 +148,7 @@ static void watch(UserNet *u, const struct pollfd *p)
     if (!w) {
         w = g_new0(Watch, 1);
         w->events = events;
-        w->source = loop_fd_add(u->netdev.obj.vm->loop, p->fd, events, watch_event, u);
+        w->source = loop_fd_add(net_port_loop(u->port), p->fd, events, watch_event, u);
         g_hash_table_insert(u->watches, GINT_TO_POINTER(p->fd), w);
     } else if (w->generation == u->generation) {
         events |= w->events;
@@ -91,50 +165,51 @@ static gboolean is_stale(gpointer key, gpointer value, gpointer opaque)
     return ((const Watch *)value)->generation != ((const UserNet *)opaque)->generation;
 }
 
-static void user_refresh(UserNet *u)
+/* What libslirp waits for now; and for how long, in ms. */
+static uint32_t ask_library(UserNet *u)
 {
-    uint32_t timeout = UINT32_MAX; /* ms */
+    uint32_t timeout = TIMEOUT_MAX;
 
     g_array_set_size(u->polls, 0);
     slirp_pollfds_fill(u->slirp, &timeout, add_poll, u);
+    return timeout;
+}
+
+static void compare_watches(UserNet *u)
+{
     u->generation++;
     for (unsigned i = 0; i < u->polls->len; i++) {
         watch(u, &g_array_index(u->polls, struct pollfd, i));
     }
     g_hash_table_foreach_remove(u->watches, is_stale, u);
-    if (timeout == UINT32_MAX) {
-        loop_timer_cancel(u->timer);
-    } else {
-        loop_timer_arm(u->timer, clock_monotonic_ns() + timeout * NSEC_PER_MSEC);
-    }
 }
 
-/* Everything that came since the last comparison. */
+static int poll_now(const UserNet *u) { return poll((struct pollfd *)(void *)u->polls->data, u->polls->len, 0); }
+
+/* It takes a datagram of each socket only, so it is asked again while something is there. */
 void user_pump(UserNet *u)
 {
-    int rc = poll((struct pollfd *)(void *)u->polls->data, u->polls->len, 0);
+    int ready = poll_now(u);
+    uint32_t timeout;
 
-    slirp_pollfds_poll(u->slirp, rc < 0, get_events, u);
-    user_refresh(u);
-}
-
-static void refresh_posted(void *opaque)
-{
-    UserNet *u = opaque;
-
-    u->posted = false;
-    if (u->slirp) {
-        user_pump(u);
+    user_lock();
+    run_timers(u);
+    for (unsigned round = 0;; round++) {
+        slirp_pollfds_poll(u->slirp, ready < 0, get_events, u);
+        timeout = ask_library(u);
+        if (ready <= 0 || round == ROUNDS || (ready = poll_now(u)) <= 0) {
+            break;
+        }
     }
-    object_unref(&u->netdev.obj);
+    compare_watches(u);
+    loop_timer_arm(u->timer, clock_monotonic_ns() + timeout * NSEC_PER_MSEC);
+    user_unlock();
 }
 
-void user_post_refresh(UserNet *u)
+void user_pump_soon(UserNet *u)
 {
-    if (!u->posted) {
-        u->posted = true;
-        object_ref(&u->netdev.obj);
-        loop_post(u->netdev.obj.vm->loop, refresh_posted, u);
+    if (u->timer) { /* else attach does it */
+        loop_timer_arm(u->timer, 0);
     }
 }
 
@@ -144,7 +219,9 @@ static ssize_t send_packet(const void *data, size_t len, void *opaque)
 {
     UserNet *u = opaque;
 
+    user_unlock();
     net_send_buf(u->port, data, len); /* a full queue loses it, and TCP slows down */
+    user_lock();
     return (ssize_t)len;
 }
 
@@ -153,48 +230,6 @@ static void slirp_said(const char *message, void *opaque)
     log_mask(LOG_GUEST_ERRORS, "%s: %s\n", ((UserNet *)opaque)->netdev.id, message);
 }
 
-static int64_t slirp_clock(void *opaque)
-{
-    return clock_now(((UserNet *)opaque)->netdev.obj.vm, CLOCK_VIRTUAL);
-}
-
-typedef struct SlirpTimer {
-    Timer timer;
-    SlirpTimerCb fn;
-    void *opaque;
-    UserNet *user;
-} SlirpTimer;
-
-static void slirp_timer_fired(void *opaque)
-{
-    SlirpTimer *t = opaque;
-
-    t->fn(t->opaque);
-    user_post_refresh(t->user);
-}
-
-static void *slirp_timer_make(SlirpTimerCb fn, void *fn_opaque, void *opaque)
-{
-    UserNet *u = opaque;
-    SlirpTimer *t = g_new0(SlirpTimer, 1);
-
-    t->fn = fn;
-    t->opaque = fn_opaque;
-    t->user = u;
-    timer_init(&t->timer, u->netdev.obj.vm, CLOCK_VIRTUAL, slirp_timer_fired, t);
-    return t;
-}
-
-static void slirp_timer_drop(void *timer, void *opaque)
-{
-    timer_cancel(&((SlirpTimer *)timer)->timer);
-    g_free(timer);
-}
-
-static void slirp_timer_set(void *timer, int64_t ms, void *opaque)
-{
-    timer_arm(&((SlirpTimer *)timer)->timer, ms * NSEC_PER_MSEC);
-}
 static void slirp_new_fd(int fd, void *opaque) {}
 
 /* About to be closed. */
@@ -202,7 +237,7 @@ static void slirp_old_fd(int fd, void *opaque)
 {
     g_hash_table_remove(((UserNet *)opaque)->watches, GINT_TO_POINTER(fd));
 }
-static void slirp_notify(void *opaque) { user_post_refresh(opaque); }
+static void slirp_notify(void *opaque) { user_pump_soon(opaque); }
 
 static const SlirpCb callbacks = {
     .send_packet = send_packet,
@@ -218,22 +253,47 @@ static const SlirpCb callbacks = {
 
 /* ---- packets of the guest ---------------------------------------------------------------- */
 
-static bool user_receive(void *opaque, const NetPacket *packet)
+/* libslirp looks at some headers twice, and the guest may write there meanwhile: it gets a copy. */
+static unsigned user_receive_many(void *opaque, const NetPacket *packets, unsigned n)
 {
     UserNet *u = opaque;
 
-    if (packet->count == 1) {
-        slirp_input(u->slirp, packet->iov[0].iov_base, (int)packet->size);
-    } else {
-        g_autofree uint8_t *data = g_malloc(packet->size + 1);
-
-        slirp_input(u->slirp, data, (int)net_packet_copy(packet, 0, data, packet->size));
+    user_lock();
+    for (unsigned i = 0; i < n; i++) {
+        slirp_input(u->slirp, u->packet, (int)net_packet_copy(&packets[i], 0, u->packet, NET_MAX_PACKET));
     }
-    user_post_refresh(u);
-    return true;
+    user_unlock();
+    user_pump_soon(u);
+    return n;
 }
 
-static const NetPortOps user_port_ops = {.receive = user_receive};
+static bool user_receive(void *opaque, const NetPacket *packet)
+{
+    return user_receive_many(opaque, packet, 1) == 1;
+}
+
+static void user_detach(void *opaque)
+{
+    UserNet *u = opaque;
+
+    g_hash_table_remove_all(u->watches);
+    loop_timer_free(g_steal_pointer(&u->timer));
+}
+
+static void user_attach(void *opaque, Loop *loop)
+{
+    UserNet *u = opaque;
+
+    u->timer = loop_timer_new(loop, timer_event, u);
+    user_pump_soon(u);
+}
+
+static const NetPortOps user_port_ops = {.receive = user_receive,
+                                         .receive_many = user_receive_many,
+                                         .detach = user_detach,
+                                         .attach = user_attach};
+/* Of a network that stays in the main loop. */
+static const NetPortOps user_fixed_ops = {.receive = user_receive, .receive_many = user_receive_many};
 
 /* ---- life -------------------------------------------------------------------------------- */
 
@@ -297,9 +357,11 @@ static bool user_open(Netdev *netdev, const NetdevOptions *options, GError **err
 
     u->polls = g_array_new(false, false, sizeof(struct pollfd));
     u->watches = g_hash_table_new_full(NULL, NULL, NULL, watch_free);
-    u->timer = loop_timer_new(netdev->obj.vm->loop, timer_event, u);
+    u->timers = g_ptr_array_new();
+    u->packet = g_malloc(NET_MAX_PACKET);
     u->forwards = g_ptr_array_new();
     u->port = netdev_add_port(netdev, &user_port_ops, u);
+    user_attach(u, net_port_loop(u->port));
     if (!check_texts(o, err) || !user_addresses(o, &config, err)) {
         return false;
     }
@@ -310,7 +372,9 @@ static bool user_open(Netdev *netdev, const NetdevOptions *options, GError **err
     config.bootfile = o->bootfile;
     config.vdomainname = o->domainname;
     g_autofree const char **search = config.vdnssearch = search_list(o);
+    user_lock();
     u->slirp = slirp_new(&config, &callbacks, u);
+    user_unlock();
     if (!u->slirp) {
         return error_set(err, "libslirp refused to make the network");
     }
@@ -322,7 +386,9 @@ static bool user_open(Netdev *netdev, const NetdevOptions *options, GError **err
         !add_rules(u, o->guestfwd, user_guestfwd, err)) {
         return false;
     }
-    user_post_refresh(u);
+    if (u->forwards->len) {
+        u->port->ops = &user_fixed_ops;
+    }
     return true;
 }
 
@@ -331,21 +397,25 @@ static void user_close(Netdev *netdev)
     UserNet *u = container_of(netdev, UserNet, netdev);
 
     user_close_forwards(u);
+    user_detach(u);
     if (u->slirp) {
-        Slirp *slirp = u->slirp;
-
-        slirp_cleanup(slirp);
+        user_lock();
+        slirp_cleanup(u->slirp);
+        user_unlock();
         u->slirp = NULL;
     }
     g_hash_table_destroy(u->watches);
-    loop_timer_free(u->timer);
+    g_ptr_array_unref(u->timers);
     g_array_unref(u->polls);
-    u->timer = NULL;
+    g_free(u->packet);
 }
 
 static char *user_connections(Netdev *netdev)
 {
-    return slirp_connection_info(container_of(netdev, UserNet, netdev)->slirp);
+    user_lock();
+    char *text = slirp_connection_info(container_of(netdev, UserNet, netdev)->slirp);
+    user_unlock();
+    return text;
 }
 
 static bool user_change_hostfwd(Netdev *netdev, const char *rule, bool add, GError **err)
@@ -353,7 +423,7 @@ static bool user_change_hostfwd(Netdev *netdev, const char *rule, bool add, GErr
     UserNet *u = container_of(netdev, UserNet, netdev);
     bool ok = user_hostfwd(u, rule, add, err);
 
-    user_post_refresh(u);
+    user_pump_soon(u);
     return ok;
 }
 

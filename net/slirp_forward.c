@@ -91,14 +91,15 @@ bool user_hostfwd(UserNet *u, const char *text, bool add, GError **err)
                          add ? "[tcp|udp]:[HOSTADDR]:HOSTPORT-[GUESTADDR]:GUESTPORT"
                              : "[tcp|udp]:[HOSTADDR]:HOSTPORT");
     }
-    if (!add) {
-        return slirp_remove_hostfwd(u->slirp, rule.udp, rule.host, rule.host_port) == 0 ||
-               error_set(err, "host forwarding rule for %s not found", text);
+    user_lock();
+    int rc = add ? slirp_add_hostfwd(u->slirp, rule.udp, rule.host, rule.host_port, rule.guest, rule.guest_port)
+                 : slirp_remove_hostfwd(u->slirp, rule.udp, rule.host, rule.host_port);
+    user_unlock();
+    if (!rc) {
+        return true;
     }
-    return slirp_add_hostfwd(u->slirp, rule.udp, rule.host, rule.host_port, rule.guest,
-                             rule.guest_port) == 0 ||
-           error_set(err, "Could not set up host forwarding rule '%s' (is the host's port in use?)",
-                     text);
+    return add ? error_set(err, "Could not set up host forwarding rule '%s' (is the host's port in use?)", text)
+               : error_set(err, "host forwarding rule for %s not found", text);
 }
 
 /* ---- guestfwd to a character device ------------------------------------------------------ */
@@ -114,15 +115,20 @@ static size_t forward_can_receive(void *opaque)
 {
     Forward *f = opaque;
 
-    return slirp_socket_can_recv(f->user->slirp, f->server, f->number);
+    user_lock();
+    const size_t room = slirp_socket_can_recv(f->user->slirp, f->server, f->number);
+    user_unlock();
+    return room;
 }
 
 static void forward_receive(void *opaque, const uint8_t *data, size_t len)
 {
     Forward *f = opaque;
 
+    user_lock();
     slirp_socket_recv(f->user->slirp, f->server, f->number, data, (int)len);
-    user_post_refresh(f->user);
+    user_unlock();
+    user_pump_soon(f->user);
 }
 
 static const CharPortOps forward_ops = {.can_receive = forward_can_receive,
@@ -132,8 +138,10 @@ static ssize_t forward_write(const void *data, size_t len, void *opaque)
 {
     Forward *f = opaque;
 
+    user_unlock();
     charport_write_all(f->port, data, len);
     charport_accept_input(f->port);
+    user_lock();
     return (ssize_t)len;
 }
 

@@ -14,15 +14,19 @@ typedef struct UserNet {
     GArray *polls;              /* struct pollfd: what libslirp waits for */
     GHashTable *watches;        /* fd -> Watch */
     unsigned generation;
-    LoopTimer *timer;
-    bool posted;                /* a comparison is on its way; it holds a reference */
+    uint8_t *packet;            /* NET_MAX_PACKET: the guest's, while libslirp looks at it; pages are touched as they are used */
+    LoopTimer *timer;           /* the next look is due; NULL: detached */
+    GPtrArray *timers;          /* SlirpTimer *: libslirp's */
     GPtrArray *forwards;        /* Forward *: guestfwd to character devices */
 } UserNet;
 
-/* Looks at all that came. */
+/* In the link's loop, as all of this: looks at all that came. */
 void user_pump(UserNet *u);
-/* What libslirp waits for may have changed. */
-void user_post_refresh(UserNet *u);
+/* At the loop's next turn all that came is looked at, and what libslirp waits for is compared. */
+void user_pump_soon(UserNet *u);
+/* Around calls into libslirp. Not held while anybody else is called. */
+void user_lock(void);
+void user_unlock(void);
 
 /* ---- slirp_address.c ------------------------------------------------------------------------- */
 /* Networks and addresses of the options, checked. */

@@ -5,6 +5,7 @@
  *   pair     datagrams: a connected pair of unix sockets, both inherited
  *   inet     datagrams: UDP over loopback, ports
  *   stream   a connected pair of unix stream sockets, inherited; each packet behind its length
+ *   user     UDP over loopback: MINE is sent to by the guest, through user networking, THEIRS leads to the guest's port MINE
  *   tap      the tap MINE, by a packet socket; packets longer than 1514 bytes are segments to be left together
  */
 #ifndef TESTS_BENCH_VIRTIO_CABLE_H
@@ -28,10 +29,11 @@
 #define LONG_STRIDE (68 * 1024) /* of packets to be sent that are longer than an Ethernet frame */
 #define TAP_HEADER 10
 #define STREAM_HEADER 4
+#define UDP_HEADERS 42 /* of Ethernet, IPv4 and UDP */
 #define SEGMENT 1448
 #define BATCH 32
 
-typedef enum Kind { KIND_UNIX, KIND_PAIR, KIND_INET, KIND_STREAM, KIND_TAP, KINDS } Kind;
+typedef enum Kind { KIND_UNIX, KIND_PAIR, KIND_INET, KIND_STREAM, KIND_USER, KIND_TAP, KINDS } Kind;
 
 typedef struct Cable {
     Kind kind;
@@ -66,6 +68,31 @@ static inline void fill_packet(uint8_t *packet, unsigned length)
     }
 }
 
+static inline void put16_be(uint8_t *p, unsigned value)
+{
+    p[0] = (uint8_t)(value >> 8);
+    p[1] = (uint8_t)value;
+}
+
+/* From 10.0.2.15 to this port of the host of a user network. */
+static inline void fill_user_packet(uint8_t *packet, unsigned length, unsigned port)
+{
+    static const uint8_t head[] = {0x52, 0x55, 10, 0, 2, 2, 0x52, 0x54, 0, 0x12, 0x34, 0x56, 8, 0, 0x45, 0,
+                                   0,    0,    0,  0, 0, 0, 64,   17,   0, 0,    10,   0,    2, 15, 10,  0, 2, 2};
+    uint32_t sum = 0;
+
+    memset(packet, 0, length);
+    memcpy(packet, head, sizeof head);
+    put16_be(packet + 16, length - 14);
+    for (unsigned i = 14; i < 34; i += 2) {
+        sum += (uint32_t)packet[i] << 8 | packet[i + 1];
+    }
+    put16_be(packet + 24, ~((sum & 0xffff) + (sum >> 16)));
+    put16_be(packet + 34, port);
+    put16_be(packet + 36, port);
+    put16_be(packet + 38, length - 34);
+}
+
 static inline void fill_header(struct virtio_net_hdr *h, unsigned length)
 {
     memset(h, 0, sizeof *h);
@@ -87,7 +114,7 @@ static inline void cable_prepare(Cable *c, unsigned length)
     fill_header(&c->header, length);
     for (unsigned i = 0; i < BATCH; i++) {
         c->iov[2 * i] = c->kind == KIND_STREAM ? (struct iovec){c->stream_header, STREAM_HEADER} : (struct iovec){&c->header, TAP_HEADER};
-        c->iov[2 * i + 1] = (struct iovec){c->packet, length};
+        c->iov[2 * i + 1] = (struct iovec){c->packet, c->kind == KIND_USER ? length - UDP_HEADERS : length};
         c->msgs[i].msg_hdr = (struct msghdr){.msg_name = c->theirs_len ? &c->theirs : NULL, .msg_namelen = c->theirs_len,
                                              .msg_iov = c->iov + !head, .msg_iovlen = 1 + head};
     }
@@ -199,7 +226,7 @@ static inline socklen_t cable_address(Kind kind, const char *text, struct sockad
     struct sockaddr_un un = {.sun_family = AF_UNIX};
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 
-    if (kind == KIND_INET) {
+    if (kind != KIND_UNIX) {
         in.sin_port = htons((uint16_t)atoi(text));
         memcpy(addr, &in, sizeof in);
         return sizeof in;
@@ -244,7 +271,7 @@ static inline int open_tap(const char *name)
 /* args: KIND MINE THEIRS. */
 static inline void cable_open(Cable *c, char **args)
 {
-    static const char *const names[KINDS] = {"unix", "pair", "inet", "stream", "tap"};
+    static const char *const names[KINDS] = {"unix", "pair", "inet", "stream", "user", "tap"};
 
     while (c->kind < KINDS && strcmp(args[0], names[c->kind])) {
         c->kind++;
@@ -254,7 +281,7 @@ static inline void cable_open(Cable *c, char **args)
     }
     if (c->kind == KIND_TAP) {
         c->sock = open_tap(args[1]);
-    } else if (c->kind == KIND_UNIX || c->kind == KIND_INET) {
+    } else if (c->kind == KIND_UNIX || c->kind == KIND_INET || c->kind == KIND_USER) {
         c->sock = open_socket(c->kind, args[1], args[2], &c->theirs, &c->theirs_len);
     } else {
         c->sock = atoi(args[1]);

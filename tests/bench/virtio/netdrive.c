@@ -29,6 +29,7 @@ typedef struct Drive {
     Ring ring;
     Cable cable;
     unsigned length, sleep_us;
+    unsigned port;               /* of a user network's host */
     int rx;
     unsigned stride, buffers;    /* of the ring; of a packet to be received */
     uint64_t packets;
@@ -53,7 +54,7 @@ static void *source(void *opaque)
     for (uint64_t sent = 0; sent < d->packets;) {
         const int16_t ahead = (int16_t)(uint16_t)(sent - (uint16_t)(used_now(&d->ring) - d->first_used)); /* -: of before */
 
-        if (d->cable.kind != KIND_INET || ahead < INET_WINDOW) {
+        if ((d->cable.kind != KIND_INET && d->cable.kind != KIND_USER) || ahead < INET_WINDOW) {
             sent += send_some(&d->cable, d->packets - sent);
         } else {
             sched_yield();
@@ -74,7 +75,11 @@ static void make_desc(Drive *d, unsigned i)
         fill_header((struct virtio_net_hdr *)(void *)(r->ram + addr), d->length);
         fill_packet(r->ram + addr + HEADER, d->length);
     }
-    memset(r->ram + addr + HEADER, 0xff, 6);
+    if (!d->rx && d->cable.kind == KIND_USER) {
+        fill_user_packet(r->ram + addr + HEADER, d->length, d->port);
+    } else {
+        memset(r->ram + addr + HEADER, 0xff, 6);
+    }
     put_desc(r, i, addr, d->rx ? d->stride : HEADER + d->length, d->rx ? 2 : 0, 0);
 }
 
@@ -143,6 +148,7 @@ static int drive(char **argv)
     ring_place(&d.ring, argv + 5);
     d.rx = !strcmp(argv[4], "rx");
     d.length = d.cable.length = (unsigned)atoi(argv[10]);
+    d.port = (unsigned)atoi(argv[14]);
     d.packets = strtoull(argv[11], NULL, 0);
     d.sleep_us = (unsigned)atoi(argv[12]);
     d.stride = !d.rx && d.length > STRIDE - HEADER ? LONG_STRIDE : STRIDE;
