@@ -159,8 +159,8 @@ static IoThread *new_own(Vm *vm, GError **err)
     return (IoThread *)(void *)obj;
 }
 
-/* The one that fewest devices were given; a user counts for ever. */
-Loop *iothread_own_loop(Vm *vm, GError **err)
+/* The one that fewest busy devices were given, which counts for ever. NULL: there is none. */
+static IoThread *least_used(Vm *vm)
 {
     IoThread *t = NULL;
 
@@ -173,6 +173,13 @@ Loop *iothread_own_loop(Vm *vm, GError **err)
 
         t = !t || other->users < t->users ? other : t;
     }
+    return t;
+}
+
+Loop *iothread_own_loop(Vm *vm, GError **err)
+{
+    IoThread *t = least_used(vm);
+
     if (!t || (t->users && vm->own_iothreads->len < iothread_own_max())) {
         IoThread *fresh = new_own(vm, t ? NULL : err);
 
@@ -183,6 +190,14 @@ Loop *iothread_own_loop(Vm *vm, GError **err)
     }
     t->users++;
     return t->loop;
+}
+
+Loop *iothread_own_guest_loop(Vm *vm, GError **err)
+{
+    IoThread *t = least_used(vm);
+
+    t = t ? t : new_own(vm, err);
+    return t ? t->loop : NULL;
 }
 
 #define NUMBER(pname, field, ...)                                                                  \

@@ -18,7 +18,7 @@ typedef struct IoThread {
     pthread_t thread;
     int tid;                                        /* as the kernel and managers know it */
     bool running;
-    unsigned users;                                 /* devices that iothread_own_loop gave it to */
+    unsigned users;                                 /* busy devices that it was given to */
 } IoThread;
 
 /*
@@ -31,5 +31,10 @@ typedef struct Vm Vm;
 /* So many threads there can be. */
 unsigned iothread_own_max(void);
 Loop *iothread_own_loop(Vm *vm, GError **err);
+/*
+ * The same for a device that is seldom busy, and then for a moment at a time: it is a guest in a thread that there is anyway,
+ * keeps no busy device from having one of its own, and starts one only where there is none.
+ */
+Loop *iothread_own_guest_loop(Vm *vm, GError **err);
 
 #endif

@@ -3,7 +3,7 @@
  * Guest memory that goes back to the host: its pages are freed and read as zeros until they are used again.
  *
  * Memory in huge pages goes back when all 4 KiB pages of a huge one were given; they are remembered until they are taken
- * back. Private mappings of files keep theirs: the file's contents would show. VM lock.
+ * back. Private mappings of files keep theirs: the file's contents would show. One thread at a time, without locks.
  */
 #ifndef HW_VIRTIO_BALLOON_PAGES_H
 #define HW_VIRTIO_BALLOON_PAGES_H

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * "virtio-balloon-device": inflating and deflating, statistics, reports of free pages. All of it is in the main loop.
+ * "virtio-balloon-device": inflating and deflating, statistics, reports of free pages.
+ *
+ * The queues run in one thread: iothread='s, or one of Kiln's own, in which a disk may live too. So each turn is short: the
+ * kernel takes a millisecond to free some ten megabytes. The main thread has the configuration and the timer of statistics; it asks
+ * for new ones through stats_wanted, and takes what came from a copy, of which one message at a time tells it.
  *
  * Reports of free pages are offered unless switched off (QEMU 7.2 offers them when asked to): then there is one more queue
  * and one more feature. A guest whose driver took that feature cannot go on under a QEMU that does not offer it.
@@ -9,6 +13,7 @@
  */
 #include "hw/virtio/virtio_balloon.h"
 
+#include "backends/iothread.h"
 #include "core/event.h"
 #include "hw/mem/pc_dimm.h"
 #include "hw/virtio/virtio_pci.h"
@@ -17,9 +22,10 @@
 
 #define QUEUE_SIZE 128
 #define REPORT_QUEUE_SIZE 32
-#define ELEMENTS_AT_ONCE 32   /* before the main loop's others have their turn */
-#define PFNS_AT_ONCE 4096     /* so with page numbers */
-#define REPORTED_AT_ONCE GIB  /* so with bytes that are reported */
+#define ELEMENTS_AT_ONCE 32   /* before the loop's others have their turn */
+#define TURN_NS (NSEC_PER_MSEC / 2) /* so after so long, though not before one of these is done: */
+#define PFNS_AT_ONCE 512
+#define REPORTED_AT_ONCE (2 * MIB)
 #define CONFIG(field) offsetof(struct virtio_balloon_config, field)
 
 static VirtioBalloon *virtio_balloon(VirtioDevice *vdev) { return container_of(vdev, VirtioBalloon, vdev); }
@@ -69,11 +75,12 @@ static void get_config(VirtioDevice *vdev)
 {
     const VirtioBalloon *s = virtio_balloon(vdev);
     uint8_t full[sizeof(struct virtio_balloon_config)] = {0};
+    const uint32_t hint_status = __atomic_load_n(&s->hint_status, __ATOMIC_RELAXED);
     static const uint32_t commands[] = {VIRTIO_BALLOON_CMD_ID_STOP, 0, VIRTIO_BALLOON_CMD_ID_STOP, VIRTIO_BALLOON_CMD_ID_DONE};
 
     store32_le(full + CONFIG(num_pages), s->num_pages);
     store32_le(full + CONFIG(actual), s->actual);
-    store32_le(full + CONFIG(free_page_hint_cmd_id), s->hint_status == 1 ? s->hint_id : commands[s->hint_status]);
+    store32_le(full + CONFIG(free_page_hint_cmd_id), hint_status == 1 ? s->hint_id : commands[hint_status]);
     store32_le(full + CONFIG(poison_val), s->poison);
     memcpy(vdev->config, full, vdev->config_size);
 }
@@ -82,8 +89,9 @@ static void set_config(VirtioDevice *vdev, const uint8_t *config)
 {
     VirtioBalloon *s = virtio_balloon(vdev);
     const uint32_t actual = load32_le(config + CONFIG(actual));
+    const bool poisons = virtio_has_feature(vdev, VIRTIO_BALLOON_F_PAGE_POISON);
 
-    s->poison = virtio_has_feature(vdev, VIRTIO_BALLOON_F_PAGE_POISON) ? load32_le(config + CONFIG(poison_val)) : 0;
+    __atomic_store_n(&s->poison, poisons ? load32_le(config + CONFIG(poison_val)) : 0, __ATOMIC_RELAXED);
     if (actual != s->actual) {
         BalloonChangeEvent event;
 
@@ -140,26 +148,35 @@ static void each_range(VirtioBalloon *s, const VirtElement *e, uint64_t start, u
     }
 }
 
+static int64_t turn_ends(void) { return clock_monotonic_ns() + TURN_NS; }
+
+/* The buffer that was begun, or the next one. False: there is none. */
+static bool next_work(BalloonWork *work, VirtQueue *vq)
+{
+    if (!work->elem) {
+        *work = (BalloonWork){virtqueue_pop(vq)};
+    }
+    return work->elem;
+}
+
 static void handle_pages(VirtioBalloon *s, VirtQueue *vq, BalloonWork *work, RangeFn *fn)
 {
-    uint64_t room = PFNS_AT_ONCE;
+    const int64_t end = turn_ends();
 
-    for (unsigned i = 0; i < ELEMENTS_AT_ONCE && room; i++) {
+    for (unsigned i = 0; i < ELEMENTS_AT_ONCE; i++) {
         uint64_t n;
 
-        if (!work->elem) {
-            work->elem = virtqueue_pop(vq);
-            work->done = 0;
-        }
-        if (!work->elem) {
+        if (!next_work(work, vq)) {
             return;
         }
-        n = MIN(room, work->elem->out_size / 4 - work->done);
+        n = MIN(PFNS_AT_ONCE, work->elem->out_size / 4 - work->done);
         each_range(s, work->elem, work->done, n, fn);
-        room -= n;
         work->done += n;
         if (work->done == work->elem->out_size / 4) {
             virtqueue_push(g_steal_pointer(&work->elem), 0);
+        }
+        if (clock_monotonic_ns() >= end) {
+            break;
         }
     }
     virtio_kick(vq);
@@ -177,23 +194,33 @@ static void handle_inflate(VirtioDevice *vdev, VirtQueue *vq)
     handle_pages(virtio_balloon(vdev), vq, &virtio_balloon(vdev)->giving, give);
 }
 
-/* Buffers that are free pages. They come back as zeros, which is not what the driver expects when it poisons them. */
+/* Some of a buffer that is free pages. They come back as zeros, which is not what the driver expects when it poisons them. */
+static void report_some(VirtioBalloon *s, BalloonWork *work)
+{
+    const VirtElement *e = work->elem;
+
+    if (work->piece < e->in_count && !__atomic_load_n(&s->poison, __ATOMIC_RELAXED)) {
+        work->done = virt_element_discard(work->elem, work->piece, work->done, REPORTED_AT_ONCE);
+        if (work->done == e->in[work->piece].iov_len) {
+            work->done = 0;
+            work->piece++;
+        }
+    } else {
+        virtqueue_push(g_steal_pointer(&work->elem), 0);
+    }
+}
+
 static void handle_reports(VirtioDevice *vdev, VirtQueue *vq)
 {
     VirtioBalloon *s = virtio_balloon(vdev);
+    const int64_t end = turn_ends();
 
-    for (uint64_t k = 0, bytes = 0; k < ELEMENTS_AT_ONCE && bytes < REPORTED_AT_ONCE; k++) {
-        VirtElement *e = virtqueue_pop(vq);
-
-        if (!e) {
+    do {
+        if (!next_work(&s->reporting, vq)) {
             return;
         }
-        for (unsigned i = 0; i < e->in_count && !s->poison; i++) {
-            virt_element_discard(e, i);
-        }
-        bytes += e->in_size;
-        virtqueue_push(e, 0);
-    }
+        report_some(s, &s->reporting);
+    } while (clock_monotonic_ns() < end);
     virtio_kick(vq);
 }
 
@@ -210,7 +237,7 @@ static void handle_hints(VirtioDevice *vdev, VirtQueue *vq)
             return;
         }
         if (virt_element_read(e, 0, &id, sizeof id) == sizeof id) {
-            s->hint_status = GUINT32_FROM_LE(id) == s->hint_id ? 2 : 0;
+            __atomic_store_n(&s->hint_status, GUINT32_FROM_LE(id) == s->hint_id ? 2 : 0, __ATOMIC_RELAXED);
         }
         virtqueue_push(e, 0);
     }
@@ -230,28 +257,46 @@ static void poll_stats(void *opaque)
 {
     VirtioBalloon *s = opaque;
 
-    if (s->stats_elem && s->vdev.running && virtio_has_feature(&s->vdev, VIRTIO_BALLOON_F_STATS_VQ)) {
-        virtqueue_push(g_steal_pointer(&s->stats_elem), 0);
-    } else {
-        plan_poll(s);
+    if (s->vdev.running && virtio_has_feature(&s->vdev, VIRTIO_BALLOON_F_STATS_VQ)) {
+        __atomic_store_n(&s->stats_wanted, true, __ATOMIC_RELEASE);
+        virtio_kick(s->stats_queue);
     }
+    plan_poll(s); /* a driver that answers puts it off */
+}
+
+static void stats_came(VirtioDevice *vdev)
+{
+    VirtioBalloon *s = virtio_balloon(vdev);
+
+    __atomic_store_n(&s->fresh_posted, false, __ATOMIC_SEQ_CST); /* what comes from now on is told anew */
+    lock_acquire(&s->fresh_lock);
+    s->stats = s->fresh;
+    lock_release(&s->fresh_lock);
+    plan_poll(s);
 }
 
 static void read_stats(VirtioBalloon *s, const VirtElement *e)
 {
     struct virtio_balloon_stat stat;
+    BalloonStats stats;
 
-    memset(s->stats, 0xff, sizeof s->stats);
+    memset(&stats, 0xff, sizeof stats);
     for (unsigned i = 0; i < QUEUE_SIZE && virt_element_read(e, i * sizeof stat, &stat, sizeof stat) == sizeof stat; i++) {
         const uint16_t tag = GUINT16_FROM_LE(stat.tag);
 
         if (tag < VIRTIO_BALLOON_S_NR) {
-            s->stats[tag] = GUINT64_FROM_LE(stat.val);
+            stats.value[tag] = GUINT64_FROM_LE(stat.val);
         }
     }
-    s->stats_time = clock_realtime_ns() / NSEC_PER_SEC;
-    trace(virtio_balloon_stats, "free 0x%" PRIx64 " of 0x%" PRIx64, s->stats[VIRTIO_BALLOON_S_MEMFREE],
-          s->stats[VIRTIO_BALLOON_S_MEMTOT]);
+    stats.time = clock_realtime_ns() / NSEC_PER_SEC;
+    trace(virtio_balloon_stats, "free 0x%" PRIx64 " of 0x%" PRIx64, stats.value[VIRTIO_BALLOON_S_MEMFREE],
+          stats.value[VIRTIO_BALLOON_S_MEMTOT]);
+    lock_acquire(&s->fresh_lock);
+    s->fresh = stats;
+    lock_release(&s->fresh_lock);
+    if (!__atomic_exchange_n(&s->fresh_posted, true, __ATOMIC_SEQ_CST)) {
+        virtio_post_main(&s->vdev, stats_came);
+    }
 }
 
 /* The buffer is kept: giving it back asks for the next statistics. */
@@ -271,7 +316,9 @@ static void handle_stats(VirtioDevice *vdev, VirtQueue *vq)
         s->stats_elem = e;
         read_stats(s, e);
     }
-    plan_poll(s);
+    if (__atomic_exchange_n(&s->stats_wanted, false, __ATOMIC_ACQUIRE) && s->stats_elem) {
+        virtqueue_push(g_steal_pointer(&s->stats_elem), 0);
+    }
 }
 
 /* ---- running ---------------------------------------------------------------------------------------------- */
@@ -283,29 +330,59 @@ static void drop_stats(VirtioBalloon *s)
     }
 }
 
+static void before_start(VirtioDevice *vdev)
+{
+    VirtioBalloon *s = virtio_balloon(vdev);
+
+    s->stats_again = s->stats_rewind;
+    if (s->stats_rewind) {
+        s->stats_rewind = false;
+        virtqueue_rewind(s->stats_queue);
+    }
+}
+
+static void pop_stats(void *opaque)
+{
+    VirtioBalloon *s = opaque;
+
+    handle_stats(&s->vdev, s->stats_queue);
+}
+
 /* At once, so that a state that is saved next has the queue where the loaded one had it. */
 static void started(VirtioDevice *vdev)
 {
     VirtioBalloon *s = virtio_balloon(vdev);
 
-    if (s->stats_rewind) {
-        s->stats_rewind = false;
-        virtqueue_rewind(s->stats_queue);
-        handle_stats(vdev, s->stats_queue);
+    if (s->stats_again) {
+        virtio_call(vdev, pop_stats, s);
+        s->stats_again = false;
     }
 }
 
+typedef struct Quiesce {
+    VirtioBalloon *s;
+    const VirtQueue *vq;      /* NULL: all */
+} Quiesce;
+
 /* What is half done is begun anew, or it was not wanted. */
-static void quiesce(VirtioDevice *vdev, VirtQueue *vq)
+static void quiesce_here(void *opaque)
 {
-    VirtioBalloon *s = virtio_balloon(vdev);
-    BalloonWork *const works[] = {&s->giving, &s->taking};
+    const Quiesce *q = opaque;
+    BalloonWork *const works[] = {&q->s->giving, &q->s->taking, &q->s->reporting};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(works); i++) {
-        if (works[i]->elem && (!vq || works[i]->elem->queue == vq)) {
+        if (works[i]->elem && (!q->vq || works[i]->elem->queue == q->vq)) {
             virtqueue_unpop(g_steal_pointer(&works[i]->elem));
         }
     }
+}
+
+/* In the queues' thread: when one is stopped, the others go on. */
+static void quiesce(VirtioDevice *vdev, VirtQueue *vq)
+{
+    Quiesce q = {virtio_balloon(vdev), vq};
+
+    virtio_call(vdev, quiesce_here, &q);
 }
 
 static void balloon_reset(VirtioDevice *vdev)
@@ -313,7 +390,7 @@ static void balloon_reset(VirtioDevice *vdev)
     VirtioBalloon *s = virtio_balloon(vdev);
 
     drop_stats(s);
-    s->stats_rewind = false;
+    s->stats_rewind = s->stats_wanted = false;
     s->poison = 0;
     s->hint_status = 0;
     balloon_pages_forget(s->pages);
@@ -336,6 +413,15 @@ static size_t config_size(const VirtioBalloon *s)
     return offers(s, VIRTIO_BALLOON_F_FREE_PAGE_HINT) ? CONFIG(poison_val) : CONFIG(free_page_hint_cmd_id);
 }
 
+/* Handlers leave what they have no time for, and nobody waits busily for a balloon. */
+static VirtQueue *add_queue(VirtioBalloon *s, unsigned size, VirtQueueFn *handler)
+{
+    VirtQueue *vq = virtio_add_queue(&s->vdev, size, handler, sizeof(VirtElement));
+
+    virtio_queue_set_lazy(vq);
+    return vq;
+}
+
 static bool balloon_realize(Device *dev, GError **err)
 {
     VirtioDevice *vdev = virtio_device(dev);
@@ -349,17 +435,20 @@ static bool balloon_realize(Device *dev, GError **err)
     }
     vdev->host_features |= 1u << VIRTIO_BALLOON_F_STATS_VQ;
     s->pages = balloon_pages_new();
+    lock_init(&s->fresh_lock, "virtio-balloon's statistics", LOCK_RANK_LEAF);
     virtio_init(vdev, config_size(s));
-    s->inflate = virtio_add_queue(vdev, QUEUE_SIZE, handle_inflate, sizeof(VirtElement));
-    s->deflate = virtio_add_queue(vdev, QUEUE_SIZE, handle_deflate, sizeof(VirtElement));
-    s->stats_queue = virtio_add_queue(vdev, QUEUE_SIZE, handle_stats, sizeof(VirtElement));
+    vdev->loop = s->iothread ? ((IoThread *)(void *)s->iothread)->loop : iothread_own_guest_loop(dev->vm, NULL);
+    vdev->loop = vdev->loop ? vdev->loop : dev->vm->loop;
+    s->inflate = add_queue(s, QUEUE_SIZE, handle_inflate);
+    s->deflate = add_queue(s, QUEUE_SIZE, handle_deflate);
+    s->stats_queue = add_queue(s, QUEUE_SIZE, handle_stats);
     if (offers(s, VIRTIO_BALLOON_F_FREE_PAGE_HINT)) {
-        s->hints = virtio_add_queue(vdev, VIRTQUEUE_MAX_SIZE, handle_hints, sizeof(VirtElement));
+        s->hints = add_queue(s, VIRTQUEUE_MAX_SIZE, handle_hints);
     }
     if (offers(s, VIRTIO_BALLOON_F_REPORTING)) {
-        s->reports = virtio_add_queue(vdev, REPORT_QUEUE_SIZE, handle_reports, sizeof(VirtElement));
+        s->reports = add_queue(s, REPORT_QUEUE_SIZE, handle_reports);
     }
-    memset(s->stats, 0xff, sizeof s->stats);
+    memset(s->stats.value, 0xff, sizeof s->stats.value);
     timer_init(&s->poll_timer, dev->vm, CLOCK_VIRTUAL, poll_stats, s);
     plan_poll(s);
     return true;
@@ -371,6 +460,7 @@ static void balloon_unrealize(Device *dev)
 
     virtio_cleanup(&s->vdev);
     timer_cancel(&s->poll_timer);
+    lock_destroy(&s->fresh_lock);
     g_clear_pointer(&s->pages, balloon_pages_free);
 }
 
@@ -419,10 +509,10 @@ static json_object *get_stats(Object *obj, const Property *prop, const void *fie
     json_object *all = json_object_new_object(), *stats = json_object_new_object();
 
     for (unsigned i = 0; i < VIRTIO_BALLOON_S_NR; i++) {
-        json_object_object_add(stats, names[i], json_object_new_uint64(s->stats[i]));
+        json_object_object_add(stats, names[i], json_object_new_uint64(s->stats.value[i]));
     }
     json_object_object_add(all, "stats", stats);
-    json_object_object_add(all, "last-update", json_object_new_int64(s->stats_time));
+    json_object_object_add(all, "last-update", json_object_new_int64(s->stats.time));
     return all;
 }
 
@@ -440,10 +530,10 @@ static const Property balloon_props[] = {
             "free pages of the guest go back to the host by themselves (QEMU: off unless asked for)"),
     PROP_BOOL("qemu-4-0-config-size", VirtioBalloon, full_config, .help = "all fields of the configuration, used or not"),
     PROP_LINK("iothread", VirtioBalloon, iothread, .link_type = "iothread", .type = "link<iothread>",
-              .help = "of free page hints; the queues are in the main loop"),
+              .help = "thread of its queues; default: one of Kiln's own"),
     PROP_ANY("guest-stats-polling-interval", &prop_kind_polling, VirtioBalloon, poll_seconds, .anytime = true,
              .help = "seconds between two questions for statistics; 0: none"),
-    PROP_ANY("guest-stats", &prop_kind_stats, VirtioBalloon, stats, .read_only = true, .help = "the guest's statistics"),
+    PROP_ANY("guest-stats", &prop_kind_stats, VirtioBalloon, stats.value, .read_only = true, .help = "the guest's statistics"),
     {}};
 
 static const StateField balloon_fields[] = {STATE_VIRTIO(VirtioBalloon, vdev), {}};
@@ -455,6 +545,7 @@ static const VirtioOps balloon_ops = {
     .fewer_queues = true, /* of QEMU's, where reports are off unless asked for */
     .get_config = get_config,
     .set_config = set_config,
+    .start = before_start,
     .started = started,
     .quiesce = quiesce,
     .reset = balloon_reset,

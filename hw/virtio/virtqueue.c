@@ -12,6 +12,7 @@
 #include "util/trace.h"
 
 #define FREE_ELEMS_MAX 128
+#define DISCARD_ALIGN (2 * MIB) /* so that no huge page is cut in two */
 #define ROUNDS_MAX 16 /* of the handler, before the loop's others have their turn */
 #define ROUNDS_TIME (2 * NSEC_PER_MSEC) /* after so long, no round begins before that either */
 
@@ -468,11 +469,14 @@ size_t virt_element_read(const VirtElement *e, uint64_t offset, void *buf, size_
     return iov_to_buf(e->out, e->out_count, offset, buf, len);
 }
 
-void virt_element_discard(VirtElement *e, unsigned i)
+uint64_t virt_element_discard(VirtElement *e, unsigned i, uint64_t at, uint64_t max)
 {
     RamBlock *block = (RamBlock *)(uintptr_t)block_of(e, e->in[i].iov_base);
+    const uint64_t base = (uint64_t)((uint8_t *)e->in[i].iov_base - block->host), end = base + e->in[i].iov_len;
+    const uint64_t next = MIN(end, align_up(base + at + max, MAX(block->page, DISCARD_ALIGN)));
 
-    balloon_block_discard(block, (uint64_t)((uint8_t *)e->in[i].iov_base - block->host), e->in[i].iov_len);
+    balloon_block_discard(block, base + at, next - (base + at));
+    return next - base;
 }
 
 void virtqueue_rewind(VirtQueue *vq)

@@ -99,8 +99,9 @@ unsigned virtqueue_in_flight(const VirtQueue *vq);
 /* Copies to in, from byte offset on; marks the pages dirty when it is pushed. Returns what fitted. */
 size_t virt_element_write(VirtElement *elem, uint64_t offset, const void *buf, size_t len);
 size_t virt_element_read(const VirtElement *elem, uint64_t offset, void *buf, size_t len);
-/* The host memory of piece i of in is freed, as far as whole pages lie in it (balloon_pages.h), and reads as zeros. */
-void virt_element_discard(VirtElement *elem, unsigned i);
+/* The host memory of piece i of in, from byte at on, is freed as far as whole pages lie in it (balloon_pages.h), and reads
+ * as zeros. After max bytes (or a few more, to the end of a page of the host) it ends; returns where. */
+uint64_t virt_element_discard(VirtElement *elem, unsigned i, uint64_t at, uint64_t max);
 /* After loading a state: what was popped before and not given back is to be popped again. */
 void virtqueue_rewind(VirtQueue *vq);
 /* For loading a state: the buffer id of these pieces, which an earlier device held. NULL with *err: they are not RAM. */

@@ -7,6 +7,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "state"), os.path.join(HERE, "..")]
 import busy_queues as v  # noqa: E402
+from busy_virtio import modern_common  # noqa: E402
 from machine import Machine  # noqa: E402
 from qmpclient import Connection  # noqa: E402
 from tap import main, test  # noqa: E402
@@ -129,6 +130,97 @@ def state():
     with Machine(KILN, ARGS) as m:
         refused = m.load(old)
         assert refused is None, refused
+
+
+# ---- while its thread has much to do
+
+RING_RESET = 1 << 40
+LIST, GIVEN, PAGES, SIZE = 32 * MIB, 16 * MIB, 4096, 16  # page numbers, their pages (neighbours far apart), buffers in a ring
+MODULE = 1 << 32
+
+
+def busy(m, given=GIVEN):
+    """The driver gives full rings of long lists and large reports, and has not waited for anything."""
+    m.write(v.RAM, bytes(4 * v.QUEUE_AREA))
+    m.write(LIST, v.pages(*(given // 4096 + (i * 2053) % PAGES for i in range(PAGES))))
+    v.start_queues(m, v.VERSION_1 | RING_RESET | v.STATS | v.REPORTING, range(4), SIZE)
+    for queue in (0, 1, 3):
+        buffer = v.descriptor(given, PAGES * 4096, 2) if queue == 3 else v.descriptor(LIST, 4 * PAGES, 0)
+        m.write(v.ring(queue), buffer * SIZE)
+        m.write(v.ring(queue) + 0x404, b"".join(i.to_bytes(2, "little") for i in range(SIZE)))
+        v.put16(m, v.ring(queue) + 0x402, SIZE)
+        m.ask(f"writew 0x{v.BAR + 0x3000 + 4 * queue:x} {queue}")
+    v.put_buffer(m, 2, 0, 10, b"\x04\x00" + (77).to_bytes(8, "little"))
+
+
+def done(m):
+    return all(v.used(m, queue) == SIZE for queue in (0, 1, 3))
+
+
+@test
+def stopped_and_saved():
+    with Machine(KILN, ARGS) as m, Machine(KILN, ARGS) as other:
+        for turn in range(3):
+            busy(m)
+            for _ in range(10):
+                m.qmp(("stop", {}), ("query-balloon", {}), ("cont", {}))
+            m.qmp(("stop", {}))
+            state, rings, pages = m.save(), m.read(v.RAM, 0x10000), m.read(LIST, 4 * PAGES)
+            m.qmp(("cont", {}))
+            v.wait(lambda: done(m))
+            other.write(v.RAM, rings)
+            other.write(LIST, pages)
+            refused = other.load(state)
+            assert refused is None, refused
+            v.wait(lambda: done(other))
+            for machine in (m, other):
+                v.wait(lambda machine=machine: machine.qmp(("qom-get", {"path": BALLOON, "property": "guest-stats"}))[0]["last-update"])
+                assert not any(machine.read(GIVEN, 4096)), turn
+
+
+@test
+def reset_and_gone():
+    with Machine(KILN, ARGS) as m:
+        q = Connection(m.qmp_path).negotiate()
+        for _ in range(3):
+            busy(m)
+            modern_common(m, 20, 1, 0)        # the driver's reset
+            busy(m)
+            modern_common(m, 22, 2, 1)        # of the deflate queue alone
+            modern_common(m, 58, 2, 1)
+            v.wait(lambda: v.used(m, 0) == SIZE and v.used(m, 3) == SIZE)
+            busy(m)
+            q.do("system_reset")
+        for _ in range(3):
+            busy(m)
+            q.do("device_del", id="balloon0")
+            m.outl(0xAE08, 1 << 4)              # what the guest's ACPI does
+            while q.wait("DEVICE_DELETED").get("device") != "balloon0":
+                pass
+            assert q.command("query-balloon")["error"]["class"] == "DeviceNotActive"
+            q.do("device_add", driver="virtio-balloon-pci", id="balloon0", addr="4")
+        q.close()
+
+
+@test
+def module_goes():
+    """Its memory is taken out of the machine while pages of it are given back."""
+    backend = {"qom_type": "memory-backend-memfd", "id": "module", "size": 64 * MIB}
+    with Machine(KILN, [*ARGS, "-m", "64,slots=1,maxmem=1G"]) as m:
+        q = Connection(m.qmp_path).negotiate()
+        for _ in range(5):
+            q.do("object-add", **backend)
+            q.do("device_add", driver="pc-dimm", id="dimm", memdev="module")
+            busy(m, MODULE)
+            q.do("device_del", id="dimm")
+            m.ask("outl 0xa00 0")
+            m.ask("outb 0xa14 8")
+            while q.wait("DEVICE_DELETED").get("device") != "dimm":
+                pass
+            q.do("object-del", id="module")
+            # Page numbers of nothing are dropped; a report of what is no RAM is a malformed buffer.
+            v.wait(lambda: done(m) or modern_common(m, 20, 1) & 0x40)
+        q.close()
 
 
 sys.exit(main("kiln-balloon."))

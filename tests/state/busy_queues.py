@@ -98,7 +98,7 @@ def pages(*numbers):
 
 
 @scenario("virtio-balloon with pages in it", "-nodefaults", "-device",
-          "virtio-balloon-pci,addr=4,deflate-on-oom=on,free-page-reporting=on")
+          "virtio-balloon-pci,id=balloon,addr=4,deflate-on-oom=on,free-page-reporting=on")
 class _:
     def drive(m):
         start_queues(m, VERSION_1 | STATS | OOM | POISON | REPORTING, range(4))
@@ -107,6 +107,7 @@ class _:
         put_buffer(m, 1, 0, 4, pages(0x201))
         put_buffer(m, 2, 0, 20, b"\x04\x00" + (5).to_bytes(8, "little") + b"\x05\x00" + (6).to_bytes(8, "little"))
         wait(lambda: used(m, 0) == 1 and used(m, 1) == 1)
+        wait(lambda: m.qmp(("qom-get", {"path": "/machine/peripheral/balloon", "property": "guest-stats"}))[0]["last-update"])
         set_word(m, 4, 2)
         set_word(m, 12, 0xAA)
         m.read(BAR + 0x2000, 16)
