@@ -7,7 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/epoll.h>
+#include <poll.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -16,17 +16,24 @@
 
 #define REQUEST_MAX (64 * KIB)
 
+/* ---- reading ------------------------------------------------------------------------------- */
+
+static const RngOps *ops_of(const RngBackend *b) { return type_ops(b->obj.type); }
+
+bool rng_can_read(const RngBackend *b) { return ops_of(b)->read; }
+ssize_t rng_read(RngBackend *b, void *buf, size_t size) { return ops_of(b)->read(b, buf, size); }
+int rng_fd(const RngBackend *b) { return ops_of(b)->fd(b); }
+
 /* ---- requests -------------------------------------------------------------------------- */
 
 void rng_request(RngBackend *b, size_t size, RngFn *fn, void *opaque)
 {
-    const RngOps *ops = type_ops(b->obj.type);
     RngRequest *r = g_new(RngRequest, 1);
 
     *r = (RngRequest){MIN(size, REQUEST_MAX), fn, opaque};
     g_queue_push_tail(&b->requests, r);
     if (b->requests.length == 1) {
-        ops->start(b);
+        ops_of(b)->start(b);
     }
 }
 
@@ -43,7 +50,6 @@ void rng_cancel(RngBackend *b, void *opaque)
 
 void rng_deliver(RngBackend *b, const uint8_t *data, size_t len)
 {
-    const RngOps *ops = type_ops(b->obj.type);
     RngRequest *r = g_queue_pop_head(&b->requests);
 
     if (r && r->fn) {
@@ -51,7 +57,7 @@ void rng_deliver(RngBackend *b, const uint8_t *data, size_t len)
     }
     g_free(r);
     if (b->requests.length) {
-        ops->start(b);
+        ops_of(b)->start(b);
     }
 }
 
@@ -76,34 +82,17 @@ KILN_TYPE(rng_backend) = {
 
 /* ---- rng-builtin -------------------------------------------------------------------------- */
 
-static void builtin_answer(void *opaque)
+static ssize_t builtin_read(RngBackend *b, void *buf, size_t size)
 {
-    RngBackend *b = opaque;
-    const RngRequest *r = g_queue_peek_head(&b->requests);
-    size_t size = r ? r->size : 0, done = 0;
-    g_autofree uint8_t *data = g_malloc(size + 1);
+    ssize_t n;
 
-    while (done < size) {
-        ssize_t n = getrandom(data + done, size - done, 0);
-
-        if (n < 0 && errno != EINTR) {
-            break;
-        }
-        done += n > 0 ? (size_t)n : 0;
-    }
-    if (done) {
-        rng_deliver(b, data, done);
-    }
-    object_unref(b);
+    do {
+        n = getrandom(buf, size, 0);
+    } while (n < 0 && errno == EINTR);
+    return n;
 }
 
-static void builtin_start(RngBackend *b)
-{
-    object_ref(&b->obj);
-    loop_post(b->obj.vm->loop, builtin_answer, b);
-}
-
-static const RngOps builtin_ops = {.start = builtin_start};
+static const RngOps builtin_ops = {.read = builtin_read};
 
 KILN_TYPE(rng_builtin) = {
     .name = "rng-builtin",
@@ -118,56 +107,37 @@ typedef struct RngRandom {
     RngBackend rng;
     char *filename;
     int fd;
-    LoopFd *source;     /* NULL: a file that epoll does not take */
+    bool ended;         /* atomic; there are no more, which was told */
 } RngRandom;
 
-static void random_read(RngRandom *r)
+/* A pipe that nobody has opened for writing so far is not at its end. */
+static bool may_come(const RngRandom *r)
 {
-    const RngRequest *request = g_queue_peek_head(&r->rng.requests);
-    uint8_t data[1024];
+    struct pollfd p = {.fd = r->fd, .events = POLLIN};
 
-    if (!request) {
-        return;
-    }
-    ssize_t n = read(r->fd, data, MIN(request->size, sizeof data));
-    if (n > 0) {
-        rng_deliver(&r->rng, data, (size_t)n);
-    } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
-        report_warning("rng-random '%s': %s: %s; the guest gets no more random bytes", r->rng.obj.name, r->filename,
-                       n ? strerror(errno) : "the file is at its end");
-        if (r->source) {
-            loop_fd_set_events(r->source, 0);
-        }
-    }
+    return poll(&p, 1, 0) == 0;
 }
 
-static void random_ready(void *opaque, uint32_t events)
-{
-    RngRandom *r = opaque;
-
-    random_read(r);
-    if (!r->rng.requests.length) {
-        loop_fd_set_events(r->source, 0);
-    }
-}
-
-static void random_posted(void *opaque)
-{
-    random_read(opaque);
-    object_unref(opaque);
-}
-
-static void random_start(RngBackend *b)
+static ssize_t random_read(RngBackend *b, void *buf, size_t size)
 {
     RngRandom *r = container_of(b, RngRandom, rng);
+    const ssize_t n = read(r->fd, buf, size);
+    const int error = n < 0 ? errno : 0;
 
-    if (r->source) {
-        loop_fd_set_events(r->source, EPOLLIN);
-    } else {
-        object_ref(&b->obj);
-        loop_post(b->obj.vm->loop, random_posted, r);
+    if (n > 0) {
+        return n;
     }
+    if (n < 0 ? error == EAGAIN || error == EINTR : may_come(r)) {
+        return 0;
+    }
+    if (!__atomic_exchange_n(&r->ended, true, __ATOMIC_RELAXED)) {
+        report_warning("rng-random '%s': %s: %s; the guest gets no more random bytes", b->obj.name, r->filename,
+                       n ? strerror(error) : "the file is at its end");
+    }
+    return -1;
 }
+
+static int random_fd(const RngBackend *b) { return container_of(b, RngRandom, rng)->fd; }
 
 static void random_init(Object *obj) { ((RngRandom *)(void *)obj)->fd = -1; }
 
@@ -179,7 +149,6 @@ static bool random_complete(Object *obj, GError **err)
     if (r->fd < 0) {
         return error_set_errno(err, errno, "cannot open filename=%s", r->filename);
     }
-    r->source = loop_fd_add(obj->vm->loop, r->fd, 0, random_ready, r);
     return true;
 }
 
@@ -187,7 +156,6 @@ static void random_finalize(Object *obj)
 {
     RngRandom *r = (RngRandom *)(void *)obj;
 
-    loop_fd_remove(r->source);
     if (r->fd >= 0) {
         close(r->fd);
     }
@@ -198,7 +166,7 @@ static const Property random_props[] = {
                 .help = "where the bytes come from"),
     {}};
 
-static const RngOps random_ops = {.start = random_start};
+static const RngOps random_ops = {.read = random_read, .fd = random_fd};
 
 KILN_TYPE(rng_random) = {
     .name = "rng-random",

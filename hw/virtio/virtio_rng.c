@@ -1,16 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * "virtio-rng-device" (Virtual I/O Device 1.2, 5.4): buffers are filled with random bytes of an rng-* object, at most
- * max-bytes in each period. Everything is in the main loop, where those objects are; entropy is asked for a few times a
- * second at most.
+ * max-bytes in each period.
+ *
+ * The queue runs in one of Kiln's own threads, as a guest of the disks and cards there, so a turn is short; it reads
+ * rng-builtin and rng-random itself. rng-egd is behind a character device, which lives in the main loop, and so does the queue
+ * then: a daemon that sends 255 bytes at a time is slow anyway. Timers of the guest's time are the main thread's; a message
+ * asks for one.
  */
+#include "backends/iothread.h"
 #include "backends/rng.h"
 #include "core/clock.h"
 #include "hw/virtio/virtio_pci.h"
 
+#include <sys/epoll.h>
+
 #define QUEUE_SIZE 8
 #define REQUEST_MAX (64 * KIB)
+#define TURN_BYTES (64 * KIB) /* before the loop's others have their turn */
+#define CHUNK 4096
 
+/* Of the queue's thread, unless said otherwise. */
 typedef struct VirtioRng {
     VirtioDevice vdev;
     VirtQueue *vq;
@@ -19,75 +29,147 @@ typedef struct VirtioRng {
     uint64_t max_bytes;       /* in a period */
     uint32_t period_ms;
     uint64_t quota;           /* bytes left of this period */
-    Timer timer;              /* end of the period */
+    int64_t period_end;       /* ns of the virtual clock; 0: it begins with the next request */
+    int64_t wake_at;          /* atomic; for the main thread's timer */
+    bool wake_posted;         /* atomic; the message that says so is on its way */
+    Timer timer;              /* VM lock */
     VirtElement *elem;        /* being filled; NULL: none */
+    LoopFd *source;           /* its bytes are to come from there; NULL: nowhere */
 } VirtioRng;
 
 static VirtioRng *virtio_rng(VirtioDevice *vdev) { return container_of(vdev, VirtioRng, vdev); }
 static RngBackend *backend(const VirtioRng *s) { return (RngBackend *)(void *)(s->rng ? s->rng : s->own_rng); }
 
-static void got_bytes(void *opaque, const uint8_t *data, size_t len)
-{
-    VirtioRng *s = opaque;
-    VirtElement *elem = g_steal_pointer(&s->elem);
+/* ---- the limit ------------------------------------------------------------------------------------ */
 
-    if (!elem) {
-        return;
-    }
-    len = MIN(len, s->quota);
-    s->quota -= len;
-    virtqueue_push(elem, virt_element_write(elem, 0, data, len));
-    virtio_kick(s->vq); /* there may be more */
-}
+static void wake(void *opaque) { virtio_kick(((VirtioRng *)opaque)->vq); }
 
-/* One buffer at a time: what it gets may fill it partly, which the driver expects. */
-static void handle(VirtioDevice *vdev, VirtQueue *vq)
+static void arm(VirtioDevice *vdev)
 {
     VirtioRng *s = virtio_rng(vdev);
 
-    while (!s->elem) {
-        uint64_t size;
+    __atomic_store_n(&s->wake_posted, false, __ATOMIC_SEQ_CST); /* a later end comes with a message of its own */
+    timer_arm(&s->timer, __atomic_load_n(&s->wake_at, __ATOMIC_SEQ_CST));
+}
 
-        if (!s->quota) {
-            if (!timer_pending(&s->timer)) {
-                timer_arm(&s->timer, clock_now(vdev->dev.vm, CLOCK_VIRTUAL) + s->period_ms * NSEC_PER_MSEC);
-            }
+/* May bytes be given now? Else the queue is kicked when they may. */
+static bool has_quota(VirtioRng *s)
+{
+    const int64_t now = clock_now(s->vdev.dev.vm, CLOCK_VIRTUAL), period = s->period_ms * NSEC_PER_MSEC;
+
+    if (s->period_end && (now >= s->period_end || s->period_end > now + period)) { /* the latter: a state set the clock back */
+        s->quota = s->max_bytes;
+        s->period_end = 0;
+    }
+    if (!s->quota && s->period_end) {
+        __atomic_store_n(&s->wake_at, s->period_end, __ATOMIC_SEQ_CST);
+        if (!__atomic_exchange_n(&s->wake_posted, true, __ATOMIC_SEQ_CST)) {
+            virtio_post_main(&s->vdev, arm);
+        }
+    }
+    if (s->quota && !s->period_end) {
+        s->period_end = now + period;
+    }
+    return s->quota;
+}
+
+/* ---- buffers -------------------------------------------------------------------------------------- */
+
+static uint64_t wanted(const VirtioRng *s) { return MIN(MIN(s->elem->in_size, s->quota), REQUEST_MAX); }
+
+static void give(VirtioRng *s, uint64_t len)
+{
+    s->quota -= len;
+    virtqueue_push(g_steal_pointer(&s->elem), len);
+}
+
+static void readable(void *opaque, uint32_t events);
+
+/* Reads what there is; what comes may fill the buffer partly, which the driver expects. Returns bytes. */
+static uint64_t fill(VirtioRng *s)
+{
+    const uint64_t size = wanted(s);
+    uint64_t done = 0;
+    ssize_t n = 0;
+    uint8_t data[CHUNK];
+
+    while (done < size) {
+        n = rng_read(backend(s), data, MIN(size - done, sizeof data));
+        if (n <= 0) {
+            break;
+        }
+        done += virt_element_write(s->elem, done, data, (size_t)n);
+    }
+    if (done) {
+        give(s, done);
+    } else if (n == 0) {
+        s->source = loop_fd_add(virtio_queue_loop(s->vq), rng_fd(backend(s)), EPOLLIN, readable, s);
+    }
+    return done;
+}
+
+static void readable(void *opaque, uint32_t events)
+{
+    VirtioRng *s = opaque;
+
+    loop_fd_remove(g_steal_pointer(&s->source));
+    if (fill(s)) {
+        virtio_kick(s->vq); /* there may be more */
+    }
+}
+
+static void got_bytes(void *opaque, const uint8_t *data, size_t len)
+{
+    VirtioRng *s = opaque;
+
+    if (s->elem) {
+        give(s, virt_element_write(s->elem, 0, data, MIN(len, s->quota)));
+        virtio_kick(s->vq);
+    }
+}
+
+/* One buffer at a time. */
+static void handle(VirtioDevice *vdev, VirtQueue *vq)
+{
+    VirtioRng *s = virtio_rng(vdev);
+    uint64_t done = 0;
+
+    while (!s->elem && has_quota(s)) {
+        if (done >= TURN_BYTES) {
+            virtio_kick(vq);
             return;
         }
         s->elem = virtqueue_pop(vq);
         if (!s->elem) {
             return;
         }
-        size = MIN(MIN(s->elem->in_size, s->quota), REQUEST_MAX);
-        if (!size) {
+        if (!wanted(s)) {
             virtqueue_push(g_steal_pointer(&s->elem), 0);
-            continue;
+        } else if (rng_can_read(backend(s))) {
+            done += fill(s);
+        } else {
+            rng_request(backend(s), wanted(s), got_bytes, s);
         }
-        if (!timer_pending(&s->timer)) {
-            timer_arm(&s->timer, clock_now(vdev->dev.vm, CLOCK_VIRTUAL) + s->period_ms * NSEC_PER_MSEC);
-        }
-        rng_request(backend(s), size, got_bytes, s);
     }
-}
-
-static void new_period(void *opaque)
-{
-    VirtioRng *s = opaque;
-
-    s->quota = s->max_bytes;
-    virtio_kick(s->vq);
 }
 
 /* The buffer goes back unfilled: there is nothing to be kept, and the driver asks again. */
-static void quiesce(VirtioDevice *vdev, VirtQueue *vq)
+static void give_back(void *opaque)
 {
-    VirtioRng *s = virtio_rng(vdev);
+    VirtioRng *s = opaque;
 
-    if (s->elem) {
+    loop_fd_remove(g_steal_pointer(&s->source));
+    if (s->elem && !rng_can_read(backend(s))) {
         rng_cancel(backend(s), s);
-        virtqueue_push(g_steal_pointer(&s->elem), 0);
+    }
+    if (s->elem) {
+        give(s, 0);
     }
 }
+
+static void quiesce(VirtioDevice *vdev, VirtQueue *vq) { virtio_call(vdev, give_back, virtio_rng(vdev)); }
+
+/* ---- life ----------------------------------------------------------------------------------------- */
 
 static bool rng_realize(Device *dev, GError **err)
 {
@@ -109,9 +191,14 @@ static bool rng_realize(Device *dev, GError **err)
         object_unref(s->own_rng);
     }
     virtio_init(vdev, 0);
+    if (rng_can_read(backend(s))) {
+        Loop *loop = iothread_own_guest_loop(dev->vm, NULL);
+
+        vdev->loop = loop ? loop : vdev->loop;
+    }
     s->vq = virtio_add_queue(vdev, QUEUE_SIZE, handle, sizeof(VirtElement));
     virtio_queue_set_lazy(s->vq);
-    timer_init(&s->timer, dev->vm, CLOCK_VIRTUAL, new_period, s);
+    timer_init(&s->timer, dev->vm, CLOCK_VIRTUAL, wake, s);
     s->quota = s->max_bytes;
     return true;
 }
