@@ -11,6 +11,7 @@
 #define NET_BACKEND_H
 
 #include "net/net.h"
+#include "util/lock.h"
 #include "util/lookup.h"
 
 #define NET_QUEUE_PACKETS 512           /* waiting for one port */
@@ -38,7 +39,8 @@ struct Netdev {
     Nic *nic;                           /* who is plugged in; NULL: nobody */
     bool claimed;                       /* by a device that is not realized yet, or by a hub */
     GPtrArray *filters;                 /* NetFilter *, in order; borrowed */
-    char *info;                         /* behind "type=NAME," in info network */
+    Lock info_lock;
+    char *info;                         /* behind "type=NAME," in info network; of a hub only the main thread's */
     bool hidden_hub;                    /* made by -net */
 };
 
@@ -95,7 +97,7 @@ const char *net_known_host(Vm *vm, const char *host);
 Netdev *netdev_find(Vm *vm, const char *id);
 /* A new port of netdev, the next queue. */
 NetPort *netdev_add_port(Netdev *netdev, const NetPortOps *ops, void *opaque);
-/* What info network says of it; replaces what was there. */
+/* What info network says of it; replaces what was there. In the link's loop. */
 void netdev_set_info(Netdev *netdev, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 static inline NetPort *netdev_port(const Netdev *netdev, unsigned n)
 {

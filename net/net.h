@@ -22,8 +22,8 @@
  * is done by that loop's thread, and none of it takes the VM lock. A card with queues in an
  * iothread moves its links there: net_detach() in the old loop's thread, then net_attach() in the
  * new one's, which it can reach by loop_post; packets sent in between wait in the queue. Links that
- * net_is_movable() refuses stay in the main loop (hubs, streams, links with filters, user networks
- * with guestfwd to a character device).
+ * net_is_movable() refuses stay in the main loop (hubs, links with filters, user networks with
+ * guestfwd to a character device).
  * Whatever changes a card's links from outside (set_link, netdev_del, hostfwd_add, a new filter) or
  * asks a back end for more than info network tells runs in the main thread between the card's hold
  * and release operations.

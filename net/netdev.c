@@ -273,9 +273,12 @@ void netdev_set_info(Netdev *netdev, const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    g_free(netdev->info);
-    netdev->info = g_strdup_vprintf(fmt, ap);
+    char *info = g_strdup_vprintf(fmt, ap);
     va_end(ap);
+    lock_acquire(&netdev->info_lock);
+    g_free(netdev->info);
+    netdev->info = info;
+    lock_release(&netdev->info_lock);
 }
 
 void net_set_fd_source(Vm *vm, NetFdFn *fn, void *opaque)
@@ -310,10 +313,12 @@ int net_take_fd(Vm *vm, const char *text, GError **err)
 
 /* ---- what monitors print ----------------------------------------------------------------- */
 
-static void print_netdev(const Netdev *netdev, unsigned queue, GString *out)
+static void print_netdev(Netdev *netdev, unsigned queue, GString *out)
 {
+    lock_acquire(&netdev->info_lock);
     g_string_append_printf(out, "%s: index=%u,type=%s,%s\n", netdev->id, queue, netdev_kind(netdev),
                            netdev->info ? netdev->info : "");
+    lock_release(&netdev->info_lock);
     if (netdev->filters->len && !queue) {
         net_filters_print(netdev, out);
     }
@@ -369,7 +374,7 @@ void net_print(Vm *vm, GString *out)
 
     print_hubs(net, out);
     for (unsigned i = 0; i < net->netdevs->len; i++) {
-        const Netdev *netdev = net->netdevs->pdata[i];
+        Netdev *netdev = net->netdevs->pdata[i];
 
         for (unsigned q = 0; !is_hub(netdev) && q < netdev->ports->len; q++) {
             if (!netdev_port(netdev, q)->peer) {
@@ -457,6 +462,7 @@ static void netdev_init(Object *obj)
 
     netdev->ports = g_ptr_array_new();
     netdev->filters = g_ptr_array_new();
+    lock_init(&netdev->info_lock, "what info network says", LOCK_RANK_LEAF);
 }
 
 static void netdev_finalize(Object *obj)
@@ -467,6 +473,7 @@ static void netdev_finalize(Object *obj)
     g_ptr_array_unref(netdev->filters);
     g_free(netdev->id);
     g_free(netdev->info);
+    lock_destroy(&netdev->info_lock);
 }
 
 KILN_TYPE(netdev) = {

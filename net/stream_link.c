@@ -23,7 +23,6 @@
 struct NetStream {
     Netdev *netdev;
     NetPort *port;
-    Loop *loop;                 /* of the connection; NULL: detached */
     NetStreamFn *changed;
     void *opaque;
     int fd;                     /* connection, or one being made; -1: none */
@@ -299,33 +298,11 @@ static void stream_event(void *opaque, uint32_t events)
     update_events(s);
 }
 
-static void stream_detach(void *opaque)
-{
-    NetStream *s = opaque;
-
-    loop_fd_remove(s->source);
-    s->source = NULL;
-    s->loop = NULL;
-}
-
-static void stream_attach(void *opaque, Loop *loop)
-{
-    NetStream *s = opaque;
-
-    s->loop = loop;
-    if (s->fd >= 0) {
-        s->source = loop_fd_add(loop, s->fd, 0, stream_event, s);
-        update_events(s);
-    }
-}
-
 static void start(NetStream *s, int fd, bool connecting)
 {
     s->fd = fd;
     s->connecting = connecting;
-    if (s->loop) {
-        s->source = loop_fd_add(s->loop, fd, 0, stream_event, s);
-    }
+    s->source = loop_fd_add(net_port_loop(s->port), fd, 0, stream_event, s);
     if (connecting) {
         update_events(s);
     } else {
@@ -369,13 +346,36 @@ static void listener_event(void *opaque, uint32_t events)
     }
 }
 
+static void stream_detach(void *opaque)
+{
+    NetStream *s = opaque;
+
+    loop_fd_remove(g_steal_pointer(&s->source));
+    for (unsigned i = 0; i < s->n_listeners; i++) {
+        loop_fd_remove(g_steal_pointer(&s->listen_sources[i]));
+    }
+}
+
+static void stream_attach(void *opaque, Loop *loop)
+{
+    NetStream *s = opaque;
+
+    if (s->fd >= 0) {
+        s->source = loop_fd_add(loop, s->fd, 0, stream_event, s);
+        update_events(s);
+    }
+    for (unsigned i = 0; i < s->n_listeners; i++) {
+        s->listen_sources[i] = loop_fd_add(loop, s->listeners[i], s->fd < 0 ? EPOLLIN : 0, listener_event, s);
+    }
+}
+
 void net_stream_listen_fd(NetStream *s, int fd)
 {
     unsigned i = s->n_listeners++;
 
     net_set_nonblock(fd, NULL);
     s->listeners[i] = fd;
-    s->listen_sources[i] = loop_fd_add(s->netdev->obj.vm->loop, fd, EPOLLIN, listener_event, s);
+    s->listen_sources[i] = loop_fd_add(net_port_loop(s->port), fd, EPOLLIN, listener_event, s);
 }
 
 bool net_stream_listen(NetStream *s, const GArray *addrs, GError **err)
@@ -402,12 +402,13 @@ bool net_stream_listen(NetStream *s, const GArray *addrs, GError **err)
 
 /* ---- life -------------------------------------------------------------------------------- */
 
-/* A server accepts in the main loop, so its link stays there. */
 static const NetPortOps stream_port_ops = {
     .can_receive = stream_can_receive,
     .receive = stream_receive,
     .receive_many = stream_receive_many,
     .writable = stream_writable,
+    .detach = stream_detach,
+    .attach = stream_attach,
 };
 
 NetStream *net_stream_new(Netdev *netdev, NetStreamFn *changed, void *opaque)
@@ -421,7 +422,6 @@ NetStream *net_stream_new(Netdev *netdev, NetStreamFn *changed, void *opaque)
     s->in = g_malloc(BUFFER_SIZE);
     s->out = g_byte_array_new();
     s->port = netdev_add_port(netdev, &stream_port_ops, s);
-    stream_attach(s, netdev->obj.vm->loop);
     return s;
 }
 
@@ -430,11 +430,10 @@ void net_stream_free(NetStream *s)
     if (!s) {
         return;
     }
+    stream_detach(s);
     for (unsigned i = 0; i < s->n_listeners; i++) {
-        loop_fd_remove(s->listen_sources[i]);
         close(s->listeners[i]);
     }
-    stream_detach(s);
     if (s->fd >= 0) {
         close(s->fd);
     }

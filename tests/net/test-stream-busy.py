@@ -1,0 +1,297 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""test-stream-busy.py KILN [WORD...]: Ethernet over streams behind a virtio card, which runs in a thread of its own, while numbered
+packets go to a peer and back without a pause. What managers do meanwhile brings the link to the main loop and back; peers come, go
+and send nonsense. No packet may be damaged, doubled or out of order, and where nothing is to be lost, none lost."""
+import contextlib
+import json
+import os
+import socket
+import struct
+import sys
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, ".."), os.path.join(HERE, "..", "state")]
+from client import PATIENCE, Machine  # noqa: E402
+from tap import main, test  # noqa: E402
+from virtio_nic import EJECT, VirtioNic  # noqa: E402
+
+KILN = os.path.abspath(sys.argv[1])
+SIZES = (60, 1514, 200, 2036, 64)
+WINDOW = 40
+
+
+def content(seed, size):
+    head = b"\xff" * 6 + b"\x52\x54\0\0\0\1\x88\xb5" + struct.pack(">I", seed)
+    return head + bytes([seed * 7 & 255, seed >> 3 & 255, 0xA5]) * ((size - 18) // 3) + b"\x5A" * ((size - 18) % 3)
+
+
+class Mirror:
+    """A peer that sends back whatever comes. slow: in pieces, whose borders are nowhere in particular."""
+
+    def __init__(self, connection, slow=False):
+        self.socket, self.slow = connection, slow
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        with contextlib.suppress(OSError):
+            while data := self.socket.recv(65536):
+                for at in range(0, len(data), 997 if self.slow else 65536):
+                    self.socket.sendall(data[at:at + (997 if self.slow else 65536)])
+        self.socket.close()
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.thread.join(PATIENCE)
+
+
+class Guest:
+    def __init__(self, nic, first=0):
+        self.nic = nic
+        self.sent = self.base = first       # base: what was sent before may be lost
+        self.last, self.came = first - 1, 0
+
+    def restart(self):
+        self.nic.start()
+
+    def send(self):
+        self.nic.send(content(self.sent, SIZES[self.sent % len(SIZES)]))
+        self.sent += 1
+
+    def look(self):
+        """How many packets came that were sent behind base."""
+        count = 0
+        for frame in self.nic.look():
+            seed, = struct.unpack_from(">I", frame, 14)
+            assert frame == content(seed, SIZES[seed % len(SIZES)]), f"packet {seed} of {len(frame)} bytes is damaged"
+            assert self.last < seed < self.sent, f"packet {seed} comes behind {self.last}"
+            if seed >= self.base:
+                assert seed == max(self.last + 1, self.base), f"packet {seed} comes behind {self.last}: some are lost"
+                count += 1
+            self.last = seed
+        return count
+
+    def left(self):
+        return self.sent - max(self.base, self.last + 1)
+
+    def work(self, count=60):
+        end, came = time.monotonic() + PATIENCE, 0
+        while came < count:
+            assert time.monotonic() < end, f"{came} of {count} came back, {self.left()} of {self.sent - self.base} did not"
+            for _ in range(WINDOW - self.left()):
+                self.send()
+            came += self.look()
+
+    def find(self):
+        """What is on its way may be lost; until packets come back again."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            assert time.monotonic() < end, "no packet comes back"
+            self.base = self.sent
+            self.send()
+            until = time.monotonic() + 0.2
+            while time.monotonic() < until:
+                if self.look():
+                    return
+                time.sleep(0.0005)
+            self.base = self.sent           # it may be lost, or come late
+
+    def finish(self):
+        end = time.monotonic() + PATIENCE
+        while self.left():
+            assert time.monotonic() < end, f"{self.left()} of {self.sent - self.base} did not come back"
+            self.look()
+            time.sleep(0.001)
+
+
+def card(netdev, *more):
+    return ["-nodefaults", "-netdev", netdev, "-device", "virtio-net-pci,id=c,netdev=n,addr=4", *more]
+
+
+SERVER = "stream,id=n,server=on,addr.type=unix,addr.path=s"
+
+
+def connect(path="s"):
+    """The server may not have heard yet that its last client has gone: it takes one at a time."""
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(path)
+    return s
+
+
+def hmp(m, line):
+    return m.qmp(("human-monitor-command", {"command-line": line}))[0]
+
+
+def threads(m):
+    names = []
+    for task in os.listdir(f"/proc/{m.process.pid}/task"):
+        with open(f"/proc/{m.process.pid}/task/{task}/comm", encoding="ascii") as f:
+            names.append(f.read())
+    return sum(name.startswith("IO ") for name in names)
+
+
+def wait_info(m, words):
+    end = time.monotonic() + PATIENCE
+    while words not in hmp(m, "info network"):
+        assert time.monotonic() < end, hmp(m, "info network")
+        time.sleep(0.001)
+
+
+def move(m, turn):
+    """To the main loop and back."""
+    if turn % 4 == 0:
+        m.qmp(("stop", {}))
+        m.qmp(("cont", {}))
+    elif turn % 4 == 1:
+        m.qmp(("object-add", {"qom-type": "filter-mirror", "id": "f", "netdev": "n", "outdev": "z"}))
+    elif turn % 4 == 2:
+        m.qmp(("object-del", {"id": "f"}))
+    else:
+        hmp(m, "info network")
+
+
+@test
+def moves():
+    """As server and client, over unix sockets and TCP, in both notations."""
+    for slow in (False, True):
+        for netdev in (SERVER, "stream,id=n,addr.type=unix,addr.path=p", "stream,id=n,addr.type=inet,addr.host=127.0.0.1,addr.port={port}",
+                       "socket,id=n,connect=127.0.0.1:{port}"):
+            with contextlib.suppress(OSError):
+                os.unlink("p")
+            with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
+                unix.bind("p")
+                unix.listen()
+                with Machine(KILN, card(netdev.format(port=tcp.getsockname()[1]), "-chardev", "null,id=z")) as m:
+                    mirror = Mirror(connect() if netdev == SERVER else (unix if "path" in netdev else tcp).accept()[0], slow)
+                    guest = Guest(VirtioNic(m))
+                    assert threads(m), "the link is in no thread of its own"
+                    wait_info(m, "connection from" if netdev == SERVER else "connect")
+                    guest.find()
+                    for turn in range(12):
+                        guest.work(40)
+                        move(m, turn)
+                    guest.finish()
+                    mirror.close()
+
+
+@test
+def link():
+    with Machine(KILN, card(SERVER)) as m:
+        mirror, guest = Mirror(connect()), Guest(VirtioNic(m))
+        for turn in range(12):
+            guest.find()
+            guest.work(40)
+            m.qmp(("set_link", {"name": "cn"[turn % 2], "up": False}))
+            guest.send()
+            guest.look()
+            m.qmp(("set_link", {"name": "cn"[turn % 2], "up": True}))
+        guest.find()
+        guest.work()
+        guest.finish()
+        mirror.close()
+
+
+@test
+def peers():
+    """One after the other; some send what is no packet. Managers hear of each."""
+    with Machine(KILN, card(SERVER)) as m, socket.socket(socket.AF_UNIX) as s:
+        s.connect(m.qmp_path)
+        monitor = s.makefile("rw")
+        monitor.readline()
+        monitor.write('{"execute": "qmp_capabilities"}\n')
+        monitor.flush()
+        s.settimeout(PATIENCE)
+        monitor.readline()
+        guest = Guest(VirtioNic(m))
+        for turn in range(8):
+            client = connect()
+            assert json.loads(monitor.readline())["event"] == "NETDEV_STREAM_CONNECTED"
+            if turn % 2:
+                client.sendall(b"\xff" * 100)
+                while True:
+                    try:
+                        if not client.recv(65536):
+                            break
+                    except ConnectionError:
+                        break
+                client.close()
+            else:
+                mirror = Mirror(client)
+                guest.find()
+                guest.work(60)
+                mirror.close()
+            assert json.loads(monitor.readline())["event"] == "NETDEV_STREAM_DISCONNECTED"
+            for _ in range(10):             # to nobody
+                guest.send()
+
+
+@test
+def full_peer():
+    """It does not read until its socket is full, and the ring; what managers do meanwhile loses nothing."""
+    with Machine(KILN, card(SERVER, "-chardev", "null,id=z")) as m:
+        client, guest = connect(), Guest(VirtioNic(m))
+        wait_info(m, "connection from")
+        for turn in range(3):
+            last, quiet = guest.nic.used(1), 0
+            while quiet < 20:               # until nothing goes any more
+                while (guest.nic.put - guest.nic.used(1)) & 0xFFFF < 60:
+                    guest.send()
+                quiet = quiet + 1 if guest.nic.used(1) == last else 0
+                last = guest.nic.used(1)
+                time.sleep(0.001)
+            for way in range(4):
+                move(m, way)
+            guest.base = guest.sent
+            reader = client.makefile("rb")
+            seed = guest.last + 1
+            while seed < guest.sent:
+                size, = struct.unpack(">I", reader.read(4))
+                assert reader.read(size) == content(seed, SIZES[seed % len(SIZES)]), f"turn {turn}: packet {seed} is another one"
+                seed += 1
+            guest.last = seed - 1
+            guest.nic.wait(guest.nic.all_sent, "what waited does not go")
+        client.close()
+
+
+@test
+def resets():
+    with Machine(KILN, card(SERVER)) as m:
+        mirror, guest = Mirror(connect()), Guest(VirtioNic(m))
+        for turn in range(10):
+            guest.find()
+            guest.work(40)
+            if turn % 2:
+                m.qmp(("system_reset", {}))
+            guest.restart()
+        guest.find()
+        guest.work()
+        mirror.close()
+
+
+@test
+def plug_and_netdev_gone():
+    netdev = {"type": "stream", "id": "n", "server": True, "addr": {"type": "unix", "path": "s"}}
+    with Machine(KILN, ["-nodefaults"]) as m:
+        for turn in range(8):
+            m.qmp(("netdev_add", netdev), ("device_add", {"driver": "virtio-net-pci", "id": "c", "netdev": "n", "addr": "4"}))
+            mirror, guest = Mirror(connect()), Guest(VirtioNic(m))
+            guest.find()
+            guest.work()
+            if turn % 2:
+                m.qmp(("netdev_del", {"id": "n"}))
+                for _ in range(5):          # to nobody
+                    guest.send()
+            m.qmp(("device_del", {"id": "c"}))
+            m.outl(EJECT, 1 << 4)           # what the guest's ACPI does
+            guest.nic.wait(lambda: not m.qmp(("query-rx-filter", {}))[0], "the card does not go")
+            if not turn % 2:
+                m.qmp(("netdev_del", {"id": "n"}))
+            mirror.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main("kiln-stream-busy."))
