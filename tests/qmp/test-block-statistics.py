@@ -11,7 +11,9 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "state"), os.path.join(HERE, "..")]
 import busy_virtio as v  # noqa: E402
+import scsi_driver  # noqa: E402
 from blk_queues import READ, WRITE, start  # noqa: E402
+from busy_drives import bmdma_map  # noqa: E402
 from machine import Machine  # noqa: E402
 from tap import main, test  # noqa: E402
 
@@ -20,6 +22,7 @@ BAD = 100                       # a sector that cannot be read
 BEHIND = 0xFFFFF0
 NEVER = 10 ** 15                # ns, longer than any request takes
 BUSY, DRQ = 0x80, 8
+DISCARD, ZEROES = 11, 13        # kinds of virtio's requests
 
 
 class Image:
@@ -183,6 +186,88 @@ def several_threads():
             assert bins(s) == {"rd": [0, 3, 0], "wr": [0, 12, 0], "flush": [0, 0, 0]}, s
             t = s["timed_stats"][0]
             assert 0 < t["min_wr_latency_ns"] <= t["avg_wr_latency_ns"] <= t["max_wr_latency_ns"] <= s["wr_total_time_ns"], t
+
+
+# ---- ranges that cannot be discarded or zeroed; the disk has 2000h sectors
+
+RANGES = ((BEHIND, 8), (0x1FFF, 2), (0, 0x2001))
+
+
+def plain(image, *device):
+    return Machine(KILN, ["-nodefaults", "-drive", f"file={image.path},format=raw,if=none,id=d,discard=unmap", *device])
+
+
+def invalid(m):
+    """Writes and discards; none of them failed, no other kind has any."""
+    s = stats_of(m)
+    assert not any(s[f"{state}_operations"] for state in ("failed_rd", "failed_wr", "failed_flush", "failed_unmap", "invalid_rd",
+                                                          "invalid_flush")), s
+    return s["invalid_wr_operations"], s["invalid_unmap_operations"]
+
+
+def trim(m, sector, count):
+    """Status register of DATA SET MANAGEMENT with one range, by DMA."""
+    m.write(v.RAM, (v.RAM + 0x1000).to_bytes(4, "little") + (0x80000200).to_bytes(4, "little"))
+    m.write(v.RAM + 0x1000, (sector | count << 48).to_bytes(8, "little") + bytes(504))
+    m.outb(0xC000, 0)
+    m.outb(0xC002, 6)
+    m.outl(0xC004, v.RAM)
+    for port, value in ((0x1F6, 0xE0), (0x1F1, 1), (0x1F2, 0), (0x1F2, 1), (0x1F7, 6), (0xC000, 1)):     # 48 bits: each twice
+        m.outb(port, value)
+    v.wait(lambda: not status(m) & (BUSY | DRQ))
+    return status(m)
+
+
+@test
+def refused_trims():
+    with Image() as image, plain(image, "-device", "ide-hd,bus=ide.0,unit=0,drive=d") as m:
+        bmdma_map(m)
+        for n, (sector, count) in enumerate(RANGES):
+            assert trim(m, sector, count) & 1 and invalid(m) == (0, n + 1), (sector, count, invalid(m))
+        assert not trim(m, 8, 8) & 1 and stats_of(m)["unmap_operations"] == 1 and invalid(m) == (0, len(RANGES))
+
+
+@test
+def refused_by_scsi():
+    """QEMU counts UNMAP so, and WRITE SAME not at all."""
+    def unmap(sector, count):
+        return driver.command(bytes((0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0)), out=(22).to_bytes(2, "big") + (16).to_bytes(2, "big") + bytes(4) +
+                              sector.to_bytes(8, "big") + count.to_bytes(4, "big") + bytes(4)).status
+
+    def write_same(sector, count, discard):
+        return driver.command(bytes((0x93, discard << 3)) + sector.to_bytes(8, "big") + count.to_bytes(4, "big") + bytes(2), out=bytes(512)).status
+
+    with Image() as image, plain(image, "-device", "virtio-scsi-pci,addr=4,num_queues=1", "-device", "scsi-hd,drive=d") as m:
+        driver = scsi_driver.Driver(m)
+        driver.start()
+        driver.command(bytes(6))    # it was reset
+        for n, (sector, count) in enumerate(RANGES):
+            assert unmap(sector, count) == 2 and invalid(m) == (2 * n, n + 1), (sector, count, invalid(m))
+            assert write_same(sector, count, 0) == write_same(sector, count, 1) == 2 and invalid(m) == (2 * n + 2, n + 1), invalid(m)
+        assert unmap(8, 8) == write_same(8, 8, 0) == write_same(8, 8, 1) == 0 and invalid(m) == (2 * len(RANGES), len(RANGES))
+
+
+@test
+def refused_by_virtio():
+    """QEMU counts zeroes so, and discards not at all."""
+    def ask(kind, sector, count):
+        """Its status: the range lies where a read's data would."""
+        queue.add(kind, sector, publish=False)
+        head = 3 * ((queue.put - 1) % 5)
+        page = queue.data + 0x4000 * ((queue.put - 1) % 5)
+        m.write(page + 512, sector.to_bytes(8, "little") + count.to_bytes(4, "little") + bytes(4))
+        m.write(queue.desc + 16 * (head + 1), v.descriptor(page + 512, 16, 1, head + 2))
+        queue.publish()
+        queue.kick()
+        v.wait(queue.done)
+        return queue.statuses()[-1]
+
+    with Image() as image, plain(image, "-device", "virtio-blk-pci,drive=d,addr=4,num-queues=1") as m:
+        queue, = start(m, 1)
+        for n, (sector, count) in enumerate(RANGES):
+            assert ask(DISCARD, sector, count) == 1 and invalid(m) == (n, n + 1), (sector, count, invalid(m))
+            assert ask(ZEROES, sector, count) == 1 and invalid(m) == (n + 1, n + 1), (sector, count, invalid(m))
+        assert ask(DISCARD, 8, 8) == ask(ZEROES, 8, 8) == 0 and invalid(m) == (len(RANGES), len(RANGES))
 
 
 @test
