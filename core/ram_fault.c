@@ -185,6 +185,33 @@ void ram_fault_watch(Vm *vm, RamBlock *block)
     pthread_mutex_unlock(&watched_lock);
 }
 
+typedef struct Notify {
+    LoopFd *source;
+    int fd;
+} Notify;
+
+static void end_notify(void *opaque)
+{
+    Notify *n = opaque;
+
+    loop_fd_remove(n->source);
+    close(n->fd);
+    g_free(n);
+}
+
+/* An iothread may have had the last block of a module that was taken out: the main loop is not its to change. */
+static void drop_notify(const Watched *w)
+{
+    Notify *n = g_new(Notify, 1);
+
+    *n = (Notify){w->source, w->notify};
+    if (vm_locked(w->vm)) {
+        end_notify(n);
+    } else {
+        loop_post(w->vm->loop, end_notify, n);
+    }
+}
+
 void ram_fault_unwatch(RamBlock *block)
 {
     pthread_mutex_lock(&watched_lock);
@@ -195,8 +222,7 @@ void ram_fault_unwatch(RamBlock *block)
             atomic_store(&w->end, 0);
             w->block = NULL;
             if (!first_of(w->vm)) {
-                loop_fd_remove(w->source);
-                close(w->notify);
+                drop_notify(w);
             }
         }
     }

@@ -16,7 +16,7 @@
 
 /* Watches a block from now on, until it is freed. VM lock. Past the 256th block nothing is watched. */
 void ram_fault_watch(Vm *vm, RamBlock *block);
-/* For ram_block_unref. The last block of a VM goes in the main thread. */
+/* For ram_block_unref. Any thread. */
 void ram_fault_unwatch(RamBlock *block);
 
 #endif

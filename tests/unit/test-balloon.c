@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "core/ram_fault.h"
 #include "core/vm.h"
 #include "hw/virtio/balloon_pages.h"
 
@@ -123,11 +124,48 @@ static void test_huge(void)
     fixture_close(&f);
 }
 
+static unsigned open_fds(void)
+{
+    g_autoptr(GDir) dir = g_dir_open("/proc/self/fd", 0, NULL);
+    unsigned count = 0;
+
+    while (g_dir_read_name(dir)) {
+        count++;
+    }
+    return count;
+}
+
+static void *unref_block(void *block)
+{
+    ram_block_unref(block);
+    return NULL;
+}
+
+/* A module was taken out, and the balloon's thread was the last to let go of its memory: the main loop looks after what it
+ * has for it. */
+static void test_last_elsewhere(void)
+{
+    Vm *vm = vm_new(NULL);
+    const unsigned before = open_fds();
+    RamBlock *block = ram_block_new("module", mmap(NULL, HUGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), HUGE);
+
+    block->owned = true;
+    ram_fault_watch(vm, block);
+    g_assert_true(block->watched);
+    g_assert_cmpuint(open_fds(), ==, before + 1);
+    g_thread_join(g_thread_new("balloon", unref_block, block));
+    g_assert_cmpuint(open_fds(), ==, before + 1);
+    loop_run_once(vm->loop, 0);
+    g_assert_cmpuint(open_fds(), ==, before);
+    vm_free(vm);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_data_func("/balloon/small/private", NULL, test_small);
     g_test_add_data_func("/balloon/small/shared", "", test_small);
     g_test_add_func("/balloon/huge", test_huge);
+    g_test_add_func("/balloon/last-elsewhere", test_last_elsewhere);
     return g_test_run();
 }
