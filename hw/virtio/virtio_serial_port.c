@@ -6,7 +6,7 @@
 #include "util/trace.h"
 
 #define BUFFERS_AT_ONCE 64 /* of the guest's, before the main loop's others have their turn */
-#define BYTES_AT_ONCE MIB  /* so, too: files take as much as they are given */
+#define BYTES_AT_ONCE (128 * KIB) /* so, too: files take as much as they are given */
 
 static SerialPort *serial_port(Device *dev) { return container_of(dev, SerialPort, dev); }
 

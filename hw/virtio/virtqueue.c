@@ -15,6 +15,7 @@
 #define DISCARD_ALIGN (2 * MIB) /* so that no huge page is cut in two */
 #define ROUNDS_MAX 16 /* of the handler, before the loop's others have their turn */
 #define ROUNDS_TIME (2 * NSEC_PER_MSEC) /* after so long, no round begins before that either */
+#define MAIN_ROUNDS_TIME (NSEC_PER_MSEC / 4) /* in the main loop, which has the VM lock meanwhile */
 
 /* ---- areas ----------------------------------------------------------------------------------- */
 
@@ -561,6 +562,7 @@ void virtqueue_resume(VirtQueue *vq)
 /* Notifications are off while the handler works; who adds a buffer meanwhile is seen by the look after they are on again. */
 static void run_handler(VirtQueue *vq)
 {
+    const bool locked = virtio_queue_loop(vq) == vq->vdev->dev.vm->loop;
     int64_t end = 0, now;
 
     for (unsigned round = 0; vq->running && !vq->paused && ring_ready(vq); round++) {
@@ -576,7 +578,7 @@ static void run_handler(VirtQueue *vq)
             return;
         }
         now = clock_monotonic_ns();
-        end = end ? end : now + ROUNDS_TIME;
+        end = end ? end : now + (locked ? MAIN_ROUNDS_TIME : ROUNDS_TIME);
         if (round == ROUNDS_MAX || now > end) {
             virtio_kick(vq); /* later */
             return;
