@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <semaphore.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -545,29 +546,92 @@ static void test_authz_pam(Fixture *f, gconstpointer unused)
 
 /* ---- random bytes -------------------------------------------------------------------------------------- */
 
-static void got(void *opaque, const uint8_t *data, size_t len) { *(size_t *)opaque += len; }
-
 static void test_rng(Fixture *f, gconstpointer unused)
 {
     static const char *const texts[] = {"rng-builtin,id=r", "rng-random,id=r", "rng-random,filename=/proc/self/exe,id=r"};
 
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
         RngBackend *rng = one(f, texts[i]);
-        size_t first = 0, second = 0, never = 0;
+        uint8_t data[100] = {0}, none[100] = {0};
 
-        rng_request(rng, 16, got, &first);
-        rng_request(rng, 100, got, &never);
-        rng_request(rng, 32, got, &second);
-        rng_cancel(rng, &never);
-        g_assert_cmpuint(first, ==, 0);
-        while (!second) {
-            loop_run_once(f->vm->loop, NSEC_PER_SEC);
-        }
-        g_assert_cmpuint(first, ==, 16);
-        g_assert_cmpuint(second, ==, 32);
-        g_assert_cmpuint(never, ==, 0);
+        g_assert_true(rng_can_read(rng));
+        g_assert_cmpint(rng_read(rng, data, sizeof data), ==, sizeof data);
+        g_assert_cmpint(memcmp(data, none, sizeof data), !=, 0);
+        g_assert_cmpint(rng_read(rng, data, 1), ==, 1);
         g_assert_true(user_object_del(f->vm, "r", NULL));
     }
+}
+
+/* ---- a daemon ------------------------------------------------------------------------------------------- */
+
+typedef struct Got {
+    uint8_t data[512];
+    size_t len;
+} Got;
+
+static void got(void *opaque, const uint8_t *data, size_t len)
+{
+    Got *g = opaque;
+
+    memcpy(g->data, data, len);
+    g->len = len;
+}
+
+/* The daemon's turn: it is asked for so many bytes, and answers with that value. */
+static void answer(Fixture *f, int daemon, uint8_t count, uint8_t value)
+{
+    uint8_t command[2], data[256];
+    ssize_t n;
+
+    while ((n = recv(daemon, command, sizeof command, MSG_DONTWAIT | MSG_PEEK)) < (ssize_t)sizeof command) {
+        g_assert_true(n > 0 || errno == EAGAIN);
+        loop_run_once(f->vm->loop, NSEC_PER_SEC);
+    }
+    g_assert_cmpint(recv(daemon, command, sizeof command, 0), ==, sizeof command);
+    g_assert_cmpuint(command[0], ==, 2);
+    g_assert_cmpuint(command[1], ==, count);
+    memset(data, value, sizeof data);
+    g_assert_cmpint(send(daemon, data, count, 0), ==, count);
+}
+
+static void until(Fixture *f, const Got *g)
+{
+    while (!g->len) {
+        loop_run_once(f->vm->loop, NSEC_PER_SEC);
+    }
+}
+
+/* One request after the other, 255 bytes at most; what was asked for nobody any more goes to nobody. */
+static void test_rng_egd(Fixture *f, gconstpointer unused)
+{
+    GError *err = NULL;
+    int ends[2];
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), ==, 0);
+    g_autofree char *chardev = g_strdup_printf("socket,id=c,fd=%d", ends[1]);
+    chardev_add_option(f->vm, chardev, &err);
+    g_assert_no_error(err);
+    RngBackend *rng = one(f, "rng-egd,chardev=c,id=r");
+    Got first = {0}, never = {0}, last = {0};
+
+    g_assert_false(rng_can_read(rng));
+    rng_request(rng, 16, got, &first);
+    rng_request(rng, 100, got, &never);
+    rng_request(rng, 1000, got, &last);
+    rng_cancel(rng, &never);
+    g_assert_cmpuint(first.len, ==, 0);
+    answer(f, ends[0], 16, 1);
+    until(f, &first);
+    answer(f, ends[0], 100, 2);
+    answer(f, ends[0], 255, 3);
+    until(f, &last);
+    g_assert_cmpuint(first.len, ==, 16);
+    g_assert_cmpuint(first.data[15], ==, 1);
+    g_assert_cmpuint(last.len, ==, 255);
+    g_assert_cmpuint(last.data[254], ==, 3);
+    g_assert_cmpuint(never.len, ==, 0);
+    g_assert_true(user_object_del(f->vm, "r", NULL));
+    close(ends[0]);
 }
 
 int main(int argc, char **argv)
@@ -593,5 +657,6 @@ int main(int argc, char **argv)
     ADD("authz-pam", test_authz_pam);
     ADD("keyring", test_keyring);
     ADD("rng", test_rng);
+    ADD("rng-egd", test_rng_egd);
     return g_test_run();
 }
