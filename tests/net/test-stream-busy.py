@@ -16,7 +16,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, ".."), os.path.join(HERE, "..", "state")]
 from client import PATIENCE, Machine  # noqa: E402
 from tap import main, test  # noqa: E402
-from virtio_nic import EJECT, VirtioNic  # noqa: E402
+from virtio_nic import EJECT, Traffic, VirtioNic, hmp  # noqa: E402
 
 KILN = os.path.abspath(sys.argv[1])
 SIZES = (60, 1514, 200, 2036, 64)
@@ -49,7 +49,9 @@ class Mirror:
         self.thread.join(PATIENCE)
 
 
-class Guest:
+class Guest(Traffic):
+    window = WINDOW
+
     def __init__(self, nic, first=0):
         self.nic = nic
         self.sent = self.base = first       # base: what was sent before may be lost
@@ -78,14 +80,6 @@ class Guest:
     def left(self):
         return self.sent - max(self.base, self.last + 1)
 
-    def work(self, count=60):
-        end, came = time.monotonic() + PATIENCE, 0
-        while came < count:
-            assert time.monotonic() < end, f"{came} of {count} came back, {self.left()} of {self.sent - self.base} did not"
-            for _ in range(WINDOW - self.left()):
-                self.send()
-            came += self.look()
-
     def find(self):
         """What is on its way may be lost; until packets come back again."""
         end = time.monotonic() + PATIENCE
@@ -100,13 +94,6 @@ class Guest:
                 time.sleep(0.0005)
             self.base = self.sent           # it may be lost, or come late
 
-    def finish(self):
-        end = time.monotonic() + PATIENCE
-        while self.left():
-            assert time.monotonic() < end, f"{self.left()} of {self.sent - self.base} did not come back"
-            self.look()
-            time.sleep(0.001)
-
 
 def card(netdev, *more):
     return ["-nodefaults", "-netdev", netdev, "-device", "virtio-net-pci,id=c,netdev=n,addr=4", *more]
@@ -120,10 +107,6 @@ def connect(path="s"):
     s = socket.socket(socket.AF_UNIX)
     s.connect(path)
     return s
-
-
-def hmp(m, line):
-    return m.qmp(("human-monitor-command", {"command-line": line}))[0]
 
 
 def threads(m):

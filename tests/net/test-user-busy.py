@@ -15,7 +15,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, ".."), os.path.join(HERE, "..", "state")]
 from client import PATIENCE, Host, Machine, Tcp, checksum  # noqa: E402
 from tap import main, test  # noqa: E402
-from virtio_nic import EJECT, VirtioNic  # noqa: E402
+from virtio_nic import EJECT, Traffic, VirtioNic, hmp  # noqa: E402
 
 KILN = os.path.abspath(sys.argv[1])
 SIZES = (64, 1400, 18, 700, 1472, 100)
@@ -57,8 +57,9 @@ def content(seed, size):
     return struct.pack(">I", seed) + bytes([seed * 7 & 255, seed >> 3 & 255, 0xA5]) * ((size - 4) // 3) + b"\x5A" * ((size - 4) % 3)
 
 
-class Guest:
+class Guest(Traffic):
     """Who sends datagrams to the echo and gets them back. first: what it counts from."""
+    window = WINDOW
 
     def __init__(self, nic, echo, net=2, first=0):
         self.nic, self.echo = nic, echo
@@ -96,15 +97,6 @@ class Guest:
     def left(self):
         return sum(seed not in self.got for seed in range(self.base, self.sent))
 
-    def work(self, count=60):
-        """So many datagrams go and come back; more are on their way afterwards."""
-        end, came = time.monotonic() + PATIENCE, 0
-        while came < count:
-            assert time.monotonic() < end, f"{came} of {count} came back, {self.left()} of {self.sent - self.base} did not"
-            for _ in range(WINDOW - self.left()):
-                self.send()
-            came += self.look()
-
     def find(self):
         """What is on its way may be lost; until datagrams come back again."""
         end = time.monotonic() + PATIENCE
@@ -118,18 +110,6 @@ class Guest:
             quiet = 0 if self.look() else quiet + 1
             time.sleep(0.001)
         self.base = self.sent
-
-    def finish(self):
-        """All comes back."""
-        end = time.monotonic() + PATIENCE
-        while self.left():
-            assert time.monotonic() < end, f"{self.left()} of {self.sent - self.base} did not come back"
-            self.look()
-            time.sleep(0.001)
-
-
-def hmp(m, line):
-    return m.qmp(("human-monitor-command", {"command-line": line}))[0]
 
 
 def user(options="", *more):

@@ -13,6 +13,33 @@ VERSION_1, MERGEABLE, STATUS = 1 << 32, 1 << 15, 1 << 16
 RESET, EJECT = 0, 0xAE08
 
 
+def hmp(m, line):
+    return m.qmp(("human-monitor-command", {"command-line": line}))[0]
+
+
+class Traffic:
+    """Packets of a guest that come back. Its heirs have send, look, which says how many came, and left: how many of sent, from
+    the base-th on, did not. At most window are on their way."""
+    window = 1
+
+    def work(self, count=60):
+        """So many come back; more are on their way afterwards."""
+        end, came = time.monotonic() + PATIENCE, 0
+        while came < count:
+            assert time.monotonic() < end, f"{came} of {count} came back, {self.left()} of {self.sent - self.base} did not"
+            for _ in range(self.window - self.left()):
+                self.send()
+            came += self.look()
+
+    def finish(self):
+        """All come back."""
+        end = time.monotonic() + PATIENCE
+        while self.left():
+            assert time.monotonic() < end, f"{self.left()} of {self.sent - self.base} did not come back"
+            self.look()
+            time.sleep(0.001)
+
+
 class VirtioNic:
     """Between two polls `meanwhile` is called: what goes on beside a conversation."""
 
