@@ -17,7 +17,7 @@
 
 #define QUEUE_SIZE 8
 #define REQUEST_MAX (64 * KIB)
-#define TURN_BYTES (64 * KIB) /* before the loop's others have their turn */
+#define TURN_NS (NSEC_PER_MSEC / 2) /* then, behind a buffer, the loop's others have their turn */
 #define CHUNK 4096
 
 /* Of the queue's thread, unless said otherwise. */
@@ -85,8 +85,8 @@ static void give(VirtioRng *s, uint64_t len)
 
 static void readable(void *opaque, uint32_t events);
 
-/* Reads what there is; what comes may fill the buffer partly, which the driver expects. Returns bytes. */
-static uint64_t fill(VirtioRng *s)
+/* Reads what there is; what comes may fill the buffer partly, which the driver expects. False: there is none yet. */
+static bool fill(VirtioRng *s)
 {
     const uint64_t size = wanted(s);
     uint64_t done = 0;
@@ -105,7 +105,7 @@ static uint64_t fill(VirtioRng *s)
     } else if (n == 0) {
         s->source = loop_fd_add(virtio_queue_loop(s->vq), rng_fd(backend(s)), EPOLLIN, readable, s);
     }
-    return done;
+    return done > 0;
 }
 
 static void readable(void *opaque, uint32_t events)
@@ -132,13 +132,9 @@ static void got_bytes(void *opaque, const uint8_t *data, size_t len)
 static void handle(VirtioDevice *vdev, VirtQueue *vq)
 {
     VirtioRng *s = virtio_rng(vdev);
-    uint64_t done = 0;
+    const int64_t end = clock_monotonic_ns() + TURN_NS;
 
     while (!s->elem && has_quota(s)) {
-        if (done >= TURN_BYTES) {
-            virtio_kick(vq);
-            return;
-        }
         s->elem = virtqueue_pop(vq);
         if (!s->elem) {
             return;
@@ -146,9 +142,13 @@ static void handle(VirtioDevice *vdev, VirtQueue *vq)
         if (!wanted(s)) {
             virtqueue_push(g_steal_pointer(&s->elem), 0);
         } else if (rng_can_read(backend(s))) {
-            done += fill(s);
+            fill(s);
         } else {
             rng_request(backend(s), wanted(s), got_bytes, s);
+        }
+        if (clock_monotonic_ns() >= end) { /* buffers may be tiny, have no room at all, and never end */
+            virtio_kick(vq);
+            return;
         }
     }
 }

@@ -17,7 +17,28 @@ TDBAL, TDLEN, TDH, TDT, STATUS, ICR = 0x3800, 0x3808, 0x3810, 0x3818, 0x8, 0xC0
 BROADCAST = b"\xff" * 6
 
 
-class E1000:
+class Card:
+    """What both drivers have. Heirs have m, poll, which gives a packet that has come or None, and meanwhile, called between two
+    polls."""
+
+    def meanwhile(self):
+        pass
+
+    def receive(self, wanted=lambda frame: True):
+        """The next packet that is wanted; others are dropped. The guest's clock goes on meanwhile."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            frame = self.poll()
+            self.meanwhile()
+            if frame is None:
+                self.m.step(1_000_000)
+                time.sleep(0.001)
+            elif wanted(frame):
+                return frame
+        raise AssertionError("no packet came")
+
+
+class E1000(Card):
     """Driver of the card at this slot."""
 
     def __init__(self, m, slot=5, mac="52:54:00:12:34:56", bar=BAR):
@@ -59,18 +80,6 @@ class E1000:
         self.write(RDT, self.rx)
         self.rx = (self.rx + 1) % SLOTS
         return frame
-
-    def receive(self, wanted=lambda frame: True):
-        """The next packet that is wanted; others are dropped. The guest's clock goes on meanwhile."""
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            frame = self.poll()
-            if frame is None:
-                self.m.step(1_000_000)
-                time.sleep(0.001)
-            elif wanted(frame):
-                return frame
-        raise AssertionError("no packet came")
 
     def nothing_comes(self, turns=50):
         for _ in range(turns):

@@ -6,7 +6,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "state"))
-from client import PATIENCE  # noqa: E402  pylint: disable=wrong-import-position
+from client import PATIENCE, Card  # noqa: E402  pylint: disable=wrong-import-position
 
 SIZE, BUFFER, HEADER = 64, 2048, 12
 VERSION_1, MERGEABLE, STATUS = 1 << 32, 1 << 15, 1 << 16
@@ -40,12 +40,10 @@ class Traffic:
             time.sleep(0.001)
 
 
-class VirtioNic:
-    """Between two polls `meanwhile` is called: what goes on beside a conversation."""
-
+class VirtioNic(Card):
     def __init__(self, m, slot=4, mac="52:54:00:12:34:56", memory=0x400000, bar=0xE0000000):
         self.m, self.slot, self.bar, self.memory = m, slot, bar, memory
-        self.mac, self.meanwhile, self.polls = bytes.fromhex(mac.replace(":", "")), lambda: None, 0
+        self.mac, self.polls = bytes.fromhex(mac.replace(":", "")), 0
         self.start()
 
     def start(self):
@@ -132,16 +130,3 @@ class VirtioNic:
         """A packet that has come, or None."""
         self.waiting = self.waiting or self.look()
         return self.waiting.pop(0) if self.waiting else None
-
-    def receive(self, wanted=lambda frame: True):
-        """The next packet that is wanted; others are dropped. The guest's clock goes on meanwhile."""
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            frame = self.poll()
-            self.meanwhile()
-            if frame is None:
-                self.m.step(1_000_000)
-                time.sleep(0.0005)
-            elif wanted(frame):
-                return frame
-        raise AssertionError("no packet came")

@@ -88,4 +88,21 @@ def reset_and_gone():
             q.close()
 
 
+@test
+def no_room():
+    """Buffers that only the guest writes to, and those of one byte: they come back, and stop does not wait for their end."""
+    for source in ("builtin", "random"):
+        with machine(source) as m:
+            begin(m)
+            given = 0
+            for length, flags, want in ((LENGTH, 0, 0), (1, 2, 1), (LENGTH, 0, 0), (LENGTH, 2, LENGTH)):
+                m.write(v.ring(0), b"".join(v.descriptor(BUFFER + i * LENGTH, length, flags) for i in range(SIZE)))
+                for _ in range(50):
+                    given = ask(m, given)
+                    m.qmp(("stop", {}), ("cont", {}))
+                    finish(m, given)
+                lengths = [int.from_bytes(m.read(v.ring(0) + 0x808 + 8 * i, 4), "little") for i in range(SIZE)]
+                assert all(0 < n <= want if want else n == 0 for n in lengths), f"{lengths} bytes in buffers of {length}, flags {flags}"
+
+
 sys.exit(main("kiln-virtio-rng."))
