@@ -282,7 +282,8 @@ static bool set_link(Object *obj, const Property *p, void *field, const char *te
     Object *target = object_resolve(obj->vm, text);
 
     if (!target) {
-        return error_set_class(err, KILN_ERROR_DEVICE_NOT_FOUND, "Device '%s' not found", text);
+        return error_set_class(err, KILN_ERROR_DEVICE_NOT_FOUND, "Device '%s' not found; %s= takes the id of an object%s%s that there is",
+                               text, p->name, p->link_type ? " of type " : "", p->link_type ? p->link_type : "");
     }
     if (p->link_type && !object_is_a(target, p->link_type)) {
         return error_set(err, "Invalid parameter type for '%s', expected: %s", p->name, p->link_type);
