@@ -19,6 +19,7 @@
 #define NET_BATCH 64                    /* packets that receive_many gets at most */
 
 typedef struct NetFilter NetFilter;
+typedef struct NetRelay NetRelay;
 typedef struct NetState NetState;
 
 /* All in the main thread, while the card, if there is one, is held. */
@@ -55,8 +56,9 @@ struct NetPort {
     Vm *vm;
     Loop *loop;
     NetPort *peer;                      /* NULL: nobody */
-    Netdev *netdev;                     /* one of these two is set */
+    Netdev *netdev;                     /* one of these two is set ... */
     Nic *nic;
+    NetRelay *relay;                    /* ... or this: it is one of a relay's (net/relay.c) */
     unsigned index;
     bool link_down;
     bool receiving;                     /* its receive is on the stack */
@@ -126,6 +128,20 @@ NetPort *net_port_new(Vm *vm, const NetPortOps *ops, void *opaque);
 void net_port_free(NetPort *port);
 /* A copy of the packet's first bytes, at most len: how many. */
 size_t net_packet_copy(const NetPacket *packet, size_t offset, void *buf, size_t len);
+
+/* As net_send, but a full queue takes it, too. */
+void net_send_surely(NetPort *from, const NetPacket *packet);
+/* To the other end's queue behind the filters, whether it is full or not. */
+void net_queue_surely(NetPort *from, const NetPacket *packet);
+
+/* ---- net/relay.c ------------------------------------------------------------------------------- */
+
+/* The port at the other end, behind the relay if there is one. NULL: nobody. Main thread. */
+NetPort *net_far_end(const NetPort *port);
+/* What is on its way to the card is dropped. In the card's loop. */
+void net_relay_purge(NetRelay *relay);
+/* The VM runs again: the card's link is the main loop's as far as its relay goes. VM lock. */
+void net_relay_go_on(const NetPort *card);
 
 /* net/announce.c */
 GPtrArray *net_announcements_new(void);

@@ -2,7 +2,8 @@
 /*
  * Filters of a netdev: objects that see the packets of its link, in the order of the list those
  * that come from the netdev
- * ("tx"), in reverse order those that go to it ("rx"). A link with filters stays in the main loop.
+ * ("tx"), in reverse order those that go to it ("rx"). A back end with filters stays in
+ * the main loop, and so do they; a virtio card in a thread is behind a relay.
  */
 #include "core/user_object.h"
 #include "net/backend.h"

@@ -28,6 +28,8 @@ static void run_state_changed(void *opaque, bool running, RunState state)
         for (unsigned q = 0; q < nic_queues(nic); q++) {
             if (in_main_loop(nic_port(nic, q))) { /* else it is the card's to say so */
                 net_port_ready(nic_port(nic, q));
+            } else {
+                net_relay_go_on(nic_port(nic, q));
             }
         }
     }
@@ -71,15 +73,21 @@ static bool queue_has_room(const NetPort *port)
     return port->queue.length < NET_QUEUE_PACKETS && port->queue_bytes < NET_QUEUE_BYTES;
 }
 
+static void queue_append(NetPort *port, const NetPacket *packet)
+{
+    NetQueued *entry = g_malloc(sizeof *entry + packet->size);
+
+    entry->size = iov_to_buf(packet->iov, packet->count, 0, entry->data, packet->size);
+    g_queue_push_tail(&port->queue, entry);
+    port->queue_bytes += entry->size;
+}
+
 static bool queue_push(NetPort *port, const NetPacket *packet)
 {
     if (!queue_has_room(port)) {
         return false;
     }
-    NetQueued *entry = g_malloc(sizeof *entry + packet->size);
-    entry->size = iov_to_buf(packet->iov, packet->count, 0, entry->data, packet->size);
-    g_queue_push_tail(&port->queue, entry);
-    port->queue_bytes += entry->size;
+    queue_append(port, packet);
     return true;
 }
 
@@ -95,6 +103,9 @@ void net_port_purge(NetPort *port)
 {
     while (port->queue.length) {
         queue_drop_head(port);
+    }
+    if (port->nic && port->peer && port->peer->relay) {
+        net_relay_purge(port->peer->relay);
     }
 }
 
@@ -241,17 +252,40 @@ NetResult net_deliver(NetPort *from, const NetPacket *packet)
 
 static bool has_filters(const NetPort *from)
 {
-    const Netdev *netdev = from->netdev ? from->netdev : from->peer->netdev;
+    const Netdev *netdev = from->netdev ? from->netdev : from->peer->netdev; /* a relay's and a card's: none */
 
     return netdev && netdev->filters->len;
 }
 
 NetResult net_send(NetPort *from, const NetPacket *packet)
 {
-    if (is_lost(from) || (has_filters(from) && net_filters_receive(from, packet))) {
+    if (is_lost(from)) {
         return NET_SENT;
     }
+    if (has_filters(from)) {
+        if (!queue_has_room(from->peer)) { /* filters see it once, so it is said before they do */
+            from->want_room = true;
+            return NET_FULL;
+        }
+        if (net_filters_receive(from, packet)) {
+            return NET_SENT;
+        }
+    }
     return net_deliver(from, packet);
+}
+
+void net_queue_surely(NetPort *from, const NetPacket *packet)
+{
+    if (from->peer) {
+        queue_append(from->peer, packet);
+    }
+}
+
+void net_send_surely(NetPort *from, const NetPacket *packet)
+{
+    if (net_send(from, packet) == NET_FULL && !(has_filters(from) && net_filters_receive(from, packet))) {
+        queue_append(from->peer, packet);
+    }
 }
 
 NetResult net_send_buf(NetPort *from, const void *data, size_t size)

@@ -21,9 +21,10 @@
  * Threads. A link belongs to one loop, at first the main loop (VM lock). Everything about its ports
  * is done by that loop's thread, and none of it takes the VM lock. A card with queues in an
  * iothread moves its links there: net_detach() in the old loop's thread, then net_attach() in the
- * new one's, which it can reach by loop_post; packets sent in between wait in the queue. Links that
- * net_is_movable() refuses stay in the main loop (hubs, links with filters, user networks with
- * guestfwd to a character device).
+ * new one's, which it can reach by loop_post; packets sent in between wait in the queue. Back ends
+ * that net_is_movable() refuses stay in the main loop (hubs, those with filters, user networks with
+ * guestfwd to a character device); the card's port leaves it nevertheless, behind a relay
+ * (net_relay_begin): then either thread has a link of its own.
  * Whatever changes a card's links from outside (set_link, netdev_del, hostfwd_add, a new filter) or
  * asks a back end for more than info network tells runs in the main thread between the card's hold
  * and release operations.
@@ -162,8 +163,15 @@ void net_set_active(NetPort *port, bool active);
 
 /* ---- loops ------------------------------------------------------------------------------- */
 
-/* Can this card's link leave the main loop now? */
+/* Can this card's link leave the main loop now as it is? */
 bool net_is_movable(const NetPort *port);
+/* It cannot: from now on a relay stands between the two ends (net/relay.c), and what leaves is the link between card and
+ * relay. The card's port is in the main loop, VM lock, and nothing is sent or received meanwhile. */
+void net_relay_begin(NetPort *card);
+/* It goes, if there is one; what was on its way in it is delivered or queued. As net_relay_begin. */
+void net_relay_end(NetPort *card);
+/* What the card has sent so far goes to the back end now, if that takes it. VM lock; the card sends nothing meanwhile. */
+void net_relay_flush(NetPort *card);
 void net_detach(NetPort *port);
 void net_attach(NetPort *port, Loop *loop);
 /* The loop the link belongs to. */

@@ -346,7 +346,7 @@ static void print_hub_ports(const NetState *net, const char *hub, GString *out)
             g_string_append_printf(out, " \\ %s", netdev->id);
             if (port->peer) {
                 g_string_append(out, ": ");
-                print_port(port->peer, out);
+                print_port(net_far_end(port), out);
             } else {
                 g_string_append(out, "\n");
             }
@@ -386,7 +386,7 @@ void net_print(Vm *vm, GString *out)
         Nic *nic = net->nics->pdata[i];
 
         for (unsigned q = 0; q < nic_queues(nic); q++) {
-            const NetPort *peer = nic_port(nic, q)->peer;
+            const NetPort *peer = net_far_end(nic_port(nic, q));
 
             if (peer && is_hub(peer->netdev)) {
                 continue;

@@ -13,8 +13,8 @@
  * headers, too (tap with IFF_VNET_HDR), they go through as they are, and the offloads that they describe; elsewhere none
  * are offered, and headers are taken off and put on here.
  *
- * Threads. A pair of queues and its link belong to one loop (pair.loop): that of an iothread of Kiln's own where the netdev
- * can move there, else the main loop. Pairs have several iothreads if the driver may use several (mq=on) and no hash leads
+ * Threads. A pair of queues and its link belong to one loop (pair.loop), that of an iothread of Kiln's own. A netdev that
+ * cannot move there is behind a relay (net/relay.c). With vhost it is the main loop. Pairs have several iothreads if the driver may use several (mq=on) and no hash leads
  * from one to another (rss=off); else one has all. The control queue is in vdev.loop, the first pair's.
  *
  * What commands decide is vdev.loop's while queues run and the main thread's while they stand still ("control" below). Pairs

@@ -151,6 +151,9 @@ static void quiesce(VirtioDevice *vdev, VirtQueue *vq)
     if (!vq) {
         virtio_net_vhost_stop(s);
         virtio_net_each_pair(s, quiesce_pair);
+        for (unsigned i = 0; i < s->max_pairs; i++) {
+            net_relay_flush(s->pairs[i].port);
+        }
     } else if (virtqueue_index(vq) < vdev->n_queues - 1) {
         VirtioNetPair *p = &s->pairs[virtqueue_index(vq) / 2];
 

@@ -148,7 +148,26 @@ void virtio_net_assign_queues(VirtioNet *s)
 static void leave_loop(VirtioNetPair *p) { net_detach(p->port); }
 static void enter_loop(VirtioNetPair *p) { net_attach(p->port, p->loop); }
 
-/* To their own loops, or the main one. */
+/* Links whose other ends stay in the main loop have relays as long as the pairs are elsewhere. */
+static void begin_relays(VirtioNet *s)
+{
+    for (unsigned i = 0; i < s->max_pairs; i++) {
+        VirtioNetPair *p = &s->pairs[i];
+
+        if (p->own_loop != s->vdev.dev.vm->loop && !net_is_movable(p->port)) {
+            net_relay_begin(p->port);
+        }
+    }
+}
+
+static void end_relays(VirtioNet *s)
+{
+    for (unsigned i = 0; i < s->max_pairs; i++) {
+        net_relay_end(s->pairs[i].port);
+    }
+}
+
+/* To their own loops, or the main one; they are never between two loops of their own. */
 static void move(VirtioNet *s, bool own)
 {
     Loop *main_loop = s->vdev.dev.vm->loop;
@@ -161,6 +180,9 @@ static void move(VirtioNet *s, bool own)
         return;
     }
     virtio_stop(&s->vdev);
+    if (own) {
+        begin_relays(s);
+    }
     virtio_net_each_pair(s, leave_loop);
     for (unsigned i = 0; i < s->max_pairs; i++) {
         s->pairs[i].loop = own ? s->pairs[i].own_loop : main_loop;
@@ -168,6 +190,9 @@ static void move(VirtioNet *s, bool own)
     s->vdev.loop = s->pairs[0].loop;
     virtio_net_assign_queues(s);
     virtio_net_each_pair(s, enter_loop);
+    if (!own) {
+        end_relays(s);
+    }
     virtio_update(&s->vdev);
 }
 
@@ -188,15 +213,12 @@ static void find_loops(VirtioNet *s)
 
 void virtio_net_choose_loops(VirtioNet *s)
 {
-    bool movable = s->conf.netdev != NULL && !s->vhost; /* the kernel has a thread of its own */
+    const bool own = !s->vhost; /* the kernel has a thread of its own */
 
-    for (unsigned i = 0; i < s->max_pairs; i++) {
-        movable &= net_is_movable(s->pairs[i].port);
-    }
-    if (movable && !s->pairs[0].own_loop) {
+    if (own && !s->pairs[0].own_loop) {
         find_loops(s);
     }
-    move(s, movable);
+    move(s, own);
 }
 
 void virtio_net_hold(VirtioNet *s)
