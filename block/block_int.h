@@ -112,6 +112,7 @@ struct BlockIo {
     bool started;
     bool brief;        /* seldom takes longer than copying its bytes does */
     unsigned batch;    /* aio-max-batch of its file; 0: none */
+    unsigned sync_errors; /* FileState.sync_errors when it began */
     bool via_finish; /* on the loop's list of what ends later: by finish, not done */
     int result;
     BlockIo *next;

@@ -545,6 +545,12 @@ static bool *write_lane(BlockNode *node, const BlockIo *io)
     return index < FILE_LANES ? &((FileState *)node->state)->write_lanes[index] : NULL;
 }
 
+/* It ends without being on stable storage. */
+static bool is_unsynced_write(const FileState *f, const BlockIo *io)
+{
+    return (io->op == BLOCK_WRITE || io->op == BLOCK_ZERO) && !io->fua && !__atomic_load_n(&f->promised, __ATOMIC_RELAXED);
+}
+
 static void file_submit(BlockNode *node, BlockIo *io)
 {
     FileState *f = node->state;
@@ -558,6 +564,12 @@ static void file_submit(BlockNode *node, BlockIo *io)
     io->progress = 0;
     io->link = (GList){0};
     io->brief = (io->op == BLOCK_READ || io->op == BLOCK_WRITE) && io->len <= FILE_BRIEF_MAX;
+    io->fua &= !node->no_flush;
+    if (f->align == 1 && file_can_share_sync(f, io)) {
+        file_sync_cached(io);
+    } else if (f->align == 1 && is_unsynced_write(f, io)) {
+        __atomic_store_n(&f->promised, true, __ATOMIC_RELAXED);
+    }
     io->lane = f->align == 1 && !f->is_device && io->op == BLOCK_WRITE && !io->fua ? write_lane(node, io) : NULL;
     io->serialising = ((io->offset | io->len) & (f->align - 1)) && io->op != BLOCK_READ;
     if ((io->op == BLOCK_FLUSH && node->no_flush) ||
@@ -567,9 +579,6 @@ static void file_submit(BlockNode *node, BlockIo *io)
     }
     if (io->op == BLOCK_ZERO && !node->discard_unmap) {
         io->may_unmap = false;
-    }
-    if (node->no_flush) {
-        io->fua = false;
     }
     file_start(node, io);
 }

@@ -8,13 +8,14 @@
 #define FILE_BRIEF_MAX (64 * KIB) /* BlockIo.brief */
 #define FILE_LANES 16
 
-/* Writes to O_DIRECT files that have to be on stable storage: those of one loop that end while a sync is under way share the
- * next one, instead of a journal's commit each. */
+/* Writes of one loop that have to be on stable storage when they end; those that end while a sync is under way share the next
+ * one. block/file_sync.c. */
 typedef struct FileSync {
     BlockIo *written; /* wait for the next */
     BlockIo *covered; /* by the one under way */
     BlockIo io;       /* which is this */
     void (*finish)(BlockIo *io, int result); /* the file driver's, of each of them */
+    unsigned under_way; /* such writes, of O_DIRECT files only those that share */
     bool busy;
 } FileSync;
 
@@ -44,7 +45,11 @@ typedef struct FileState {
     /* Set by workers, read by workers: the file system cannot do this. */
     int no_punch, no_zero_range;
     uint64_t discards, discards_failed, discarded; /* atomic; bytes */
-    int flush_error;                  /* fdatasync failed once: what the cache lost stays lost */
+    /* Atomic. */
+    bool promised;   /* a write of the page cache ended before it was synced */
+    int flush_error; /* fdatasync failed after that: what the cache lost stays lost */
+    int sync_error;  /* -errno, of the last sync that failed */
+    unsigned sync_errors; /* how many did */
     /* Of the buffered writes, which the kernel's lock of the file runs singly anyway; of each loop (BlockLoop.index). */
     bool write_lanes[FILE_LANES];
     FileSync *syncs[FILE_LANES]; /* likewise; NULL: none was needed yet */
@@ -72,10 +77,14 @@ static inline int file_fd(const BlockNode *node) { return ((const FileState *)no
 /* BLOCK_SG, in a worker thread (block/sg.c). */
 int file_run_sg(BlockIo *io);
 
-/* May io, a write beside others, share a sync? Then file_share_sync, before it is given to an engine: it is not fua any more
- * and ends (io->finish) when a sync has covered it, or it failed. In the loop of io (block/file_sync.c). */
+/* Is io a write that can share a sync with others? Then file_share_sync, before it is given to an engine: it is not fua any
+ * more and ends (io->finish) when a sync has covered it, or it failed. Of the page cache's, file_sync_cached: it shares where
+ * that pays. In the loop of io (block/file_sync.c). */
 bool file_can_share_sync(const FileState *f, const BlockIo *io);
 void file_share_sync(BlockIo *io);
+void file_sync_cached(BlockIo *io);
+/* A sync has failed with -errno: nothing that is under way is safe. Any thread. */
+void file_sync_failed(FileState *f, int error);
 
 /* Driver operations (block/file_size.c). */
 bool file_truncate(BlockNode *node, uint64_t size, bool exact, BlockPrealloc prealloc,

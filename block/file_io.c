@@ -410,21 +410,25 @@ static int run_zero(BlockIo *io)
     return ret == 0 && io->fua ? sync_data(io->fd) : ret;
 }
 
-/* Once a sync has failed, the pages that could not be written are clean and lost: later syncs must
- * not claim success. */
+/* Once a sync has failed, the pages that could not be written are clean and lost. If somebody was told that they are written,
+ * later syncs must not claim success. */
 static int run_flush(BlockIo *io)
 {
     FileState *f = io->node->state;
     int ret = __atomic_load_n(&f->flush_error, __ATOMIC_RELAXED);
 
-    if (ret == 0) {
-        ret = sync_data(io->fd);
-        if (ret < 0 && ret != -EINVAL && ret != -EROFS && !io->node->direct) {
-            __atomic_store_n(&f->flush_error, ret, __ATOMIC_RELAXED);
-        }
-        if (ret == -EINVAL || ret == -EROFS) {
-            ret = 0; /* nothing here can be synced */
-        }
+    if (ret < 0) {
+        return ret;
+    }
+    ret = sync_data(io->fd);
+    if (ret == -EINVAL || ret == -EROFS) {
+        return 0; /* nothing here can be synced */
+    }
+    if (ret < 0 && !io->node->direct && __atomic_load_n(&f->promised, __ATOMIC_RELAXED)) {
+        __atomic_store_n(&f->flush_error, ret, __ATOMIC_RELAXED);
+    }
+    if (ret < 0) {
+        file_sync_failed(f, ret);
     }
     return ret;
 }

@@ -32,6 +32,7 @@
 #define UDP_HEADERS 42 /* of Ethernet, IPv4 and UDP */
 #define SEGMENT 1448
 #define BATCH 32
+#define STREAM_BYTES (64 * 1024) /* at once: who sends a packet at a time has no time to be fast */
 
 typedef enum Kind { KIND_UNIX, KIND_PAIR, KIND_INET, KIND_STREAM, KIND_USER, KIND_TAP, KINDS } Kind;
 
@@ -43,10 +44,11 @@ typedef struct Cable {
     struct sockaddr_storage theirs;
     socklen_t theirs_len;        /* 0: the socket is connected */
     struct virtio_net_hdr header;
-    uint8_t stream_header[STREAM_HEADER];
     uint8_t packet[LONG_STRIDE];
     struct iovec iov[2 * BATCH]; /* datagrams: the first two, of each */
     struct mmsghdr msgs[BATCH];
+    uint8_t stream[STREAM_BYTES]; /* packets, each behind its length */
+    unsigned stream_count;
 } Cable;
 
 /* ---- packets ------------------------------------------------------------------------------------ */
@@ -102,18 +104,29 @@ static inline void fill_header(struct virtio_net_hdr *h, unsigned length)
     }
 }
 
+static inline void fill_stream(Cable *c)
+{
+    const uint32_t wire = htonl(c->length);
+    const unsigned whole = STREAM_HEADER + c->length;
+
+    c->stream_count = STREAM_BYTES / whole;
+    for (unsigned i = 0; i < c->stream_count; i++) {
+        memcpy(c->stream + i * whole, &wire, sizeof wire);
+        memcpy(c->stream + i * whole + sizeof wire, c->packet, c->length);
+    }
+}
+
 /* What is sent from now on. */
 static inline void cable_prepare(Cable *c, unsigned length)
 {
-    const uint32_t wire = htonl(length);
-    const unsigned head = c->kind == KIND_TAP || c->kind == KIND_STREAM;
+    const unsigned head = c->kind == KIND_TAP;
 
     c->length = length;
-    memcpy(c->stream_header, &wire, sizeof wire);
     fill_packet(c->packet, length);
     fill_header(&c->header, length);
+    fill_stream(c);
     for (unsigned i = 0; i < BATCH; i++) {
-        c->iov[2 * i] = c->kind == KIND_STREAM ? (struct iovec){c->stream_header, STREAM_HEADER} : (struct iovec){&c->header, TAP_HEADER};
+        c->iov[2 * i] = (struct iovec){&c->header, TAP_HEADER};
         c->iov[2 * i + 1] = (struct iovec){c->packet, c->kind == KIND_USER ? length - UDP_HEADERS : length};
         c->msgs[i].msg_hdr = (struct msghdr){.msg_name = c->theirs_len ? &c->theirs : NULL, .msg_namelen = c->theirs_len,
                                              .msg_iov = c->iov + !head, .msg_iovlen = 1 + head};
@@ -122,47 +135,34 @@ static inline void cable_prepare(Cable *c, unsigned length)
 
 /* ---- sending -------------------------------------------------------------------------------------- */
 
-/* All of count packets, some of a batch; a stream waits for room. */
-static inline void send_stream(Cable *c, unsigned count, int wait_flag)
+/* At most count packets: how many went. A stream waits for room. */
+static inline uint64_t send_stream(Cable *c, uint64_t count, int wait_flag)
 {
-    const size_t all = count * (size_t)(STREAM_HEADER + c->length);
+    const uint64_t batch = count < c->stream_count ? count : c->stream_count;
+    const size_t all = batch * (size_t)(STREAM_HEADER + c->length);
 
     for (size_t sent = 0; sent < all;) {
-        struct iovec iov[2 * BATCH];
-        struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2 * (size_t)count};
-        size_t skip = sent;
-        ssize_t n;
+        const ssize_t n = send(c->sock, c->stream + sent, all - sent, wait_flag | MSG_NOSIGNAL);
 
-        memcpy(iov, c->iov, sizeof iov);
-        while (skip >= msg.msg_iov->iov_len) {
-            skip -= msg.msg_iov->iov_len;
-            msg.msg_iov++;
-            msg.msg_iovlen--;
-        }
-        msg.msg_iov->iov_base = (char *)msg.msg_iov->iov_base + skip;
-        msg.msg_iov->iov_len -= skip;
-        n = sendmsg(c->sock, &msg, wait_flag | MSG_NOSIGNAL);
         if (n < 0 && errno != EAGAIN) {
-            fail("sendmsg");
+            fail("send");
         }
         if (n < 0) {
             poll(&(struct pollfd){.fd = c->sock, .events = POLLOUT}, 1, -1);
         }
         sent += n > 0 ? (size_t)n : 0;
     }
+    return batch;
 }
 
-/* At most count packets: how many went. */
 static inline uint64_t send_some(Cable *c, uint64_t count)
 {
-    const unsigned batch = count < BATCH ? (unsigned)count : BATCH;
     int n;
 
     if (c->kind == KIND_STREAM) {
-        send_stream(c, batch, 0);
-        return batch;
+        return send_stream(c, count, 0);
     }
-    n = sendmmsg(c->sock, c->msgs, batch, 0);
+    n = sendmmsg(c->sock, c->msgs, count < BATCH ? (unsigned)count : BATCH, 0);
     if (n < 0) {
         fail("sendmmsg");
     }

@@ -227,10 +227,7 @@ static void *send_all(void *opaque)
         return NULL;
     }
     for (uint64_t left = b->packets; left;) {
-        const unsigned n = left < BATCH ? (unsigned)left : BATCH;
-
-        send_stream(&b->out, n, MSG_DONTWAIT);
-        left -= n;
+        left -= send_stream(&b->out, left, MSG_DONTWAIT);
     }
     return NULL;
 }
