@@ -187,6 +187,7 @@ static void stop(VirtioDevice *vdev)
     if (vdev->ops->quiesce) {
         vdev->ops->quiesce(vdev, NULL);
     }
+    virtqueue_lent_recall(vdev, NULL);
     call_queues(vdev, virtqueue_stop);
     __atomic_store_n(&vdev->kernel, false, __ATOMIC_RELAXED);
     vdev->running = false;
@@ -220,6 +221,9 @@ static void on_run_state(void *opaque, bool running, RunState state)
 {
     VirtioDevice *vdev = opaque;
 
+    if (!running && vdev->running) {
+        virtqueue_lent_last_look(vdev);
+    }
     vdev->vm_running = running;
     virtio_update(vdev);
 }
@@ -383,6 +387,7 @@ bool virtio_queue_enabled(const VirtQueue *vq) { return vq->enabled; }
 uint16_t virtio_queue_vector(const VirtQueue *vq) { return vq->vector; }
 int virtio_kick_fd(const VirtioDevice *vdev, unsigned index) { return vdev->queues[index].kick_fd; }
 void virtio_queue_set_lazy(VirtQueue *vq) { vq->lazy = true; }
+void virtio_queue_set_quiet(VirtQueue *vq) { vq->quiet = true; }
 Loop *virtio_queue_loop(const VirtQueue *vq) { return vq->loop ? vq->loop : vq->vdev->loop; }
 
 void virtio_queue_set_loop(VirtQueue *vq, Loop *loop)
@@ -455,6 +460,7 @@ static void stop_one(VirtQueue *vq)
         if (vq->vdev->ops->quiesce) {
             vq->vdev->ops->quiesce(vq->vdev, vq);
         }
+        virtqueue_lent_recall(vq->vdev, vq);
         virtio_call_loop(vq->vdev, virtio_queue_loop(vq), stop_queue, vq);
     }
 }
@@ -552,6 +558,7 @@ void virtio_cleanup(VirtioDevice *vdev)
     for (unsigned i = 0; i < vdev->n_added; i++) {
         virtqueue_free(&vdev->queues[i]);
     }
+    virtqueue_lent_end(vdev);
     g_clear_pointer(&vdev->queues, g_free);
     g_clear_pointer(&vdev->config, g_free);
     vdev->n_queues = vdev->n_added = 0;

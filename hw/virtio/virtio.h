@@ -108,6 +108,7 @@ struct VirtioDevice {
     bool vm_running;
     bool use_started, use_disabled_flag, disable_legacy_check; /* properties */
     VirtioMailbox *mailbox;
+    struct VirtLending *lending;  /* virtqueue_lent.c; NULL: no queue is lent */
     struct Incoming *incoming;    /* virtio_state.c: read, not yet taken */
     uint8_t *incoming_config;
 };
@@ -123,9 +124,17 @@ void virtio_init(VirtioDevice *vdev, size_t config_size);
 VirtQueue *virtio_add_queue(VirtioDevice *vdev, unsigned size, VirtQueueFn *handler, size_t request_size);
 /* The handler does not pop all there is: it waits for data, time or the like, and is called again through virtio_kick. */
 void virtio_queue_set_lazy(VirtQueue *vq);
+/* Seldom busy, a guest in a thread that others keep busy: it is not waited for busily, and its turns are short. */
+void virtio_queue_set_quiet(VirtQueue *vq);
 /* The queue runs in this loop rather than in vdev->loop; NULL: there after all. Stopped. */
 void virtio_queue_set_loop(VirtQueue *vq, Loop *loop);
 Loop *virtio_queue_loop(const VirtQueue *vq);
+/* The queue's ring stays where it is, but its buffers, at most max at once, are lent to the main loop: its handler runs there
+ * under the VM lock, and only there may the device use virtqueue_pop, push, unpop, drop and again. What the ring holds comes
+ * by itself, also when nothing was asked for. Needs vdev->loop to be another loop. In realize. See virtqueue.h. */
+void virtio_queue_lend(VirtQueue *vq, unsigned max);
+/* shut: buffers of this lent queue stay in the ring, and those that are here go back there, unused. At first none is. */
+void virtio_queue_shut(VirtQueue *vq, bool shut);
 /* A queue's descriptors offered, from now on. Stopped, not set up by the driver. */
 void virtio_queue_resize(VirtQueue *vq, unsigned size);
 /* Moves the queues to another loop: stops them if they run, calls leave(opaque) in the old thread and enter(opaque) in the

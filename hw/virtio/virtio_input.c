@@ -1,9 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* "virtio-keyboard-device", "virtio-mouse-device", "virtio-tablet-device": what the router of input sends goes to the guest. */
+/*
+ * "virtio-keyboard-device", "virtio-mouse-device", "virtio-tablet-device": what the router of input sends goes to the guest.
+ *
+ * The router is in the main loop, the queues are guests in a thread of the disks and cards. What the router says goes there as
+ * messages, of which reports are made there: only the ring knows what the guest has room for, and so which buttons it has been
+ * told of.
+ */
 #include "hw/virtio/virtio_input.h"
 
 #include <linux/input-event-codes.h>
 
+#include "backends/iothread.h"
 #include "hw/virtio/virtio_pci.h"
 #include "util/trace.h"
 
@@ -11,12 +18,24 @@
 #define REPORT_MAX 16         /* events of one report */
 #define SERIAL_MAX 128
 #define EVENT_SIZE 8          /* type, code, value */
+#define MESSAGES_MAX 128      /* that wait for the thread; more are dropped, as when the guest has no buffers */
+#define TURN_NS (NSEC_PER_MSEC / 4) /* of the status queue, before the thread's others */
 
 typedef struct InputReport {
     uint8_t events[REPORT_MAX][EVENT_SIZE];
     unsigned count;
 } InputReport;
 
+/* What the router of input said, on its way to the queues' thread. */
+typedef struct InputMessage {
+    enum { MESSAGE_KEY, MESSAGE_MOVE, MESSAGE_POINT } kind;
+    unsigned code;            /* of a key */
+    bool down;
+    int x, y, z;              /* a movement, or a place and the wheel's movement */
+    unsigned buttons;         /* INPUT_* that are down now */
+} InputMessage;
+
+/* VM lock, unless said otherwise. */
 typedef struct VirtioInput {
     VirtioDevice vdev;
     const VirtioInputInfo *info;
@@ -28,13 +47,19 @@ typedef struct VirtioInput {
     char *display;            /* property */
     uint32_t head;
     bool wheel_axis;          /* property */
+    /* ---- of the queues' thread ---- */
     unsigned buttons;         /* that the guest knows to be down */
     uint8_t lights;           /* bit n: LED_* n */
+    /* ---- between the two ---- */
+    Lock lock;                /* of these: */
+    InputMessage messages[MESSAGES_MAX];
+    unsigned n_messages;
+    bool posted;              /* the thread was told of them */
 } VirtioInput;
 
 static VirtioInput *virtio_input(VirtioDevice *vdev) { return container_of(vdev, VirtioInput, vdev); }
 
-/* ---- reports ------------------------------------------------------------------------------------ */
+/* ---- reports, in the queues' thread ------------------------------------------------------------- */
 
 static void add(InputReport *r, uint16_t type, uint16_t code, int32_t value)
 {
@@ -51,9 +76,6 @@ static bool send_report(VirtioInput *s, InputReport *r)
     unsigned n = 0;
 
     add(r, EV_SYN, SYN_REPORT, 0);
-    if (!s->vdev.running) {
-        return false;
-    }
     for (; n < r->count; n++) {
         elems[n] = virtqueue_pop(s->events);
         if (!elems[n]) {
@@ -72,15 +94,12 @@ static bool send_report(VirtioInput *s, InputReport *r)
     return true;
 }
 
-static void key(void *opaque, unsigned qnum, bool down)
+static void send_key(VirtioInput *s, unsigned code, bool down)
 {
     InputReport r = {0};
-    const uint16_t code = virtio_input_key_code(qnum);
 
-    if (code) {
-        add(&r, EV_KEY, code, down);
-        send_report(opaque, &r);
-    }
+    add(&r, EV_KEY, (uint16_t)code, down);
+    send_report(s, &r);
 }
 
 static const struct {
@@ -103,67 +122,116 @@ static void wheel_keys(VirtioInput *s, int dz)
 {
     for (int i = 0; i < MIN(ABS(dz), 16); i++) {
         for (int down = 1; down >= 0; down--) {
-            InputReport r = {0};
-
-            add(&r, EV_KEY, dz < 0 ? BTN_GEAR_UP : BTN_GEAR_DOWN, down);
-            send_report(s, &r);
+            send_key(s, dz < 0 ? BTN_GEAR_UP : BTN_GEAR_DOWN, down);
         }
     }
 }
 
-static void finish_pointer(VirtioInput *s, InputReport *r, int dz, unsigned now)
+static void send_pointer(VirtioInput *s, const InputMessage *m)
 {
-    add_buttons(s, r, now);
-    if (dz && s->wheel_axis) {
-        add(r, EV_REL, REL_WHEEL, -dz);
+    const bool place = m->kind == MESSAGE_POINT;
+    InputReport r = {0};
+
+    if (place || m->x) {
+        add(&r, place ? EV_ABS : EV_REL, place ? ABS_X : REL_X, m->x);
     }
-    if (r->count && send_report(s, r)) {
-        s->buttons = now; /* else a later report tells of them */
+    if (place || m->y) {
+        add(&r, place ? EV_ABS : EV_REL, place ? ABS_Y : REL_Y, m->y);
     }
-    if (dz && !s->wheel_axis) {
-        wheel_keys(s, dz);
+    add_buttons(s, &r, m->buttons);
+    if (m->z && s->wheel_axis) {
+        add(&r, EV_REL, REL_WHEEL, -m->z);
+    }
+    if (r.count && send_report(s, &r)) {
+        s->buttons = m->buttons; /* else a later report tells of them */
+    }
+    if (m->z && !s->wheel_axis) {
+        wheel_keys(s, m->z);
+    }
+}
+
+/* ---- from the router to the thread ------------------------------------------------------------------ */
+
+static void take_messages(void *opaque)
+{
+    VirtioInput *s = opaque;
+    InputMessage messages[MESSAGES_MAX];
+    unsigned n;
+
+    lock_acquire(&s->lock);
+    n = s->n_messages;
+    memcpy(messages, s->messages, n * sizeof *messages);
+    s->n_messages = 0;
+    s->posted = false;
+    lock_release(&s->lock);
+    for (unsigned i = 0; i < n; i++) {
+        if (messages[i].kind == MESSAGE_KEY) {
+            send_key(s, messages[i].code, messages[i].down);
+        } else {
+            send_pointer(s, &messages[i]);
+        }
+    }
+    virtqueue_flush(s->events);
+}
+
+/* Nobody listens while the queues stand still. What is sent before they stop gets there: stopping comes behind it. */
+static void send(VirtioInput *s, const InputMessage *m)
+{
+    bool post, full;
+
+    if (!s->vdev.running) {
+        return;
+    }
+    lock_acquire(&s->lock);
+    full = s->n_messages == MESSAGES_MAX;
+    if (!full) {
+        s->messages[s->n_messages++] = *m;
+    }
+    post = !s->posted;
+    s->posted = true;
+    lock_release(&s->lock);
+    if (full) {
+        trace(virtio_input_full, "%u messages wait: one is dropped", MESSAGES_MAX);
+    }
+    if (post) {
+        loop_post(s->vdev.loop, take_messages, s);
+    }
+}
+
+static void key(void *opaque, unsigned qnum, bool down)
+{
+    const InputMessage m = {.kind = MESSAGE_KEY, .code = virtio_input_key_code(qnum), .down = down};
+
+    if (m.code) {
+        send(opaque, &m);
     }
 }
 
 static void move(void *opaque, int dx, int dy, int dz, unsigned now)
 {
-    InputReport r = {0};
-
-    if (dx) {
-        add(&r, EV_REL, REL_X, dx);
-    }
-    if (dy) {
-        add(&r, EV_REL, REL_Y, dy);
-    }
-    finish_pointer(opaque, &r, dz, now);
+    send(opaque, &(InputMessage){.kind = MESSAGE_MOVE, .x = dx, .y = dy, .z = dz, .buttons = now});
 }
 
 static void point(void *opaque, int x, int y, int dz, unsigned now)
 {
-    InputReport r = {0};
-
-    add(&r, EV_ABS, ABS_X, x);
-    add(&r, EV_ABS, ABS_Y, y);
-    finish_pointer(opaque, &r, dz, now);
+    send(opaque, &(InputMessage){.kind = MESSAGE_POINT, .x = x, .y = y, .z = dz, .buttons = now});
 }
 
 /* ---- queues --------------------------------------------------------------------------------------- */
 
-/* Buffers for events wait there until something happens. */
-static void handle_events(VirtioDevice *vdev, VirtQueue *vq) {}
+/* Buffers for events wait there until something happens: nobody needs to be told of them. */
+static void handle_events(VirtioDevice *vdev, VirtQueue *vq) { virtqueue_pause(vq); }
 
 static void handle_status(VirtioDevice *vdev, VirtQueue *vq)
 {
     VirtioInput *s = virtio_input(vdev);
+    const int64_t end = clock_monotonic_ns() + TURN_NS;
+    VirtElement *e;
 
-    for (unsigned i = 0; i < QUEUE_SIZE; i++) {
-        VirtElement *e = virtqueue_pop(vq);
+    while ((e = virtqueue_pop(vq))) {
         uint8_t event[EVENT_SIZE] = {0};
         unsigned code;
 
-        if (!e) {
-            return;
-        }
         virt_element_read(e, 0, event, sizeof event);
         code = load16_le(event + 2);
         trace(virtio_input_status, "type %u code %u value %u", load16_le(event), code, load32_le(event + 4));
@@ -171,8 +239,10 @@ static void handle_status(VirtioDevice *vdev, VirtQueue *vq)
             s->lights = (uint8_t)((s->lights & ~(1u << code)) | (load32_le(event + 4) ? 1u << code : 0));
         }
         virtqueue_push(e, 0);
+        if (clock_monotonic_ns() >= end) {
+            return; /* the ring is looked at again, a few times */
+        }
     }
-    virtio_kick(vq);
 }
 
 /* ---- configuration ------------------------------------------------------------------------------------ */
@@ -249,6 +319,7 @@ static bool input_realize(Device *dev, GError **err)
 {
     VirtioDevice *vdev = virtio_device(dev);
     VirtioInput *s = virtio_input(vdev);
+    Loop *loop;
 
     if (s->serial && strlen(s->serial) > SERIAL_MAX) {
         return error_set(err, "serial= has more than %u characters", SERIAL_MAX);
@@ -256,11 +327,18 @@ static bool input_realize(Device *dev, GError **err)
     if (s->display) {
         return error_set(err, "display=%s: input that belongs to one screen is not supported; leave it out", s->display);
     }
+    loop = iothread_own_guest_loop(dev->vm, err);
+    if (!loop) {
+        return false;
+    }
     s->info = type_ops(dev->obj.type);
+    lock_init(&s->lock, "virtio-input's messages", LOCK_RANK_LEAF);
     virtio_init(vdev, config_size(s));
+    vdev->loop = loop;
     s->events = virtio_add_queue(vdev, QUEUE_SIZE, handle_events, sizeof(VirtElement));
-    virtio_queue_set_lazy(s->events);
+    virtio_queue_set_quiet(s->events);
     s->status = virtio_add_queue(vdev, QUEUE_SIZE, handle_status, sizeof(VirtElement));
+    virtio_queue_set_quiet(s->status);
     s->input = input_add(dev->vm, s->info->input, s);
     return true;
 }
@@ -271,6 +349,7 @@ static void input_unrealize(Device *dev)
 
     virtio_cleanup(&s->vdev);
     input_remove(g_steal_pointer(&s->input));
+    lock_destroy(&s->lock);
 }
 
 /* ---- the kinds ------------------------------------------------------------------------------------------ */

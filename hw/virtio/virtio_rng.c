@@ -3,10 +3,9 @@
  * "virtio-rng-device" (Virtual I/O Device 1.2, 5.4): buffers are filled with random bytes of an rng-* object, at most
  * max-bytes in each period.
  *
- * The queue runs in one of Kiln's own threads, as a guest of the disks and cards there, so a turn is short; it reads
- * rng-builtin and rng-random itself. rng-egd is behind a character device, which lives in the main loop, and so does the queue
- * then: a daemon that sends 255 bytes at a time is slow anyway. Timers of the guest's time are the main thread's; a message
- * asks for one.
+ * The queue runs in one of Kiln's own threads, as a guest of the disks and cards there, so a turn is short; rng-builtin and
+ * rng-random are read there. rng-egd is behind a character device, which lives in the main loop: to that the queue lends its
+ * buffers then. Timers of the guest's time are the main thread's; a message asks for one.
  */
 #include "backends/iothread.h"
 #include "backends/rng.h"
@@ -19,8 +18,9 @@
 #define REQUEST_MAX (64 * KIB)
 #define TURN_NS (NSEC_PER_MSEC / 2) /* then, behind a buffer, the loop's others have their turn */
 #define CHUNK 4096
+#define LENT_MAX 2 /* one is being filled */
 
-/* Of the queue's thread, unless said otherwise. */
+/* Of the thread that has the buffers (the queue's, or the main loop), unless said otherwise. */
 typedef struct VirtioRng {
     VirtioDevice vdev;
     VirtQueue *vq;
@@ -42,7 +42,7 @@ static RngBackend *backend(const VirtioRng *s) { return (RngBackend *)(void *)(s
 
 /* ---- the limit ------------------------------------------------------------------------------------ */
 
-static void wake(void *opaque) { virtio_kick(((VirtioRng *)opaque)->vq); }
+static void wake(void *opaque) { virtqueue_again(((VirtioRng *)opaque)->vq); }
 
 static void arm(VirtioDevice *vdev)
 {
@@ -114,7 +114,7 @@ static void readable(void *opaque, uint32_t events)
 
     loop_fd_remove(g_steal_pointer(&s->source));
     if (fill(s)) {
-        virtio_kick(s->vq); /* there may be more */
+        virtqueue_again(s->vq); /* there may be more */
     }
 }
 
@@ -124,7 +124,7 @@ static void got_bytes(void *opaque, const uint8_t *data, size_t len)
 
     if (s->elem) {
         give(s, virt_element_write(s->elem, 0, data, MIN(len, s->quota)));
-        virtio_kick(s->vq);
+        virtqueue_again(s->vq);
     }
 }
 
@@ -147,7 +147,7 @@ static void handle(VirtioDevice *vdev, VirtQueue *vq)
             rng_request(backend(s), wanted(s), got_bytes, s);
         }
         if (clock_monotonic_ns() >= end) { /* buffers may be tiny, have no room at all, and never end */
-            virtio_kick(vq);
+            virtqueue_again(vq);
             return;
         }
     }
@@ -167,7 +167,16 @@ static void give_back(void *opaque)
     }
 }
 
-static void quiesce(VirtioDevice *vdev, VirtQueue *vq) { virtio_call(vdev, give_back, virtio_rng(vdev)); }
+static void quiesce(VirtioDevice *vdev, VirtQueue *vq)
+{
+    VirtioRng *s = virtio_rng(vdev);
+
+    if (rng_can_read(backend(s))) {
+        virtio_call(vdev, give_back, s);
+    } else {
+        give_back(s);
+    }
+}
 
 /* ---- life ----------------------------------------------------------------------------------------- */
 
@@ -175,6 +184,7 @@ static bool rng_realize(Device *dev, GError **err)
 {
     VirtioDevice *vdev = virtio_device(dev);
     VirtioRng *s = virtio_rng(vdev);
+    Loop *loop;
 
     if (!s->period_ms) {
         return error_set(err, "'period' parameter expects a positive integer");
@@ -190,14 +200,18 @@ static bool rng_realize(Device *dev, GError **err)
         object_add_child(&dev->obj, "default-backend", s->own_rng);
         object_unref(s->own_rng);
     }
-    virtio_init(vdev, 0);
-    if (rng_can_read(backend(s))) {
-        Loop *loop = iothread_own_guest_loop(dev->vm, NULL);
-
-        vdev->loop = loop ? loop : vdev->loop;
+    loop = iothread_own_guest_loop(dev->vm, err);
+    if (!loop) {
+        return false;
     }
+    virtio_init(vdev, 0);
+    vdev->loop = loop;
     s->vq = virtio_add_queue(vdev, QUEUE_SIZE, handle, sizeof(VirtElement));
-    virtio_queue_set_lazy(s->vq);
+    if (rng_can_read(backend(s))) {
+        virtio_queue_set_lazy(s->vq);
+    } else {
+        virtio_queue_lend(s->vq, LENT_MAX);
+    }
     timer_init(&s->timer, dev->vm, CLOCK_VIRTUAL, wake, s);
     s->quota = s->max_bytes;
     return true;

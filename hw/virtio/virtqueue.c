@@ -15,7 +15,7 @@
 #define DISCARD_ALIGN (2 * MIB) /* so that no huge page is cut in two */
 #define ROUNDS_MAX 16 /* of the handler, before the loop's others have their turn */
 #define ROUNDS_TIME (2 * NSEC_PER_MSEC) /* after so long, no round begins before that either */
-#define MAIN_ROUNDS_TIME (NSEC_PER_MSEC / 4) /* in the main loop, which has the VM lock meanwhile */
+#define SHORT_ROUNDS_TIME (NSEC_PER_MSEC / 4) /* in the main loop, which has the VM lock meanwhile; of quiet queues */
 
 /* ---- areas ----------------------------------------------------------------------------------- */
 
@@ -276,7 +276,7 @@ static void elem_ready(VirtQueue *vq, VirtElement *e)
     }
 }
 
-VirtElement *virtqueue_pop(VirtQueue *vq)
+VirtElement *virtqueue_ring_pop(VirtQueue *vq)
 {
     VirtElement *e;
     DmaWindow w;
@@ -396,7 +396,7 @@ static void put_in_order(VirtQueue *vq)
     }
 }
 
-void virtqueue_push(VirtElement *e, uint64_t written)
+void virtqueue_ring_push(VirtElement *e, uint64_t written)
 {
     VirtQueue *vq = e->queue;
 
@@ -415,7 +415,7 @@ void virtqueue_push(VirtElement *e, uint64_t written)
     }
 }
 
-void virtqueue_drop(VirtElement *e)
+void virtqueue_ring_drop(VirtElement *e)
 {
     VirtQueue *vq = e->queue;
 
@@ -434,14 +434,25 @@ void virtqueue_drop(VirtElement *e)
     put_in_order(vq); /* those that waited for it */
 }
 
-void virtqueue_unpop(VirtElement *e)
+void virtqueue_ring_unpop(VirtElement *e)
 {
     VirtQueue *vq = e->queue;
 
     vq->ops->unpop(vq, e);
     vq->budget += vq->budget != VIRTQUEUE_NO_BUDGET;
-    virtqueue_drop(e);
+    virtqueue_ring_drop(e);
 }
+
+VirtElement *virtqueue_pop(VirtQueue *vq) { return vq->lent ? virtqueue_lent_pop(vq) : virtqueue_ring_pop(vq); }
+
+void virtqueue_push(VirtElement *e, uint64_t written)
+{
+    (e->queue->lent ? virtqueue_lent_push : virtqueue_ring_push)(e, written);
+}
+
+void virtqueue_drop(VirtElement *e) { (e->queue->lent ? virtqueue_lent_drop : virtqueue_ring_drop)(e); }
+void virtqueue_unpop(VirtElement *e) { (e->queue->lent ? virtqueue_lent_unpop : virtqueue_ring_unpop)(e); }
+void virtqueue_again(VirtQueue *vq) { (vq->lent ? virtqueue_lent_again : virtio_kick)(vq); }
 
 void virtqueue_flush(VirtQueue *vq)
 {
@@ -562,7 +573,7 @@ void virtqueue_resume(VirtQueue *vq)
 /* Notifications are off while the handler works; who adds a buffer meanwhile is seen by the look after they are on again. */
 static void run_handler(VirtQueue *vq)
 {
-    const bool locked = virtio_queue_loop(vq) == vq->vdev->dev.vm->loop;
+    const bool brief = vq->quiet || virtio_queue_loop(vq) == vq->vdev->dev.vm->loop;
     int64_t end = 0, now;
 
     for (unsigned round = 0; vq->running && !vq->paused && ring_ready(vq); round++) {
@@ -578,7 +589,7 @@ static void run_handler(VirtQueue *vq)
             return;
         }
         now = clock_monotonic_ns();
-        end = end ? end : now + (locked ? MAIN_ROUNDS_TIME : ROUNDS_TIME);
+        end = end ? end : now + (brief ? SHORT_ROUNDS_TIME : ROUNDS_TIME);
         if (round == ROUNDS_MAX || now > end) {
             virtio_kick(vq); /* later */
             return;
@@ -649,7 +660,7 @@ void virtqueue_start(VirtQueue *vq)
     vq->slots_since = 0;
     vq->flush_timer = loop_timer_new(virtio_queue_loop(vq), flush_now, vq);
     vq->kick_source = loop_fd_add(virtio_queue_loop(vq), vq->kick_fd, EPOLLIN, on_kick, vq);
-    vq->poll = vq->lazy ? NULL : loop_poll_add(virtio_queue_loop(vq), &poll_ops, vq);
+    vq->poll = vq->lazy || vq->quiet ? NULL : loop_poll_add(virtio_queue_loop(vq), &poll_ops, vq);
     virtio_kick(vq); /* what the driver gave before */
 }
 

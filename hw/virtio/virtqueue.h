@@ -35,6 +35,16 @@
  *
  * Threads: a running queue belongs to its loop: its device's (VirtioDevice.loop), or one of its own (virtio_queue_set_loop).
  * While it is stopped, to who holds the VM lock.
+ *
+ * Lent queues (virtio_queue_lend) are for devices whose other side lives in the main loop, as character devices do:
+ *
+ *     the queue's thread                                   main loop, VM lock
+ *     ring -> take ----- a few buffers at a time --------> virtqueue_pop ... virtqueue_push
+ *     ring <- give, interrupt <------------------------------------+
+ *
+ *   The thread alone looks at the ring, at notifications and interrupts; it treats the main loop as a disk's queue treats the
+ *   disk. No data is copied. A message is on its way at a time in each direction. When the queue stops, buffers that were not
+ *   popped, or unpopped, go back into the ring in their order, so the device keeps what it would keep without a thread between.
  */
 #ifndef HW_VIRTIO_VIRTQUEUE_H
 #define HW_VIRTIO_VIRTQUEUE_H
@@ -72,9 +82,10 @@ struct VirtElement {
     RamBlock *block;                /* keeps the memory there ... */
     GPtrArray *more_blocks;         /* ... when it is in several blocks; NULL: none */
     VirtElement *next;              /* free ones; in order: the next one given */
+    VirtElement *lent_next;         /* in a list of lent ones */
 };
 
-/* ---- for devices; in the queue's thread ------------------------------------------------------ */
+/* ---- for devices; in the queue's thread, those of lent queues in the main loop ------------------- */
 
 /* The next buffer, NULL when there is none (or the device is broken). The bytes behind VirtElement in the request are
  * not cleared. */
@@ -86,7 +97,9 @@ void virtqueue_push(VirtElement *elem, uint64_t written);
 void virtqueue_drop(VirtElement *elem);
 /* Puts back the buffer that was popped last, unused: the next pop gives it again. */
 void virtqueue_unpop(VirtElement *elem);
-/* The device waits for something else than the driver: the handler is not called, and the driver need not notify, until
+/* The handler is called again soon, although the driver gave nothing new. Any thread. */
+void virtqueue_again(VirtQueue *vq);
+/* Not for lent queues. The device waits for something else than the driver: the handler is not called, and the driver need not notify, until
  * virtqueue_resume. That calls the handler (later, from the loop) if there are buffers. Starting the queue resumes. */
 void virtqueue_pause(VirtQueue *vq);
 void virtqueue_resume(VirtQueue *vq);

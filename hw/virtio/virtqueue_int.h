@@ -23,6 +23,8 @@ typedef struct RingArea {
     uint64_t offset; /* in block */
 } RingArea;
 
+typedef struct VirtLent VirtLent;
+
 /* What differs between the two forms. In the queue's thread, areas mapped. */
 typedef struct RingOps {
     bool (*is_empty)(VirtQueue *vq);
@@ -43,9 +45,11 @@ struct VirtQueue {
     unsigned index;
     VirtQueueFn *handler;
     bool lazy;                /* virtio_queue_set_lazy */
+    bool quiet;               /* virtio_queue_set_quiet */
     size_t request_size;      /* of what starts with a VirtElement */
     uint16_t num_default;     /* descriptors offered */
     Loop *loop;               /* of its own; NULL: the device's */
+    VirtLent *lent;           /* its buffers are lent to the main loop; NULL: they are not */
     /* ---- what the driver set up; VM lock, stopped ---- */
     uint16_t num;             /* descriptors; 0: not there */
     uint64_t desc, avail, used; /* guest addresses of the areas; 0: not set */
@@ -119,6 +123,28 @@ static inline void ring_store16(uint8_t *p, uint16_t value)
 {
     __atomic_store_n((uint16_t *)(void *)p, GUINT16_TO_LE(value), __ATOMIC_RELEASE);
 }
+
+/* ---- virtqueue.c for virtqueue_lent.c: pop, push, ... of the ring; in the queue's thread ---- */
+
+VirtElement *virtqueue_ring_pop(VirtQueue *vq);
+void virtqueue_ring_push(VirtElement *elem, uint64_t written);
+void virtqueue_ring_drop(VirtElement *elem);
+void virtqueue_ring_unpop(VirtElement *elem);
+
+/* ---- virtqueue_lent.c for virtqueue.c and virtio.c; VM lock ---- */
+
+VirtElement *virtqueue_lent_pop(VirtQueue *vq);
+void virtqueue_lent_push(VirtElement *elem, uint64_t written);
+void virtqueue_lent_drop(VirtElement *elem);
+void virtqueue_lent_unpop(VirtElement *elem);
+/* Any thread. */
+void virtqueue_lent_again(VirtQueue *vq);
+/* When the VM stops, before the queues do: what the driver told of gets to the device, as far as it takes it. */
+void virtqueue_lent_last_look(VirtioDevice *vdev);
+/* Of this queue, which takes no buffers any more, or of all (NULL): those that were pushed are given back, and the others
+ * unpopped, except those that the device keeps. */
+void virtqueue_lent_recall(VirtioDevice *vdev, const VirtQueue *vq);
+void virtqueue_lent_end(VirtioDevice *vdev);
 
 /* ---- for virtio.c ---- */
 

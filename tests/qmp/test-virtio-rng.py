@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """test-virtio-rng.py KILN: a source of random bytes whose guest wants as many as there are: stop and cont, a state, resets, unplugging."""
 import os
+import socket
 import sys
+import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "state"), os.path.join(HERE, "..")]
@@ -14,11 +16,37 @@ from tap import main, test  # noqa: E402
 
 KILN = os.path.abspath(sys.argv[1])
 BUFFER, LENGTH, SIZE = 16 << 20, 1 << 16, 8
-SOURCES = {"builtin": [], "random": ["-object", "rng-random,id=r"], "limited": []}
-OPTIONS = {"builtin": "", "random": ",rng=r", "limited": ",max-bytes=300000,period=1000"}
+SOURCES = {"builtin": [], "random": ["-object", "rng-random,id=r"], "limited": [],
+           "egd": ["-chardev", "socket,id=e,path=egd", "-object", "rng-egd,id=r,chardev=e"]}
+OPTIONS = {"builtin": "", "random": ",rng=r", "limited": ",max-bytes=300000,period=1000", "egd": ",rng=r"}
+
+
+def answer(client):
+    """An EGD daemon for one client: as many bytes as each command asks for."""
+    commands = b""
+    while more := client.recv(100):
+        commands += more
+        while len(commands) >= 2:
+            assert commands[0] == 2, commands
+            client.sendall(b"\x5a" * commands[1])
+            commands = commands[2:]
+
+
+def listen():
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind("egd")
+    listener.listen()
+
+    def serve():
+        while True:
+            threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
 
 
 def machine(source):
+    if source == "egd" and not os.path.exists("egd"):
+        listen()
     return Machine(KILN, ["-nodefaults", *SOURCES[source], "-device", "virtio-rng-pci,id=rng0,addr=4" + OPTIONS[source]])
 
 
@@ -84,7 +112,7 @@ def reset_and_gone():
                 m.outl(0xAE08, 1 << 4)          # what the guest's ACPI does
                 while q.wait("DEVICE_DELETED").get("device") != "rng0":
                     pass
-                q.do("device_add", driver="virtio-rng-pci", id="rng0", addr="4")
+                q.do("device_add", driver="virtio-rng-pci", id="rng0", addr="4", **({"rng": "r"} if "rng=r" in OPTIONS[source] else {}))
             q.close()
 
 

@@ -241,6 +241,77 @@ static void test_reset(void)
     input_end(i);
 }
 
+/* What was sent before the machine stops is in the ring then, all of it and in order. */
+static void test_stop(void)
+{
+    Input *i = input_start("virtio-keyboard-pci", 64);
+
+    for (unsigned round = 0; round < 50; round++) {
+        const unsigned keys = 1 + round % 8;
+        unsigned seen = i->events.used_seen;
+
+        for (unsigned k = 0; k < keys; k++) {
+            send_events(i, KEY("a", "true") "," KEY("b", "true") "," KEY("b", "false") "," KEY("a", "false"));
+        }
+        qmp(i, "{\"execute\":\"stop\"}\n");
+        g_assert_cmpuint((uint16_t)(qtest_readw(i->qt, i->events.used + 2) - seen), ==, 8 * keys);
+        qmp(i, "{\"execute\":\"cont\"}\n");
+        for (unsigned k = 0; k < keys; k++) {
+            static const uint16_t codes[][2] = {{30, 1}, {48, 1}, {48, 0}, {30, 0}};
+
+            for (unsigned c = 0; c < G_N_ELEMENTS(codes); c++) {
+                expect(i, EV_KEY, codes[c][0], codes[c][1]);
+                expect(i, EV_SYN, 0, 0);
+            }
+        }
+    }
+    expect_nothing(i);
+    input_end(i);
+}
+
+/* Takes the reports that have come, which are movements to larger and larger places; the last one. */
+static int drain(Input *i, int last)
+{
+    unsigned id;
+    uint32_t len;
+
+    while (qvirtq_poll(&i->events, &id, &len)) {
+        const unsigned index = (uint16_t)(i->events.used_seen - 1) % 64;
+        uint8_t got[8];
+
+        qtest_memread(i->qt, i->buffers + 8 * index, got, sizeof got);
+        give(i, index);
+        g_assert_cmpuint(got[0], ==, EV_ABS);
+        g_assert_cmpuint(got[2], ==, 0);
+        g_assert_cmpint(got[4] | got[5] << 8, >=, last);
+        last = got[4] | got[5] << 8;
+        expect(i, EV_ABS, 1, 7);
+        expect(i, EV_SYN, 0, 0);
+    }
+    return last;
+}
+
+/* More than the guest takes: reports come whole, in order, and when there is room again. */
+static void test_flood(void)
+{
+    Input *i = input_start("virtio-tablet-pci", 64);
+    int last = 0;
+
+    for (int n = 1; n < 4000; n++) {
+        g_autofree char *text = g_strdup_printf(ABS_("x", "%d") "," ABS_("y", "7"), n);
+
+        send_events(i, text);
+        if (n % 40 == 0) {
+            last = drain(i, last);
+        }
+    }
+    while (last != 5000) {
+        send_events(i, ABS_("x", "5000"));
+        last = drain(i, last);
+    }
+    input_end(i);
+}
+
 /* A buffer outside RAM breaks the device, a reset mends it. */
 static void test_broken(void)
 {
@@ -280,6 +351,8 @@ int main(int argc, char **argv)
     g_test_add_func("/virtio-input/tablet", test_tablet);
     g_test_add_func("/virtio-input/full", test_full);
     g_test_add_func("/virtio-input/reset", test_reset);
+    g_test_add_func("/virtio-input/stop", test_stop);
+    g_test_add_func("/virtio-input/flood", test_flood);
     g_test_add_func("/virtio-input/broken", test_broken);
     g_test_add_func("/virtio-input/bad-options", test_bad_options);
     return g_test_run();
