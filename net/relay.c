@@ -31,6 +31,7 @@
 #define SKIP UINT32_MAX         /* the ring goes on at its beginning */
 #define TURN_TIME (250 * NSEC_PER_USEC)
 #define BATCH_BYTES (128 * KIB)
+#define UNTOLD_MAX 32
 
 typedef struct Record {
     uint32_t size;              /* bytes behind this, or SKIP */
@@ -50,6 +51,7 @@ typedef struct Lane {
     uint64_t head;              /* atomic: bytes written ever */
     uint32_t tag;
     bool full;
+    unsigned untold;            /* packets that the reader has not been told of; above 0: a message to ourselves is on its way */
     /* ---- the reader's ---- */
     uint64_t tail;              /* atomic: bytes read ever */
     uint32_t accept;            /* packets with another tag are dropped */
@@ -261,6 +263,29 @@ static void tell_reader(Lane *l)
     }
 }
 
+static void untold_posted(void *opaque)
+{
+    Lane *l = opaque;
+
+    if (l->untold && is_here(l->from)) {
+        l->untold = 0;
+        tell_reader(l);
+    }
+    relay_unref(l->relay);
+}
+
+/* Writer: the same, but back ends bring one packet after the other, which would wake the reader for each. It is told of a few
+ * together, or at the end of this loop's turn. */
+static void tell_reader_soon(Lane *l)
+{
+    if (!l->untold++) {
+        tell(l->from, untold_posted, l);
+    } else if (l->untold >= UNTOLD_MAX) {
+        l->untold = 1;
+        tell_reader(l);
+    }
+}
+
 /* Writer: the lane is full. True: by now it is not. */
 static bool wait_for_room(Lane *l)
 {
@@ -349,7 +374,9 @@ static unsigned end_receive_many(void *opaque, const NetPacket *packets, unsigne
             break;
         }
     }
-    if (done) {
+    if (done && n == 1 && l->from == &l->relay->far) {
+        tell_reader_soon(l);
+    } else if (done) {
         tell_reader(l);
     }
     return done;
