@@ -30,6 +30,7 @@
 #include "util/trace.h"
 
 #define TIMEOUT_MAX 1000 /* ms; libslirp itself never waits longer */
+#define TIMER_MIN 10     /* ms */
 #define ROUNDS 8         /* more looks before others have their turn */
 
 typedef struct Watch {
@@ -57,7 +58,7 @@ void user_unlock(void) { lock_release(&library); }
 /* ---- libslirp's timers ------------------------------------------------------------------- */
 
 /* On the guest's clock, which may stand still or be stepped: looked at whenever the network is, which is every TIMEOUT_MAX at
- * least. There is one, for router advertisements every few minutes. */
+ * least, and when one is due. There is one, for router advertisements every few minutes. */
 typedef struct SlirpTimer {
     SlirpTimerCb fn;
     void *opaque;
@@ -87,6 +88,23 @@ static void slirp_timer_drop(void *timer, void *opaque)
 static void slirp_timer_set(void *timer, int64_t ms, void *opaque)
 {
     ((SlirpTimer *)timer)->due = ms * NSEC_PER_MSEC;
+}
+
+/* ms from now, at most so many. A clock that stands still right before that is looked at now and then. */
+static uint32_t next_timer(UserNet *u, uint32_t timeout)
+{
+    const int64_t now = slirp_clock(u);
+
+    for (unsigned i = 0; i < u->timers->len; i++) {
+        const SlirpTimer *t = u->timers->pdata[i];
+
+        if (t->due >= 0) {
+            const int64_t ms = t->due > now ? (t->due - now + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC : 0;
+
+            timeout = (uint32_t)MIN((int64_t)timeout, MAX(ms, TIMER_MIN));
+        }
+    }
+    return timeout;
 }
 
 static void run_timers(UserNet *u)
@@ -202,6 +220,7 @@ void user_pump(UserNet *u)
         }
     }
     compare_watches(u);
+    timeout = next_timer(u, timeout);
     loop_timer_arm(u->timer, clock_monotonic_ns() + timeout * NSEC_PER_MSEC);
     user_unlock();
 }
