@@ -200,6 +200,20 @@ Loop *iothread_own_guest_loop(Vm *vm, GError **err)
     return t ? t->loop : NULL;
 }
 
+Object *iothread_hold(Vm *vm, const Loop *loop)
+{
+    const Object *all = object_child(vm->root, "objects");
+
+    for (unsigned i = 0; all && all->children && i < all->children->len; i++) {
+        Object *obj = g_ptr_array_index(all->children, i);
+
+        if (object_is_a(obj, "iothread") && ((const IoThread *)(void *)obj)->loop == loop) {
+            return object_ref(obj);
+        }
+    }
+    return NULL;
+}
+
 #define NUMBER(pname, field, ...)                                                                  \
     PROP_I64(pname, IoThread, field, .type = "int", .max = INT64_MAX, .anytime = true, ##__VA_ARGS__)
 

@@ -36,5 +36,7 @@ Loop *iothread_own_loop(Vm *vm, GError **err);
  * keeps no busy device from having one of its own, and starts one only where there is none.
  */
 Loop *iothread_own_guest_loop(Vm *vm, GError **err);
+/* A reference to the user's object whose loop this is, which thereby stays; NULL: the loop lasts as long as the VM does. */
+Object *iothread_hold(Vm *vm, const Loop *loop);
 
 #endif

@@ -574,23 +574,39 @@ void blk_root_attach_loop(BlockBackend *blk)
     blk_gates_moved(blk);
 }
 
-/* Does another device than blk's use the tree? */
-static bool has_other_user(const BlockBackend *blk)
+bool block_tree_has_device(BlockNode *node, const BlockBackend *but)
 {
-    g_autoptr(GPtrArray) tree = block_node_tree(blk->root->node);
+    g_autoptr(GPtrArray) tree = block_node_tree(node);
 
     for (unsigned i = 0; i < tree->len; i++) {
-        const BlockNode *node = g_ptr_array_index(tree, i);
+        const BlockNode *n = g_ptr_array_index(tree, i);
 
-        for (unsigned j = 0; j < node->parents->len; j++) {
-            const BlockChild *child = g_ptr_array_index(node->parents, j);
+        for (unsigned j = 0; j < n->parents->len; j++) {
+            const BlockChild *child = g_ptr_array_index(n->parents, j);
 
-            if (child->blk && child->blk != blk && child->blk->ops) {
+            if (child->blk && child->blk != but && child->blk->ops) {
                 return true;
             }
         }
     }
     return false;
+}
+
+static void detach_in_owner(void *opaque) { blk_root_detach_loop(opaque); }
+static void attach_in_owner(void *opaque) { blk_root_attach_loop(opaque); }
+
+/* Without a medium. */
+static void set_empty_loop(BlockBackend *blk, BlockLoop *to)
+{
+    blk_drain(blk);
+    block_loop_call(blk->loop, detach_in_owner, blk);
+    blk->loop = to;
+    block_loop_call(to, attach_in_owner, blk);
+}
+
+bool blk_can_set_loop(const BlockBackend *blk, const Loop *loop)
+{
+    return blk->loop->loop == loop || !blk->root || !block_tree_has_device(blk->root->node, blk);
 }
 
 bool blk_set_loop(BlockBackend *blk, Loop *loop, GError **err)
@@ -604,14 +620,13 @@ bool blk_set_loop(BlockBackend *blk, Loop *loop, GError **err)
     if (!to) {
         return false;
     }
+    if (!blk_can_set_loop(blk, loop)) {
+        return error_set(err, "Cannot change iothread of active block backend");
+    }
     if (blk->root) {
-        if (has_other_user(blk)) {
-            return error_set(err, "Cannot change iothread of active block backend");
-        }
         block_node_set_loop(blk->root->node, to);
     } else {
-        blk_drain(blk);
-        blk->loop = to;
+        set_empty_loop(blk, to);
     }
     return true;
 }

@@ -29,7 +29,7 @@ struct BlockBackend {
     bool write_cache;  /* atomic; writes may stay in caches until a flush */
     bool retry_wanted; /* atomic; stopped the VM: tell the device when it runs again */
     bool no_merging;   /* blk_set_merging */
-    bool locked;       /* the guest locked the tray */
+    bool locked;       /* atomic; the guest locked the tray */
     BlkOnError on_read_error, on_write_error;
     const char *io_status; /* atomic */
     BlkRules rules;
@@ -50,6 +50,9 @@ struct BlkRequest {
     void *opaque;
     BlkRequest *next;
 };
+
+/* Does a device other than but's use the tree? Main thread, VM lock. */
+bool block_tree_has_device(BlockNode *node, const BlockBackend *but);
 
 /* 0, or why it cannot be: -errno. */
 int blk_check_request(const BlockBackend *blk, const BlkRequest *request);

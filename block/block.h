@@ -21,8 +21,8 @@ typedef void BlkDone(void *opaque, int result); /* 0 or -errno */
 
 typedef enum BlkErrorAction { BLK_ERROR_REPORT, BLK_ERROR_IGNORE, BLK_ERROR_STOP } BlkErrorAction;
 
-/* Callbacks to the device that is attached; resized and retry come in the back end's loop (without
- * the VM lock in an iothread), the others in the main thread. */
+/* Callbacks to the device that is attached, in the back end's loop (without the VM lock in an iothread); is_tray_open also,
+ * and follow only, in the main thread. */
 typedef struct BlkDevOps {
     /* The device submits from an iothread: it calls blk_set_loop after attaching, and nothing that
      * its completions do waits for the VM lock. */
@@ -31,6 +31,8 @@ typedef struct BlkDevOps {
     void (*media_changed)(void *opaque, bool loaded);
     bool (*is_tray_open)(void *opaque);
     void (*eject_request)(void *opaque, bool force);
+    /* A new medium's nodes have to stay in this loop: the device goes there, with blk_set_loop. NULL: it never does. */
+    bool (*follow)(void *opaque, Loop *loop, GError **err);
     /* The VM runs again after a stop on error: submit what was kept (werror=stop). */
     void (*retry)(void *opaque);
 } BlkDevOps;
@@ -158,6 +160,8 @@ void blk_unplug(BlockBackend *blk);
  * drained meanwhile. Refused when another device uses the same nodes. Main thread, VM lock. A
  * detach moves it back. */
 bool blk_set_loop(BlockBackend *blk, Loop *loop, GError **err);
+/* False: another device uses the nodes. */
+bool blk_can_set_loop(const BlockBackend *blk, const Loop *loop);
 Loop *blk_loop(const BlockBackend *blk);
 /* Before the thread of an iothread ends: everything leaves its loop. Main thread, VM lock. */
 void blk_release_loop(Vm *vm, Loop *loop);
@@ -253,10 +257,13 @@ void blk_set_intervals(BlockBackend *blk, const uint32_t *seconds, unsigned coun
  * BLK_TIMED_KINDS. Counts from now on. */
 void blk_set_boundaries(BlockBackend *blk, BlkStatKind kind, const GArray *boundaries);
 
-/* ---- removable media; main thread, VM lock --------------------------------------------------- */
+/* ---- removable media ------------------------------------------------------------------------- */
 
-void blk_eject(BlockBackend *blk, bool eject); /* the guest opened or closed the tray */
+/* The guest did it. Owner loop. */
+void blk_eject(BlockBackend *blk, bool eject); /* it opened or closed the tray */
 void blk_lock_medium(BlockBackend *blk, bool locked);
+
+/* Main thread, VM lock: these and all that follow. */
 
 bool blk_is_removable(const BlockBackend *blk);
 bool blk_has_tray(const BlockBackend *blk);

@@ -4,6 +4,9 @@
  *
  * A device without a tray (floppy) sees its medium change at once; one with a tray sees it when the
  * tray closes.
+ *
+ * Guests move trays in the device's loop. So commands do there, in one step each, what guests' commands look at too (the
+ * tray, its lock, blk->root), and in the main thread what changes the graph, with the medium's tree drained.
  */
 #include "block/backend_int.h"
 #include "core/event.h"
@@ -52,7 +55,7 @@ bool blk_tray_is_open(const BlockBackend *blk)
 
 bool blk_medium_is_locked(const BlockBackend *blk)
 {
-    return blk->locked;
+    return __atomic_load_n(&blk->locked, __ATOMIC_RELAXED);
 }
 
 char *blk_qdev(const BlockBackend *blk)
@@ -83,36 +86,37 @@ bool blk_is_used(const BlockBackend *blk)
     return blk->dev || blk->ops;
 }
 
-void blk_drop_medium(BlockBackend *blk)
-{
-    if (blk->root) {
-        blk_drain(blk);
-        block_detach_child(blk->root);
-        blk->root = NULL;
-    }
-}
-
-/* by_guest: in any thread. */
-static void tell_tray(BlockBackend *blk, bool open, bool by_guest)
+/* In any thread; vm_emit_posted brings it out at once where a command's answer shall come behind it. */
+static void tell_tray(BlockBackend *blk, bool open)
 {
     g_autofree char *id = blk_qdev(blk);
     DeviceTrayMovedEvent event = {
         .device = (char *)blk_name(blk), .id = id ? id : (char *)"", .tray_open = open};
 
-    (by_guest ? vm_post_event : vm_emit_event)(blk->vm, &qapi_event_DEVICE_TRAY_MOVED, &event);
+    vm_post_event(blk->vm, &qapi_event_DEVICE_TRAY_MOVED, &event);
 }
 
 void blk_eject(BlockBackend *blk, bool eject)
 {
     trace(blk_eject, "blk %s eject %d", blk_name(blk), eject);
-    tell_tray(blk, eject, true);
+    tell_tray(blk, eject);
 }
 
 void blk_lock_medium(BlockBackend *blk, bool locked)
 {
     trace(blk_lock_medium, "blk %s locked %d", blk_name(blk), locked);
-    blk->locked = locked;
+    __atomic_store_n(&blk->locked, locked, __ATOMIC_RELAXED);
 }
+
+/* ---- in the owner ----------------------------------------------------------------------------- */
+
+/* A command's step, in the thread that the guest's commands run in: none of them comes in between. */
+typedef struct MediumStep {
+    BlockBackend *blk;
+    BlockChild *root;        /* to put in */
+    bool open, force, close; /* move the tray before, although the guest locked it; after */
+    bool was_locked, was_closed; /* it was, so nothing was done */
+} MediumStep;
 
 /* The device sees a medium come (tray closed) or go (tray opened). */
 static void change_medium(BlockBackend *blk, bool loaded)
@@ -122,8 +126,134 @@ static void change_medium(BlockBackend *blk, bool loaded)
     if (blk->ops && blk->ops->media_changed) {
         blk->ops->media_changed(blk->opaque, loaded);
         if (blk_tray_is_open(blk) != was_open) {
-            tell_tray(blk, !was_open, false);
+            tell_tray(blk, !was_open);
         }
+    }
+}
+
+/* False: it does not stand as it must. */
+static bool prepare_tray(MediumStep *step)
+{
+    BlockBackend *blk = step->blk;
+    const bool locked = blk_medium_is_locked(blk);
+
+    if (!blk_has_tray(blk) || blk_tray_is_open(blk)) {
+        return true;
+    }
+    if (!step->open) {
+        step->was_closed = true;
+        return false;
+    }
+    if (locked && blk->ops->eject_request) {
+        blk->ops->eject_request(blk->opaque, step->force);
+    }
+    if (locked && !step->force) {
+        step->was_locked = true;
+        return false;
+    }
+    change_medium(blk, false);
+    return true;
+}
+
+static void open_step(void *opaque) { prepare_tray(opaque); }
+
+static void close_step(void *opaque)
+{
+    BlockBackend *blk = ((MediumStep *)opaque)->blk;
+
+    if (blk_tray_is_open(blk)) {
+        change_medium(blk, true);
+    }
+}
+
+/* The node's drained sections are not blk's any more: what they held ends without a medium. */
+static void drop_step(void *opaque)
+{
+    BlockBackend *blk = ((MediumStep *)opaque)->blk;
+
+    blk->root = NULL;
+    while (blk->quiesced) {
+        blk_root_drain_end(blk);
+    }
+}
+
+static void remove_step(void *opaque)
+{
+    MediumStep *step = opaque;
+
+    if (prepare_tray(step)) {
+        drop_step(step);
+        if (!blk_has_tray(step->blk)) {
+            change_medium(step->blk, false);
+        }
+    }
+}
+
+static void insert_step(void *opaque)
+{
+    MediumStep *step = opaque;
+    BlockBackend *blk = step->blk;
+
+    if (!prepare_tray(step)) {
+        return;
+    }
+    blk->root = step->root;
+    for (unsigned i = 0; i < step->root->node->quiesced; i++) {
+        blk_root_drain_begin(blk);
+    }
+    if (!blk_has_tray(blk) || step->close) {
+        change_medium(blk, true);
+    }
+}
+
+/* ---- what managers do ------------------------------------------------------------------------- */
+
+static bool run_step(LoopFn *fn, MediumStep *step, GError **err)
+{
+    BlockBackend *blk = step->blk;
+
+    block_loop_call(blk->loop, fn, step);
+    vm_emit_posted(blk->vm);
+    if (step->was_locked) {
+        return error_set(err,
+                         "Device '%s' is locked and force was not specified, wait for tray to open "
+                         "and try again",
+                         blk_qdev_name(blk));
+    }
+    return !step->was_closed || error_set(err, "Tray of device '%s' is not open", blk_qdev_name(blk));
+}
+
+/* A tree that no device uses is the main loop's. */
+static void come_home(BlockNode *node)
+{
+    if (!block_tree_has_device(node, NULL)) {
+        block_node_set_loop(node, block_loop_main(node->vm));
+    }
+}
+
+static bool take_out(LoopFn *fn, MediumStep *step, GError **err)
+{
+    BlockBackend *blk = step->blk;
+    BlockChild *root = blk->root;
+    BlockNode *node = block_node_ref(root->node);
+    GPtrArray *tree = block_drain_tree(node);
+    bool ok = run_step(fn, step, err);
+
+    if (ok) {
+        block_detach_child(root);
+    }
+    block_undrain_tree(tree);
+    if (ok) {
+        come_home(node);
+    }
+    block_node_unref(node);
+    return ok;
+}
+
+void blk_drop_medium(BlockBackend *blk)
+{
+    if (blk->root) {
+        take_out(drop_step, &(MediumStep){.blk = blk}, NULL);
     }
 }
 
@@ -135,36 +265,12 @@ static bool check_removable(const BlockBackend *blk, GError **err)
 
 bool blk_open_tray(BlockBackend *blk, bool force, GError **err)
 {
-    bool locked = blk->locked;
-
-    if (!check_removable(blk, err)) {
-        return false;
-    }
-    if (!blk_has_tray(blk) || blk_tray_is_open(blk)) {
-        return true;
-    }
-    if (locked && blk->ops->eject_request) {
-        blk->ops->eject_request(blk->opaque, force);
-    }
-    if (locked && !force) {
-        return error_set(err,
-                         "Device '%s' is locked and force was not specified, wait for tray to open "
-                         "and try again",
-                         blk_qdev_name(blk));
-    }
-    change_medium(blk, false);
-    return true;
+    return check_removable(blk, err) && run_step(open_step, &(MediumStep){.blk = blk, .open = true, .force = force}, err);
 }
 
 bool blk_close_tray(BlockBackend *blk, GError **err)
 {
-    if (!check_removable(blk, err)) {
-        return false;
-    }
-    if (blk_tray_is_open(blk)) {
-        change_medium(blk, true);
-    }
-    return true;
+    return check_removable(blk, err) && run_step(close_step, &(MediumStep){.blk = blk}, err);
 }
 
 static bool check_open(const BlockBackend *blk, GError **err)
@@ -175,16 +281,50 @@ static bool check_open(const BlockBackend *blk, GError **err)
 
 bool blk_remove_medium(BlockBackend *blk, GError **err)
 {
-    if (!check_removable(blk, err) || !check_open(blk, err)) {
+    return check_removable(blk, err) && check_open(blk, err) &&
+           (!blk->root || take_out(remove_step, &(MediumStep){.blk = blk}, err));
+}
+
+/* The node goes where the device is; where another device keeps it, this one comes to it. */
+static bool meet(BlockBackend *blk, BlockNode *node, GError **err)
+{
+    if (!block_tree_has_device(node, NULL)) {
+        block_node_set_loop(node, blk->loop);
+    }
+    if (node->loop == blk->loop) {
+        return true;
+    }
+    if (!blk->ops) {
+        return blk_set_loop(blk, node->loop->loop, err);
+    }
+    if (blk->ops->follow) {
+        return blk->ops->follow(blk->opaque, node->loop->loop, err);
+    }
+    return error_set(err, "Cannot change iothread of active block backend: node '%s' is in use in an iothread, and device '%s' "
+                          "works in the main loop only; open the image a second time for it", node->name, blk_qdev_name(blk));
+}
+
+static bool put_in(MediumStep *step, BlockNode *node, GError **err)
+{
+    BlockBackend *blk = step->blk;
+    GPtrArray *tree;
+    bool ok;
+
+    if (!meet(blk, node, err)) {
         return false;
     }
-    if (blk->root) {
-        blk_drop_medium(blk);
-        if (!blk_has_tray(blk)) {
-            change_medium(blk, false);
-        }
+    tree = block_drain_tree(node);
+    step->root = block_attach_child(NULL, blk, node, "root", 0, blk->ops ? blk->used : BLOCK_PERM_CONSISTENT_READ,
+                                    blk->ops ? blk->shared : BLOCK_PERM_ALL, err);
+    ok = step->root && run_step(insert_step, step, err);
+    if (step->root && !ok) {
+        block_detach_child(step->root);
     }
-    return true;
+    block_undrain_tree(tree);
+    if (!ok) {
+        come_home(node);
+    }
+    return ok;
 }
 
 bool blk_insert_medium(BlockBackend *blk, BlockNode *node, GError **err)
@@ -195,18 +335,7 @@ bool blk_insert_medium(BlockBackend *blk, BlockNode *node, GError **err)
     if (blk->root) {
         return error_set(err, "There already is a medium in device '%s'", blk_qdev_name(blk));
     }
-    blk_drain(blk);
-    block_node_set_loop(node, blk->loop);
-    blk->root = block_attach_child(NULL, blk, node, "root", 0,
-                                   blk->ops ? blk->used : BLOCK_PERM_CONSISTENT_READ,
-                                   blk->ops ? blk->shared : BLOCK_PERM_ALL, err);
-    if (!blk->root) {
-        return false;
-    }
-    if (!blk_has_tray(blk)) {
-        change_medium(blk, true);
-    }
-    return true;
+    return put_in(&(MediumStep){.blk = blk}, node, err);
 }
 
 /* opts: what the operator's name stands for, and it is no path. *probed: nobody said the format. */
@@ -270,13 +399,15 @@ bool blk_change_medium(BlockBackend *blk, const char *filename, const char *form
     if (!node) {
         return false;
     }
-    ok = blk_open_tray(blk, force, err) && blk_remove_medium(blk, err) &&
-         blk_insert_medium(blk, node, err) && blk_close_tray(blk, err);
+    ok = blk_eject_medium(blk, force, err) &&
+         put_in(&(MediumStep){.blk = blk, .open = true, .force = true, .close = true}, node, err);
     block_node_unref(node);
     return ok;
 }
 
 bool blk_eject_medium(BlockBackend *blk, bool force, GError **err)
 {
-    return blk_open_tray(blk, force, err) && blk_remove_medium(blk, err);
+    MediumStep step = {.blk = blk, .open = true, .force = force};
+
+    return check_removable(blk, err) && (blk->root ? take_out(remove_step, &step, err) : run_step(open_step, &step, err));
 }

@@ -88,15 +88,21 @@ static bool go_on(VmEvents *events)
 }
 
 /* What comes meanwhile waits for the next turn of the loop: a guest that always posts must not keep it here. */
-static void emit_posted(void *opaque)
+void vm_emit_posted(Vm *vm)
 {
-    Vm *vm = opaque;
     PostedEvent *posted;
 
     for (unsigned n = count_posted(vm->events); n > 0 && (posted = next_posted(vm->events)); n--) {
         vm_emit_event(vm, posted->event, posted->data);
         posted_free(posted);
     }
+}
+
+static void emit_posted(void *opaque)
+{
+    Vm *vm = opaque;
+
+    vm_emit_posted(vm);
     if (go_on(vm->events)) {
         loop_post(vm->loop, emit_posted, vm);
     }

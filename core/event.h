@@ -19,6 +19,8 @@ void vm_emit_event(Vm *vm, const QapiEvent *event, const void *data);
  * What is posted after the main loop's last turn reaches nobody. When very many wait, a new one takes the place of an older
  * one of its kind. */
 void vm_post_event(Vm *vm, const QapiEvent *event, const void *data);
+/* Emits what was posted until now. Main thread, VM lock. */
+void vm_emit_posted(Vm *vm);
 
 /* VM lock. A listener may remove itself or others while it is called; those are not called any more. */
 void vm_on_event(Vm *vm, VmEventFn *fn, void *opaque);

@@ -143,7 +143,7 @@ void scsi_cd_start_stop(ScsiDisk *s, ScsiRequest *req)
         return;
     }
     if (s->tray_open == start) {
-        s->tray_open = !start;
+        scsi_disk_set_tray(s, !start);
         blk_eject(s->sdev.blk, !start);
     }
     scsi_complete(req, SCSI_GOOD);
@@ -153,7 +153,7 @@ void scsi_cd_start_stop(ScsiDisk *s, ScsiRequest *req)
 void scsi_cd_media_changed(ScsiDisk *s, bool loaded)
 {
     s->media_changed = loaded;
-    s->tray_open = !loaded;
+    scsi_disk_set_tray(s, !loaded);
     s->media_event = true;
     s->eject_request = false;
     scsi_set_unit_attention(&s->sdev, SENSE_MEDIUM_GONE);

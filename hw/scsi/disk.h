@@ -13,7 +13,8 @@ typedef struct ScsiDisk {
     bool attached, owns_blk;
     uint32_t block_size;           /* of the medium, as the guest sees it */
     /* ---- of the state */
-    bool media_changed, media_event, eject_request, tray_open, tray_locked;
+    bool media_changed, media_event, eject_request, tray_locked;
+    bool tray_open;                /* atomic where it is not the loop that reads it, and to write */
     /* ---- properties */
     DiskOptions options;
     uint64_t max_unmap_size, max_io_size, wwn, port_wwn;
@@ -28,6 +29,7 @@ typedef struct ScsiDisk {
 enum { QUIRK_ROM_DBD, QUIRK_APPLE_VENDOR, QUIRK_TRUNCATED, QUIRK_VENDOR_APPLE };
 
 static inline ScsiDisk *scsi_disk(ScsiDevice *dev) { return container_of(dev, ScsiDisk, sdev); }
+static inline void scsi_disk_set_tray(ScsiDisk *s, bool open) { __atomic_store_n(&s->tray_open, open, __ATOMIC_RELAXED); }
 static inline bool scsi_disk_has_medium(const ScsiDisk *s) { return !s->tray_open && blk_is_inserted(s->sdev.blk); }
 /* In blocks. */
 static inline uint64_t scsi_disk_blocks(const ScsiDisk *s) { return blk_size(s->sdev.blk) / s->block_size; }

@@ -29,7 +29,14 @@ static void retry(void *opaque)
 }
 
 static void media_changed(void *opaque, bool loaded) { scsi_cd_media_changed(opaque, loaded); }
-static bool is_tray_open(void *opaque) { return ((ScsiDisk *)opaque)->tray_open; }
+static bool is_tray_open(void *opaque) { return __atomic_load_n(&((ScsiDisk *)opaque)->tray_open, __ATOMIC_RELAXED); }
+
+static bool follow(void *opaque, Loop *loop, GError **err)
+{
+    ScsiBus *bus = ((ScsiDisk *)opaque)->sdev.sbus;
+
+    return bus->ops->follow(bus, loop, err);
+}
 
 static void eject_request(void *opaque, bool force)
 {
@@ -49,6 +56,7 @@ static const BlkDevOps removable_blk_ops = {
     .media_changed = media_changed,
     .is_tray_open = is_tray_open,
     .eject_request = eject_request,
+    .follow = follow,
 };
 
 /* ---- what the bus asks ------------------------------------------------------------------------------ */
@@ -60,8 +68,10 @@ static void disk_reset(ScsiDevice *dev)
     ScsiDisk *s = scsi_disk(dev);
 
     s->media_changed = false;
-    s->tray_locked = s->tray_open = false;
-    if (s->removable && blk_is_alive(dev->dev.vm, dev->blk)) {
+    s->tray_locked = false;
+    scsi_disk_set_tray(s, false);
+    /* Before the adapter runs, and behind, this is the main thread: the block layer may be gone. */
+    if (s->removable && (dev->sbus->ops->is_running(dev->sbus) || blk_is_alive(dev->dev.vm, dev->blk))) {
         blk_lock_medium(dev->blk, false);
     }
 }

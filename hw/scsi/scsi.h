@@ -13,8 +13,8 @@
  * that does not merely ask who is there.
  *
  * Threads: requests, sense data and unit attentions belong to the adapter's loop (ScsiBus.loop), or to who holds the VM
- * lock while the adapter is stopped. Plugging, media and properties: VM lock. Units with removable media are only on
- * adapters in the main loop, so their trays need no lock.
+ * lock while the adapter is stopped. Plugging, media and properties: VM lock; what of media commands look at (trays, what
+ * lies in them) changes in the loop while the main thread waits (block/media.c), so it needs no lock.
  */
 #ifndef HW_SCSI_SCSI_H
 #define HW_SCSI_SCSI_H
@@ -68,6 +68,8 @@ typedef struct ScsiBusOps {
     void (*complete)(ScsiRequest *req);
     /* A unit wants to live on this bus: moves its back end into a loop that suits all. Main thread, VM lock. */
     bool (*place)(ScsiBus *bus, ScsiDevice *dev, GError **err);
+    /* A unit's new medium has to stay in this loop: all goes there. Main thread, VM lock. */
+    bool (*follow)(ScsiBus *bus, Loop *loop, GError **err);
     /* A unit has gone: the guest may be told. VM lock. NULL: nothing to do. */
     void (*unplugged)(ScsiBus *bus, ScsiDevice *dev);
     /* The unit has something new to tell (capacity). Loop. NULL: nothing to do. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* "virtio-device": status, features, configuration, and when queues run. */
+#include "backends/iothread.h"
 #include "hw/virtio/virtio.h"
 
 #include <stdarg.h>
@@ -237,6 +238,15 @@ void virtio_move(VirtioDevice *vdev, Loop *loop, LoopFn *leave, LoopFn *enter, v
     vdev->loop = loop;
     virtio_call(vdev, enter, opaque);
     virtio_update(vdev);
+}
+
+void virtio_stay_in(VirtioDevice *vdev, Loop *loop)
+{
+    Object *before = vdev->loop_held;
+
+    vdev->loop = loop;
+    vdev->loop_held = iothread_hold(vdev->dev.vm, loop);
+    object_unref(before);
 }
 
 void virtio_stop(VirtioDevice *vdev)
@@ -562,6 +572,7 @@ void virtio_cleanup(VirtioDevice *vdev)
     g_clear_pointer(&vdev->queues, g_free);
     g_clear_pointer(&vdev->config, g_free);
     vdev->n_queues = vdev->n_added = 0;
+    object_unref(g_steal_pointer(&vdev->loop_held));
 }
 
 static void virtio_device_reset(Device *dev) { virtio_reset(virtio_device(dev)); }

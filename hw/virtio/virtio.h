@@ -87,6 +87,7 @@ struct VirtioDevice {
     void *transport_opaque;
     Device *dma;                  /* whose DMA it is: the PCI function */
     Loop *loop;                   /* of its queues */
+    Object *loop_held;            /* virtio_stay_in; NULL: nothing to hold */
     VirtQueue *queues;
     unsigned n_queues;            /* that the driver sees */
     unsigned n_added;             /* by virtio_add_queue */
@@ -144,6 +145,8 @@ void virtio_move(VirtioDevice *vdev, Loop *loop, LoopFn *leave, LoopFn *enter, v
 void virtio_stop(VirtioDevice *vdev);
 /* Stops the queues, if they run, and starts them again. VM lock. */
 void virtio_restart(VirtioDevice *vdev);
+/* The queues' loop, from now on: one that others have chosen, and that stays while this device is there. Stopped. */
+void virtio_stay_in(VirtioDevice *vdev, Loop *loop);
 /* First in unrealize, and when realize fails after virtio_init. The loop is not used any more. */
 void virtio_cleanup(VirtioDevice *vdev);
 VirtQueue *virtio_queue(VirtioDevice *vdev, unsigned index);

@@ -4,8 +4,8 @@
  *
  * Its queues run in the threads that iothread-vq-mapping= or iothread= names, else in Kiln's own: in several when its block
  * nodes take requests in any loop, so that no queue waits for another one's thread. The nodes belong to the first queue's
- * thread; other queues reach them through gates (block/gates.h). Nodes that are shared with another device, which stays in
- * the main thread, keep the queues there.
+ * thread; other queues reach them through gates (block/gates.h). Nodes that another device uses too stay in its thread, and
+ * the queues go there.
  */
 #include "backends/iothread.h"
 #include "hw/virtio/virtio_blk.h"
@@ -231,6 +231,7 @@ static bool add_queues(VirtioBlk *s, GError **err)
         virtio_add_queue(&s->vdev, s->queue_size, virtio_blk_handle, sizeof(VirtioBlkRequest));
     }
     if (!moved) {
+        virtio_stay_in(&s->vdev, blk_loop(s->blk));
         return true;
     }
     s->vdev.loop = loops[0];

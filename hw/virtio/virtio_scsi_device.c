@@ -2,8 +2,8 @@
 /*
  * "virtio-scsi-device": configuration, properties and life of a virtio SCSI adapter; its fronts on PCI.
  *
- * Its queues and the block nodes of all its units run in one thread: that of iothread=, else one of Kiln's own. They all go
- * to the main thread when a unit comes that needs it: one whose medium may be changed, or whose nodes are shared.
+ * Its queues and the block nodes of all its units run in one thread: that of iothread=, else one of Kiln's own, or that
+ * where the nodes of a unit are because another device uses them, too.
  */
 #include "backends/iothread.h"
 #include "hw/virtio/virtio_pci.h"
@@ -93,46 +93,49 @@ static void queue_reset(VirtioDevice *vdev, VirtQueue *vq)
 /* ---- units ------------------------------------------------------------------------------------------------ */
 
 static bool is_running(ScsiBus *bus) { return ((VirtioScsi *)bus->opaque)->vdev.running; }
-static void nothing(void *opaque) { (void)opaque; }
 
-static void go_to_main(VirtioScsi *s)
+static bool check_move(VirtioScsi *s, const Loop *loop, GError **err)
 {
-    Vm *vm = s->vdev.dev.vm;
+    const char *why = s->iothread ? "this controller's, which iothread= names" : NULL;
     ScsiDevice *dev;
 
-    if (s->vdev.loop == vm->loop) {
-        return;
+    for (unsigned n = 0; !why && (dev = scsi_nth(&s->bus, n)); n++) {
+        why = blk_can_set_loop(dev->blk, loop) ? NULL : "where nodes of this controller's other units have to stay";
     }
-    /* The main loop does not run before this is over. */
-    virtio_move(&s->vdev, vm->loop, nothing, nothing, NULL);
-    s->bus.loop = vm->loop;
+    return !why || error_set(err, "Cannot change iothread of active block backend: its nodes are in use in another thread than %s; "
+                             "open the image a second time", why);
+}
+
+/* All of it goes to a loop that is not ours to choose: nodes of a unit have to stay there, for another device's sake. */
+static bool go_to(VirtioScsi *s, Loop *loop, GError **err)
+{
+    ScsiDevice *dev;
+
+    if (!check_move(s, loop, err)) {
+        return false;
+    }
+    virtio_stop(&s->vdev);
     for (unsigned n = 0; (dev = scsi_nth(&s->bus, n)); n++) {
-        blk_set_loop(dev->blk, vm->loop, NULL);
+        blk_set_loop(dev->blk, loop, NULL);
     }
+    virtio_stay_in(&s->vdev, loop);
+    s->bus.loop = loop;
+    virtio_update(&s->vdev);
+    return true;
+}
+
+static bool follow(ScsiBus *bus, Loop *loop, GError **err)
+{
+    VirtioScsi *s = bus->opaque;
+
+    return loop == s->vdev.loop || go_to(s, loop, err);
 }
 
 static bool place(ScsiBus *bus, ScsiDevice *dev, GError **err)
 {
     VirtioScsi *s = bus->opaque;
 
-    if (s->vdev.loop == dev->dev.vm->loop) {
-        return true;
-    }
-    if (blk_is_removable(dev->blk)) {
-        if (s->iothread) {
-            return error_set(err, "units with removable media do not work in an iothread; plug it into a controller without "
-                                  "iothread=");
-        }
-        go_to_main(s);
-        return true;
-    }
-    if (!blk_set_loop(dev->blk, s->vdev.loop, s->iothread ? err : NULL)) {
-        if (s->iothread) {
-            return false;
-        }
-        go_to_main(s);
-    }
-    return true;
+    return blk_set_loop(dev->blk, s->vdev.loop, NULL) || go_to(s, blk_loop(dev->blk), err);
 }
 
 typedef struct UnitEvent {
@@ -187,6 +190,7 @@ static const ScsiBusOps bus_ops = {
     .tcq = true,
     .complete = virtio_scsi_complete,
     .place = place,
+    .follow = follow,
     .unplugged = unplugged,
     .changed = changed,
     .is_running = is_running,

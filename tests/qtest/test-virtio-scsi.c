@@ -493,7 +493,6 @@ static void test_bad_options(void)
         {"-device virtio-scsi-pci -device scsi-hd,drive=d,heads=256", "heads"},
         {"-device virtio-scsi-pci -device scsi-hd,drive=d,scsi_version=300", "scsi_version"},
         {"-device virtio-scsi-pci -device scsi-cd,quirk_mode_page_truncated=on", "quirk_mode"},
-        {"-object iothread,id=io -device virtio-scsi-pci,iothread=io -device scsi-cd", "without iothread="},
     };
 
     qtest_expect_refused("-drive if=none,id=d,driver=null-co ", bad, G_N_ELEMENTS(bad));
