@@ -423,6 +423,8 @@ struct BlockDriver {
     void (*drain_end)(BlockNode *node);
     /* Any thread of the monitor's (VM lock): cuts the connection off for good; requests fail from now on. NULL: there is none. */
     void (*yank)(BlockNode *node);
+    /* Main, owner. The present connection ends, requests fail. A node of such a driver, which is a leaf, can be parked (slow.h). */
+    void (*cut_off)(BlockNode *node, const char *why);
     /* Drained. detach in the old owner, then attach in the new one: engines, timers, descriptors. */
     void (*detach_loop)(BlockNode *node);
     void (*attach_loop)(BlockNode *node);
@@ -502,6 +504,8 @@ struct BlockNode {
     bool inactive;         /* handed over to another process */
     bool backing_implicit; /* backing is what the image names, not what the user said */
     char *backing_filename, *backing_format; /* as the image names them; NULL: none */
+    bool opening;          /* its driver opens it */
+    char *slow_key;        /* what it was opened with, while a command that may run again opens nodes (block/slow.h); NULL: not */
     const BlockNode *opened_for; /* while it is opened: the node that it will be a child of */
     uint64_t serial;         /* no other node of the VM ever has it */
     uint64_t made_for;       /* serial of the node among whose options its own stood; 0: none */
@@ -693,6 +697,7 @@ struct BlockState {
     uint64_t last_serial; /* of nodes */
     bool snapshot;        /* -snapshot */
     struct BlockSlow *slow;          /* of the command that is making nodes (block/slow.h); NULL: none, or nothing waits */
+    uint64_t last_slow;              /* number of the last one */
     GPtrArray *slow_waiting;         /* struct BlockSlow *: of commands that wait */
     struct NbdServer *nbd_server;    /* that nbd-server-start made (nbd/server.h); NULL: none */
     void (*close_exports)(Vm *vm);   /* what blk_cleanup begins with; NULL: nothing */
@@ -757,6 +762,8 @@ bool block_opts_take_size(BlockOpts *opts, const char *key, uint64_t *value, boo
 /* Index in values (NULL-terminated). */
 bool block_opts_take_enum(BlockOpts *opts, const char *key, const char *const *values, int *value,
                           GError **err);
+/* All of it, in one order. The caller frees. */
+char *block_opts_text(const BlockOpts *opts);
 /* Any key that is left, or NULL. */
 const char *block_opts_left(const BlockOpts *opts);
 /* The keys nearest to a mistyped one among those that were asked for, as suggest_names. The caller frees. */

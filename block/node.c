@@ -162,12 +162,13 @@ static void node_free(BlockNode *node)
     g_free(node->filename);
     g_free(node->backing_filename);
     g_free(node->backing_format);
+    g_free(node->slow_key);
     g_free(node);
 }
 
 void block_node_unref(BlockNode *node)
 {
-    if (!node || --node->refs) {
+    if (!node || --node->refs || block_slow_park(node)) {
         return;
     }
     node->refs = 1; /* what closes it may take and give back references */
@@ -370,16 +371,20 @@ static bool node_open(BlockNode *node, BlockOpts *opts, GError **err)
     return true;
 }
 
-BlockNode *block_node_open(Vm *vm, BlockOpts *opts, const BlockNode *parent, GError **err)
+/* What says that two are the same, for a command that runs again; NULL: nobody asks. */
+static char *slow_key(Vm *vm, const BlockDriver *drv, const BlockOpts *opts, const BlockNode *parent)
 {
-    const BlockDriver *drv = take_driver(opts, err);
-    BlockNode *node;
+    g_autofree char *text = vm->block->slow && drv->cut_off ? block_opts_text(opts) : NULL;
+    const BlockNode none = {0}, *p = parent ? parent : &none;
 
-    if (!drv) {
-        return NULL;
-    }
-    block_state(vm);
-    node = g_new0(BlockNode, 1);
+    return text ? g_strdup_printf("%s %d%d%d%d%d%d %s", drv->name, p->read_only, p->auto_read_only, p->direct, p->no_flush,
+                                  p->discard_unmap, p->force_share, text) : NULL;
+}
+
+static BlockNode *node_new(Vm *vm, const BlockDriver *drv, const BlockNode *parent)
+{
+    BlockNode *node = g_new0(BlockNode, 1);
+
     node->vm = vm;
     node->serial = ++vm->block->last_serial;
     node->drv = drv;
@@ -398,12 +403,42 @@ BlockNode *block_node_open(Vm *vm, BlockOpts *opts, const BlockNode *parent, GEr
         node->discard_unmap = parent->discard_unmap;
         node->force_share = parent->force_share;
     }
+    return node;
+}
+
+BlockNode *block_node_open(Vm *vm, BlockOpts *opts, const BlockNode *parent, GError **err)
+{
+    const BlockDriver *drv = take_driver(opts, err);
+    g_autofree char *key = NULL;
+    BlockNode *node;
+    bool ok;
+
+    if (!drv) {
+        return NULL;
+    }
+    block_state(vm);
+    key = slow_key(vm, drv, opts, parent);
+    node = key ? block_slow_unpark(vm, key) : NULL;
+    if (node) {
+        node->made_for = parent ? parent->serial : 0;
+        return node;
+    }
+    node = node_new(vm, drv, parent);
+    node->slow_key = g_steal_pointer(&key);
     node->opened_for = parent;
-    if (!node_open(node, opts, err)) {
+    node->opening = true;
+    ok = node_open(node, opts, err);
+    node->opening = false;
+    node->opened_for = NULL;
+    if (!ok) {
         node_free(node);
         return NULL;
     }
-    node->opened_for = NULL;
+    if (block_slow_again(vm)) { /* the driver did without something that was not there yet */
+        error_set(err, "it takes its time");
+        block_node_unref(node);
+        return NULL;
+    }
     return node;
 }
 

@@ -109,6 +109,18 @@ BlockOpts *block_opts_take_prefix(BlockOpts *opts, const char *prefix)
     return sub;
 }
 
+char *block_opts_text(const BlockOpts *opts)
+{
+    GList *keys = g_list_sort(g_hash_table_get_keys(opts->table), (GCompareFunc)(void (*)(void))strcmp);
+    GString *text = g_string_new(NULL);
+
+    for (const GList *key = keys; key; key = key->next) {
+        g_string_append_printf(text, "%s=%s\n", (const char *)key->data, (const char *)g_hash_table_lookup(opts->table, key->data));
+    }
+    g_list_free(keys);
+    return g_string_free(text, FALSE);
+}
+
 const char *block_opts_left(const BlockOpts *opts)
 {
     const char *first = NULL;

@@ -77,14 +77,18 @@ BlockNode *block_probe_child(Vm *vm, BlockOpts *opts, const BlockNode *inherit, 
     BlockNode *node = block_node_open(vm, sub, inherit, err);
     uint8_t buf[BLOCK_PROBE_SIZE] = {0};
     size_t len;
+    int ret;
 
     block_opts_free(sub);
     if (!node) {
         return NULL;
     }
     len = (size_t)MIN(node->size, sizeof buf);
-    if (block_pread(node, 0, buf, len) < 0) {
-        len = 0;
+    ret = block_pread(node, 0, buf, len);
+    if (ret < 0) {
+        error_set_errno(err, -ret, "Could not read image for determining its format");
+        block_node_unref(node);
+        return NULL;
     }
     block_opts_set(opts, "driver", block_probe_format(buf, len, NULL));
     block_opts_set(opts, "file", node->name);

@@ -18,8 +18,16 @@ typedef struct SlowThread {
     BlockSlowTask *task;
 } SlowThread;
 
+#define ANSWER_LIMIT_NS (30 * NSEC_PER_SEC) /* as for a handshake */
+
 struct BlockSlow {
     Vm *vm;
+    uint64_t number;
+    GPtrArray *parked;       /* BlockNode *, a reference each */
+    BlockNode *reads;        /* whose answer the command waits for, a reference; NULL: none */
+    char *reads_what;        /* for messages */
+    bool answered;           /* since the command ran last */
+    LoopTimer *timer;        /* runs it again, or is the limit; NULL: does not wait for an answer */
     GPtrArray *tasks;        /* BlockSlowTask *: done, nobody's */
     BlockSlowTask *wanted;   /* what the command must wait for; NULL: nothing */
     SlowThread *thread;      /* does it; NULL: none */
@@ -159,7 +167,106 @@ void block_slow_keep(Vm *vm, BlockSlowTask *task)
     }
 }
 
-bool block_slow_again(Vm *vm) { return vm->block->slow && vm->block->slow->wanted; }
+static bool waits(const BlockSlow *slow) { return slow->wanted || slow->reads; }
+bool block_slow_again(Vm *vm) { return vm->block->slow && waits(vm->block->slow); }
+
+/* ---- reads ------------------------------------------------------------------------------------- */
+
+/* Nodes above that have no other parents lead to one that is being opened, or to nothing: a look at what is inside. */
+uint64_t block_slow_reads(const BlockNode *node)
+{
+    const BlockSlow *slow = node->loop->is_main ? node->vm->block->slow : NULL;
+    const BlockNode *top = node;
+
+    if (!slow) {
+        return 0;
+    }
+    while (top->parents->len == 1 && ((const BlockChild *)g_ptr_array_index(top->parents, 0))->parent) {
+        top = ((const BlockChild *)g_ptr_array_index(top->parents, 0))->parent;
+    }
+    return !top->parents->len && (top == node || top->opening) ? slow->number : 0;
+}
+
+bool block_slow_await(BlockNode *node, uint64_t command, const char *what)
+{
+    BlockSlow *slow = node->vm->block->slow;
+
+    if (!slow || slow->number != command) {
+        return false;
+    }
+    if (!slow->reads) {
+        slow->reads = block_node_ref(node);
+        slow->reads_what = g_strdup(what);
+    }
+    return true;
+}
+
+static void answer_came(BlockSlow *slow)
+{
+    slow->answered = true;
+    if (slow->timer) {
+        loop_timer_arm(slow->timer, 0); /* not at once: this may be inside a wait of another command */
+    }
+}
+
+void block_slow_answered(Vm *vm, uint64_t command)
+{
+    BlockState *s = vm->block;
+
+    if (s->slow && s->slow->number == command) {
+        answer_came(s->slow);
+    }
+    for (unsigned i = 0; i < s->slow_waiting->len; i++) {
+        BlockSlow *slow = g_ptr_array_index(s->slow_waiting, i);
+
+        if (slow->number == command) {
+            answer_came(slow);
+        }
+    }
+}
+
+bool block_slow_park(BlockNode *node)
+{
+    BlockState *s = node->vm->block;
+
+    if (!node->slow_key || node->parents->len || node->children->len || !block_slow_again(node->vm)) {
+        return false;
+    }
+    node->refs = 1;
+    g_ptr_array_remove(s->nodes, node);
+    g_ptr_array_add(s->slow->parked, node);
+    return true;
+}
+
+BlockNode *block_slow_unpark(Vm *vm, const char *key)
+{
+    BlockState *s = vm->block;
+
+    for (unsigned i = 0; s->slow && i < s->slow->parked->len; i++) {
+        BlockNode *node = g_ptr_array_index(s->slow->parked, i);
+
+        if (!strcmp(node->slow_key, key) && !block_node_find(vm, node->name) && !blk_find(vm, node->name)) {
+            g_ptr_array_remove_index(s->slow->parked, i);
+            g_ptr_array_add(s->nodes, node);
+            return node;
+        }
+    }
+    return NULL;
+}
+
+/* Requests of the node end now, whatever its server does. */
+static void cut_off(BlockNode *node, const char *why)
+{
+    if (node->drv->cut_off) {
+        node->drv->cut_off(node, why);
+    }
+}
+
+static void drop_reads(BlockSlow *slow)
+{
+    block_node_unref(g_steal_pointer(&slow->reads));
+    g_clear_pointer(&slow->reads_what, g_free);
+}
 
 /* ---- for monitors ----------------------------------------------------------------------------- */
 
@@ -168,6 +275,8 @@ BlockSlow *block_slow_new(Vm *vm)
     BlockSlow *slow = g_new0(BlockSlow, 1);
 
     slow->vm = vm;
+    slow->number = ++block_state(vm)->last_slow;
+    slow->parked = g_ptr_array_new();
     slow->tasks = g_ptr_array_new_with_free_func((GDestroyNotify)task_free);
     return slow;
 }
@@ -175,6 +284,11 @@ BlockSlow *block_slow_new(Vm *vm)
 void block_slow_free(BlockSlow *slow)
 {
     task_free(slow->wanted);
+    drop_reads(slow);
+    for (unsigned i = 0; i < slow->parked->len; i++) {
+        block_node_unref(g_ptr_array_index(slow->parked, i));
+    }
+    g_ptr_array_free(slow->parked, TRUE);
     g_ptr_array_free(slow->tasks, TRUE);
     g_free(slow);
 }
@@ -184,18 +298,24 @@ void block_slow_begin(BlockSlow *slow)
     BlockState *block = block_state(slow->vm);
 
     g_assert(!block->slow);
+    drop_reads(slow);
+    slow->answered = false;
     block->slow = slow;
 }
 
 bool block_slow_end(BlockSlow *slow)
 {
+    if (slow->reads && slow->reads->refs == 1 && block_slow_park(slow->reads)) {
+        block_node_ref(slow->reads);
+    }
     slow->vm->block->slow = NULL;
-    return slow->wanted != NULL;
+    return waits(slow);
 }
 
 static void wait_ended(BlockSlow *slow, GError *err)
 {
-    loop_fd_remove(slow->source);
+    loop_fd_remove(g_steal_pointer(&slow->source));
+    loop_timer_free(g_steal_pointer(&slow->timer));
     g_ptr_array_remove(slow->vm->block->slow_waiting, slow);
     slow->done(slow->opaque, err);
 }
@@ -208,12 +328,29 @@ static void on_done(void *opaque, uint32_t events)
     wait_ended(slow, NULL);
 }
 
+static void on_timer(void *opaque)
+{
+    BlockSlow *slow = opaque;
+    GError *err = NULL;
+
+    if (!slow->answered) {
+        error_set(&err, "%s: no answer for %u seconds; does it still run?", slow->reads_what, (unsigned)(ANSWER_LIMIT_NS / NSEC_PER_SEC));
+        cut_off(slow->reads, "it does not answer");
+    }
+    wait_ended(slow, err);
+}
+
 void block_slow_wait(BlockSlow *slow, BlockSlowDone *done, void *opaque)
 {
     slow->done = done;
     slow->opaque = opaque;
-    slow->thread = thread_start(g_steal_pointer(&slow->wanted));
-    slow->source = loop_fd_add(slow->vm->loop, slow->thread->done_fd, EPOLLIN, on_done, slow);
+    if (slow->wanted) {
+        slow->thread = thread_start(g_steal_pointer(&slow->wanted));
+        slow->source = loop_fd_add(slow->vm->loop, slow->thread->done_fd, EPOLLIN, on_done, slow);
+    } else {
+        slow->timer = loop_timer_new(slow->vm->loop, on_timer, slow);
+        loop_timer_arm(slow->timer, slow->answered ? 0 : clock_monotonic_ns() + ANSWER_LIMIT_NS);
+    }
     g_ptr_array_add(slow->vm->block->slow_waiting, slow);
 }
 
@@ -222,11 +359,15 @@ static void cancel(BlockSlow *slow, const char *why)
     SlowThread *t = g_steal_pointer(&slow->thread);
     GError *err = NULL;
 
-    tell(t->cancel_fd);
-    if (t->task->ops->stops) {
-        task_free(thread_join(t));
+    if (!t) {
+        cut_off(slow->reads, why);
     } else {
-        thread_unref(t);
+        tell(t->cancel_fd);
+        if (t->task->ops->stops) {
+            task_free(thread_join(t));
+        } else {
+            thread_unref(t);
+        }
     }
     error_set(&err, "%s", why);
     wait_ended(slow, err);

@@ -8,6 +8,10 @@
  * again from its beginning and finds the result. Nothing stays of an opening that failed, so this may happen as often as
  * there is something to wait for. Everywhere else (start-up, tools) block_slow_get does it at once.
  *
+ * The same goes for what a format reads while it is opened, from a node whose server may be silent (nbd/client_ahead.c): the
+ * driver makes such a read fail after a moment, goes on with it by itself, and the command runs again when the answer is there.
+ * Such nodes are parked meanwhile rather than closed: in no list, so that nobody else finds them.
+ *
  * Main thread, under the VM lock, but for BlockSlowOps.run.
  */
 #ifndef BLOCK_SLOW_H
@@ -15,6 +19,7 @@
 
 #include <stdbool.h>
 
+#include "block/block.h"
 #include "core/vm.h"
 #include "util/error.h"
 
@@ -45,8 +50,23 @@ struct BlockSlowTask {
 BlockSlowTask *block_slow_get(Vm *vm, BlockSlowTask *task, GError **err);
 /* Gives a task that is done, with its results, back for the next time that the command runs, or frees it. */
 void block_slow_keep(Vm *vm, BlockSlowTask *task);
-/* Will the present command run again? Then a connection that is closed can be kept. */
+/* Will the present command run again? */
 bool block_slow_again(Vm *vm);
+
+/* Is a read of this node, which just came, one that the present command waits for to open a format, and of nobody else? The
+ * command's number, never 0; 0: no. */
+uint64_t block_slow_reads(const BlockNode *node);
+/* That read, described by what, fails and goes on by itself. False: the command has ended. */
+bool block_slow_await(BlockNode *node, uint64_t command, const char *what);
+/* It has its answer, which the next run will ask for. Main loop. */
+void block_slow_answered(Vm *vm, uint64_t command);
+
+/* ---- for block/node.c ------------------------------------------------------------------------- */
+
+/* The last reference has gone: true: parked, for the command runs again. */
+bool block_slow_park(BlockNode *node);
+/* The node that was parked as this (BlockNode.slow_key), the caller's now; NULL: none, or its name is taken. */
+BlockNode *block_slow_unpark(Vm *vm, const char *key);
 
 /* ---- for monitors ----------------------------------------------------------------------------- */
 

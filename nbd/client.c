@@ -191,6 +191,18 @@ static void yank_in_owner(void *opaque)
 
 static void nbd_yank(BlockNode *node) { block_loop_call(node->loop, yank_in_owner, node->state); }
 
+/* Unlike a manager's word this is not for ever. */
+static void nbd_cut_off(BlockNode *node, const char *why)
+{
+    NbdClient *c = node->state;
+
+    if (c->conn) {
+        nbd_client_lost(c, why);
+    }
+    block_timer_cancel(c->give_up);
+    on_give_up(c);
+}
+
 /* ---- options ------------------------------------------------------------------------------------ */
 
 /* "filename", or the host, port and path of old command lines, become server.*. */
@@ -331,6 +343,7 @@ static void client_free(NbdClient *c)
     c->source = NULL;
     nbd_conn_free(c->conn);
     c->conn = NULL;
+    nbd_client_ahead_free(c);
     block_timer_free(c->give_up);
     nbd_setup_clear(&c->setup);
     nbd_info_clear(&c->info);
@@ -370,6 +383,20 @@ static bool nbd_open(BlockNode *node, BlockOpts *opts, GError **err)
     return true;
 }
 
+/* Those that nobody waits for end now. */
+static void end_requests(NbdClient *c)
+{
+    block_fd_remove(c->source);
+    c->source = NULL;
+    nbd_conn_free(c->conn);
+    c->conn = NULL;
+    nbd_client_io_reset(c);
+    on_give_up(c);
+    while (nbd_client_ahead_pending(c)) {
+        block_loop_wait(c->node->loop);
+    }
+}
+
 static void nbd_close(BlockNode *node)
 {
     static const NbdRequest bye = {.type = NBD_CMD_DISC};
@@ -377,11 +404,14 @@ static void nbd_close(BlockNode *node)
     uint8_t header[NBD_REQUEST_LEN];
     struct iovec iov = {header, sizeof header};
 
-    if (!nbd_client_keep_connection(c) && c->conn) {
+    if (c->conn) {
         nbd_put_request(header, &bye);
         nbd_conn_writev(c->conn, &iov, 1); /* a courtesy: nothing waits for it */
     }
     attempt_end(c);
+    if (nbd_client_ahead_pending(c)) {
+        end_requests(c);
+    }
     client_free(c);
 }
 
@@ -399,13 +429,14 @@ static bool nbd_drain_busy(BlockNode *node)
 {
     const NbdClient *c = node->state;
 
-    return c->jobs || c->in_flight || c->n_waiting;
+    return c->jobs || c->in_flight + c->n_waiting > nbd_client_ahead_pending(c);
 }
 
 static void nbd_detach_loop(BlockNode *node)
 {
     NbdClient *c = node->state;
 
+    nbd_client_ahead_leave(c);
     block_fd_remove(c->source);
     c->source = NULL;
     block_fd_remove(c->attempt_source);
@@ -418,7 +449,7 @@ static void nbd_attach_loop(BlockNode *node)
     NbdClient *c = node->state;
 
     c->give_up = block_timer_new(node->loop, on_give_up, c);
-    c->failing |= !c->conn; /* nothing waits in a drained section */
+    c->failing |= !c->conn; /* nobody waits in a drained section */
     if (c->conn) {
         nbd_client_watch(c);
     }
@@ -457,6 +488,7 @@ const BlockDriver block_driver_nbd = {
     .refresh_limits = nbd_refresh_limits,
     .drain_busy = nbd_drain_busy,
     .yank = nbd_yank,
+    .cut_off = nbd_cut_off,
     .detach_loop = nbd_detach_loop,
     .attach_loop = nbd_attach_loop,
     .truncate = nbd_truncate,

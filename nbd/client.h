@@ -5,6 +5,7 @@
  *   client.c        options, opening, the connection's loss and return
  *   client_open.c   the first connection
  *   client_split.c  what the server cannot do at once becomes several requests
+ *   client_ahead.c  reads of a format that a monitor's command opens
  *   client_io.c     requests and replies on the wire
  *
  * A BlockIo that goes to client_io.c is a "wire request": the server takes it as it is. All of it
@@ -78,6 +79,8 @@ typedef struct NbdClient {
     BlockIo *serial_queue, **serial_tail; /* kept until no other writer is there */
     bool serialising;         /* one is at work that reads, changes and writes blocks */
 
+    GPtrArray *ahead;         /* client_ahead.c; NULL: nothing */
+
     NbdAttempt *attempt;      /* to connect again; NULL: none */
     BlockFd *attempt_source;
     BlockTimer *give_up;      /* ends the waiting of requests */
@@ -107,12 +110,22 @@ void nbd_client_lost(NbdClient *c, const char *why);
 
 /* Connects; timeout: seconds during which it is tried again. False with *err; c->setup may be empty then. */
 bool nbd_client_connect_first(NbdClient *c, uint32_t timeout, GError **err);
-/* The node is closed: a connection at rest is kept if the command that opened it runs again. True: it has been taken. */
-bool nbd_client_keep_connection(NbdClient *c);
 
 /* ---- client_split.c ---- */
 
 /* The driver's submit. */
 void nbd_client_submit(BlockNode *node, BlockIo *io);
+/* Does the server take it as it is? */
+bool nbd_client_fits_wire(const NbdClient *c, const BlockIo *io);
+
+/* ---- client_ahead.c ---- */
+
+/* Of a command that opens a format: true: io was taken. All that is submitted is shown to it. */
+bool nbd_client_ahead(NbdClient *c, BlockIo *io);
+/* How many of the requests that are under way nobody waits for at this moment. */
+unsigned nbd_client_ahead_pending(const NbdClient *c);
+/* The node leaves the main loop. */
+void nbd_client_ahead_leave(NbdClient *c);
+void nbd_client_ahead_free(NbdClient *c);
 
 #endif

@@ -154,17 +154,3 @@ bool nbd_client_connect_first(NbdClient *c, uint32_t timeout, GError **err)
     g_free(t);
     return true;
 }
-
-bool nbd_client_keep_connection(NbdClient *c)
-{
-    bool idle = c->conn && !c->jobs && !c->in_flight && !c->n_waiting && !c->tx_len && c->rx == NBD_RX_HEAD &&
-                c->in_pos == c->in_len;
-
-    if (!idle || !block_slow_again(c->node->vm)) {
-        return false;
-    }
-    block_fd_remove(c->source);
-    c->source = NULL;
-    block_slow_keep(c->node->vm, &task_of(c)->task);
-    return true;
-}

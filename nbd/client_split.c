@@ -382,7 +382,7 @@ static int judge(const NbdClient *c, const BlockIo *io)
     return io->len != 0;
 }
 
-static bool fits_wire(const NbdClient *c, const BlockIo *io)
+bool nbd_client_fits_wire(const NbdClient *c, const BlockIo *io)
 {
     switch (io->op) {
     case BLOCK_FLUSH:
@@ -406,9 +406,11 @@ void nbd_client_submit(BlockNode *node, BlockIo *io)
     io->may_unmap &= node->discard_unmap;
     if (verdict <= 0) {
         block_io_finish_later(node, io, verdict);
+    } else if (nbd_client_ahead(c, io)) {
+        return;
     } else if (io->op == BLOCK_STATUS) {
         submit_status(c, io);
-    } else if (fits_wire(c, io)) {
+    } else if (nbd_client_fits_wire(c, io)) {
         nbd_client_send(c, io);
     } else {
         submit_job(c, io);

@@ -33,6 +33,8 @@ class Slow:
 
     def __init__(self, path, image, fmt):
         self.path, self.behind = path, path + ".real"
+        self.budget = None      # bytes that it still says behind the handshake, from the next connection on; None: all
+        self.silent = 0         # connections that have used it up
         self.process = subprocess.Popen([NBD, "-k", os.path.abspath(self.behind), "-t", "-e", "10", "-f", fmt, image],
                                         stdin=subprocess.DEVNULL)
         self.listener = socket.socket(socket.AF_UNIX)
@@ -40,6 +42,7 @@ class Slow:
         self.listener.listen(10)
         self.taken = []
         self.go = threading.Event()
+        self.speak = threading.Event()
         self.ended = threading.Event()
         threading.Thread(target=self.accept, daemon=True).start()
 
@@ -56,18 +59,35 @@ class Slow:
         threading.Thread(target=self.relay, args=(one,), daemon=True).start()
 
     def relay(self, one):
+        try:
+            self.pass_on(one)
+        except OSError:     # one of the two has gone
+            pass
+
+    def pass_on(self, one):
         self.go.wait()
         if self.ended.is_set():
             return
         other = socket.socket(socket.AF_UNIX)
         wait_for("the real server", lambda: other.connect_ex(self.behind) == 0)
         ways = {one: other, other: one}
+        left, asked = self.budget, 0
         while True:
             for ready in select.select(list(ways), [], [])[0]:
                 data = ready.recv(1 << 20)
                 if not data:
                     one.shutdown(socket.SHUT_RDWR)
                     return other.close()
+                if ready is one and left is not None and data[:4] == b"\x25\x60\x95\x13":
+                    asked += 1
+                if asked and ready is other:
+                    data, rest = data[:left], data[left:]
+                    left -= len(data)
+                    if rest:
+                        ways[ready].sendall(data)
+                        self.silent += 1
+                        self.speak.wait()
+                        data, left, asked = rest, None, 0
                 ways[ready].sendall(data)
 
     def asked(self, times=1):
@@ -80,6 +100,7 @@ class Slow:
     def __exit__(self, *unused):
         self.ended.set()
         self.go.set()
+        self.speak.set()
         self.listener.close()
         self.process.kill()
         self.process.wait()
@@ -292,6 +313,123 @@ def _():
         same(two.qmp.reply(), {"return": {}})
         reads(two, "d", 0)
     theirs.close()
+
+
+# What a server says behind its handshake before it falls silent: nothing; part of the first answer's head, of its data; the
+# first answers.
+BUDGETS = (0, 7, 100, 600, 70000)
+
+
+def image_of_many_reads(name):
+    """Tables, snapshots and bitmaps are read when it is opened."""
+    subprocess.run([IMG, "create", "-q", "-f", "qcow2", name, "64M"], check=True)
+    subprocess.run([IMG, "bitmap", "--add", name, "b0"], check=True)
+    for i in range(3):
+        subprocess.run([IMG, "snapshot", "-c", "s%d" % i, name], check=True)
+
+
+@test("a server that falls silent while a format above it is opened")
+def _():
+    image_of_many_reads("top")
+    with Slow("s", "top", "raw") as slow, Two() as two:
+        slow.go.set()
+        for n, budget in enumerate(BUDGETS):
+            slow.budget = budget
+            two.qmp.send({"execute": "blockdev-add", "id": n, "arguments": {
+                "driver": "qcow2", "node-name": "d", "file": server("s", **{"node-name": "f"})}})
+            wait_for("silence", lambda: slow.silent == n + 1)
+            two.goes_on()
+            check(two.waits(), "answered")
+            same(two.nodes(), [])
+            check("error" in two.other.command("blockdev-del", node_name="f"), "a node that nobody has made was removed")
+            slow.speak.set()
+            same(two.qmp.reply(), {"return": {}, "id": n})
+            same(sorted(two.nodes()), ["d", "f"])
+            reads(two, "d", 0)
+            two.qmp.do("blockdev-del", node_name="d")
+            slow.speak.clear()
+        same(len(slow.taken), len(BUDGETS))
+
+
+@test("the same, with the server's node made before, probing, an encrypted image and a chain")
+def _():
+    image_of_many_reads("top")
+    pattern_image("a", 6)
+    subprocess.run([IMG, "convert", "--object", "secret,id=s,data=x", "-O", "qcow2", "-o",
+                    "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", "a", "crypt"], check=True)
+    subprocess.run([IMG, "create", "-q", "-f", "qcow2", "-F", "raw", "-u", "-b", "x", "over", "1M"], check=True)
+    for budget in BUDGETS:
+        with Slow("s", "top", "raw") as plain, Slow("c", "crypt", "raw") as crypt, Slow("o", "over", "raw") as over, Two(
+                "-object", "secret,id=s,data=x") as two:
+            for slow in (plain, crypt, over):
+                slow.go.set()
+                slow.budget = budget
+            two.qmp.do("blockdev-add", node_name="f", **server("s"))
+            for n, (slow, command, arguments) in enumerate((
+                    (plain, "blockdev-add", {"driver": "qcow2", "node-name": "d", "file": "f"}),
+                    (crypt, "blockdev-add", {"driver": "qcow2", "node-name": "e", "file": server("c"),
+                                             "encrypt": {"format": "luks", "key-secret": "s"}}),
+                    (over, "blockdev-add", {"driver": "qcow2", "node-name": "g", "file": server("o"), "backing": {
+                        "driver": "raw", "file": server("c", **{"read-only": True})}}),
+                    (plain, "human-monitor-command", {"command-line": "drive_add 0 if=none,id=h,read-only=on,file=nbd:unix:"
+                                                      + os.path.abspath("s")}))):
+                slow.speak.clear()
+                slow.silent = 0
+                two.qmp.send({"execute": command, "id": n, "arguments": arguments})
+                if slow is not crypt:
+                    wait_for("silence", lambda: slow.silent)  # pylint: disable=cell-var-from-loop
+                    two.goes_on()
+                    check(two.waits(), "answered")
+                slow.speak.set()
+                crypt.speak.set()
+                same("return" in two.qmp.reply(), True)
+            same({"d", "e", "f", "g"} <= set(two.nodes()), True)
+            reads(two, "e", 6)
+
+
+@test("quit and a peer that hangs up, while a server is silent")
+def _():
+    image_of_many_reads("top")
+    for before in (False, True):
+        for end in ("quit", "hangs up"):
+            with Slow("s", "top", "raw") as slow, Two() as two:
+                slow.go.set()
+                slow.budget = 100
+                if before:
+                    two.qmp.do("blockdev-add", node_name="f", **server("s"))
+                two.qmp.send({"execute": "blockdev-add", "arguments": {
+                    "driver": "qcow2", "node-name": "d", "file": "f" if before else server("s")}})
+                wait_for("silence", lambda: slow.silent)  # pylint: disable=cell-var-from-loop
+                two.goes_on()
+                two.other.do("stop")
+                two.other.do("cont")
+                if end == "quit":
+                    two.other.send({"execute": "quit"})
+                    reply = two.qmp.reply()
+                    check(reply is None or "the machine ends" in reply["error"]["desc"], reply)
+                    same(two.machine.process.wait(LIMIT), 0)
+                else:
+                    slow.taken[0].shutdown(socket.SHUT_RDWR)
+                    check("error" in two.qmp.reply(), "opened")
+                    same(two.nodes(), ["f"] if before else [])
+
+
+@test("a server that stays silent: the command fails after half a minute, and the machine ends well")
+def _():
+    image_of_many_reads("top")
+    with Slow("s", "top", "raw") as slow, Slow("t", "top", "raw") as other, Two() as two:
+        slow.go.set()
+        other.go.set()
+        slow.budget = other.budget = 600
+        two.other.do("blockdev-add", node_name="f", **server("t"))
+        two.qmp.send({"execute": "blockdev-add", "arguments": {"driver": "qcow2", "node-name": "d", "file": server("s")}})
+        wait_for("silence", lambda: slow.silent)
+        two.other.send({"execute": "blockdev-add", "arguments": {"driver": "qcow2", "node-name": "e", "file": "f"}})
+        wait_for("silence", lambda: other.silent)
+        for qmp in (two.qmp, two.other):
+            said = qmp.reply()["error"]["desc"]
+            check("no answer for 30 seconds" in said and "NBD server /" in said, said)
+        same(two.nodes(), ["f"])
 
 
 suite.run()
