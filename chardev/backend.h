@@ -51,6 +51,7 @@ typedef struct ChardevOps {
     /* What query-chardev and info chardev say; the caller frees. NULL: the back end's name. */
     char *(*filename)(const Chardev *chr);
     unsigned max_ports;  /* users at once; 0: one */
+    bool prompt;         /* write is one call into the kernel that never waits for a disk, or less */
     bool unqueued;       /* write takes everything at once, so there is no queue (null, ringbuf) */
 } ChardevOps;
 

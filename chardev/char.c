@@ -336,6 +336,11 @@ void charport_on_writable(CharPort *port, void (*fn)(void *opaque), void *opaque
     }
 }
 
+bool charport_is_prompt(const CharPort *port)
+{
+    return !port || port->chr->closed || (port->chr->ops->prompt && port->chr->log_fd < 0);
+}
+
 void charport_flush(CharPort *port)
 {
     if (port) {

@@ -51,6 +51,8 @@ void charport_on_writable(CharPort *port, void (*fn)(void *opaque), void *opaque
  * 16 MiB). */
 void charport_write_all(CharPort *port, const void *data, size_t len);
 void charport_flush(CharPort *port);
+/* Does writing end at once, whether the other side reads or not? Not where a file is behind it, whose disk may be slow. */
+bool charport_is_prompt(const CharPort *port);
 /* Bytes of output that wait for the other side to read. */
 size_t charport_pending(const CharPort *port);
 

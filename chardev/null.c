@@ -8,7 +8,7 @@ static bool null_open(Chardev *chr, GError **err)
     return true;
 }
 
-static const ChardevOps null_ops = {.open = null_open, .unqueued = true};
+static const ChardevOps null_ops = {.open = null_open, .unqueued = true, .prompt = true};
 
 KILN_TYPE(chardev_null) = {
     .name = "chardev-null",

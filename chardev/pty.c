@@ -155,6 +155,7 @@ static void pty_init(Object *obj)
 }
 
 static const ChardevOps pty_ops = {
+    .prompt = true,
     .open = pty_open,
     .close = pty_close,
     .write = pty_write,

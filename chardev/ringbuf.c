@@ -86,6 +86,7 @@ ssize_t chardev_ringbuf_write(Vm *vm, const char *id, const void *data, size_t l
 }
 
 static const ChardevOps ringbuf_ops = {
+    .prompt = true,
     .open = ringbuf_open,
     .close = ringbuf_close,
     .write = ringbuf_put,

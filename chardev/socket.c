@@ -450,6 +450,7 @@ static void socket_init(Object *obj)
 /* ---- tables ------------------------------------------------------------------------ */
 
 static const ChardevOps socket_ops = {
+    .prompt = true,
     .open = socket_open,
     .close = socket_close,
     .write = socket_write,

@@ -154,6 +154,7 @@ static void udp_init(Object *obj)
 }
 
 static const ChardevOps udp_ops = {
+    .prompt = true,
     .open = udp_open,
     .close = udp_close,
     .write = udp_write,

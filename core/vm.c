@@ -18,6 +18,15 @@ void vm_lock_at(Vm *vm, const char *where)
     locked_vm = vm;
 }
 
+bool vm_try_lock(Vm *vm)
+{
+    if (!lock_try_at(&vm->lock, LOCK_HERE)) {
+        return false;
+    }
+    locked_vm = vm;
+    return true;
+}
+
 void vm_unlock(Vm *vm)
 {
     locked_vm = NULL;

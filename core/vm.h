@@ -86,6 +86,8 @@ void vm_free(Vm *vm);
 
 void vm_lock_at(Vm *vm, const char *where);
 #define vm_lock(vm) vm_lock_at(vm, LOCK_HERE)
+/* False: another thread has it, and this one did not wait. */
+bool vm_try_lock(Vm *vm);
 void vm_unlock(Vm *vm);
 /* Does this thread hold it? */
 bool vm_locked(const Vm *vm);

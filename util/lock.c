@@ -44,7 +44,7 @@ static bool may_follow(const Lock *outer, const Lock *inner)
     return outer->rank < inner->rank || (outer != inner && outer->rank == LOCK_RANK_VM && inner->rank == LOCK_RANK_VM);
 }
 
-void lock_acquire_at(Lock *lock, const char *where)
+static void check_order(const Lock *lock, const char *where)
 {
     for (unsigned i = 0; i < n_held; i++) {
         if (!may_follow(held[i].lock, lock)) {
@@ -52,9 +52,29 @@ void lock_acquire_at(Lock *lock, const char *where)
                     held[i].lock->name, held[i].where);
         }
     }
-    pthread_mutex_lock(&lock->mutex);
+}
+
+static void note_held(Lock *lock, const char *where)
+{
     g_assert(n_held < MAX_HELD);
     held[n_held++] = (HeldLock){.lock = lock, .where = where, .since = clock_monotonic_ns()};
+}
+
+void lock_acquire_at(Lock *lock, const char *where)
+{
+    check_order(lock, where);
+    pthread_mutex_lock(&lock->mutex);
+    note_held(lock, where);
+}
+
+bool lock_try_at(Lock *lock, const char *where)
+{
+    check_order(lock, where);
+    if (pthread_mutex_trylock(&lock->mutex)) {
+        return false;
+    }
+    note_held(lock, where);
+    return true;
 }
 
 static void report_long_hold(const HeldLock *h, int64_t ns)

@@ -14,6 +14,7 @@
 
 #include <glib.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Outermost first. A thread that holds one takes only later ones. */
@@ -45,6 +46,8 @@ typedef struct Lock {
 void lock_init(Lock *lock, const char *name, LockRank rank);
 void lock_limit_hold(Lock *lock, int64_t ns);
 void lock_acquire_at(Lock *lock, const char *where);
+/* False: another thread has it. */
+bool lock_try_at(Lock *lock, const char *where);
 void lock_release(Lock *lock);
 /* Aborts when this thread holds the VM lock. what: whom it is about to wait for. */
 void lock_check_wait(const char *what);
@@ -58,6 +61,7 @@ void lock_activity_end(int64_t begin, const void *function);
 static inline void lock_init(Lock *lock, const char *name, LockRank rank) { pthread_mutex_init(&lock->mutex, NULL); }
 static inline void lock_limit_hold(Lock *lock, int64_t ns) {}
 static inline void lock_acquire_at(Lock *lock, const char *where) { pthread_mutex_lock(&lock->mutex); }
+static inline bool lock_try_at(Lock *lock, const char *where) { return !pthread_mutex_trylock(&lock->mutex); }
 static inline void lock_acquire(Lock *lock) { pthread_mutex_lock(&lock->mutex); }
 static inline void lock_release(Lock *lock) { pthread_mutex_unlock(&lock->mutex); }
 static inline void lock_check_wait(const char *what) {}

@@ -134,6 +134,11 @@ Loop *virtio_queue_loop(const VirtQueue *vq);
  * under the VM lock, and only there may the device use virtqueue_pop, push, unpop, drop and again. What the ring holds comes
  * by itself, also when nothing was asked for. Needs vdev->loop to be another loop. In realize. See virtqueue.h. */
 void virtio_queue_lend(VirtQueue *vq, unsigned max);
+/* The handler of this lent queue may be called in its thread, too, which saves a wake-up there and one back: under the VM lock,
+ * if that is free, and brief says so (with that lock): nothing will be waited for, and there is little to do. bytes are to be
+ * read. */
+typedef bool VirtBriefFn(VirtioDevice *vdev, VirtQueue *vq, uint64_t bytes);
+void virtio_queue_set_brief(VirtQueue *vq, VirtBriefFn *brief);
 /* shut: buffers of this lent queue stay in the ring, and those that are here go back there, unused. At first none is. */
 void virtio_queue_shut(VirtQueue *vq, bool shut);
 /* A queue's descriptors offered, from now on. Stopped, not set up by the driver. */

@@ -2,11 +2,14 @@
 /* "virtio-serial-device": control messages, and the bus that ports are plugged into. */
 #include "hw/virtio/virtio_serial.h"
 
+#include "backends/iothread.h"
 #include "hw/virtio/virtio_pci.h"
 #include "util/trace.h"
 
 #define PORT_QUEUE_SIZE 128
 #define CONTROL_QUEUE_SIZE 32
+#define BRIEF_BYTES 4096
+#define LENT_MAX 64 /* of a queue's buffers, to the main loop */
 #define EMERGENCY_CONFIG_SIZE offsetof(struct virtio_console_config, emerg_wr)
 
 /* ---- messages to the guest ---------------------------------------------------------------------- */
@@ -81,8 +84,8 @@ static bool has_listener(const VirtioSerial *s)
 /* The control queue's handler sees to the rest when the guest has given buffers. */
 static void tell(VirtioSerial *s)
 {
-    if (s->vdev.running && virtio_serial_multiport(s) && !tell_all(s)) {
-        virtio_kick(s->control_in);
+    if (s->vdev.running && virtio_serial_multiport(s)) {
+        tell_all(s);
     }
 }
 
@@ -160,7 +163,7 @@ static void handle_control_out(VirtioDevice *vdev, VirtQueue *vq)
         }
         virtqueue_push(e, 0);
     }
-    virtio_kick(vq); /* the main loop's others first */
+    virtqueue_again(vq); /* the main loop's others first */
 }
 
 /* ---- ports' queues ------------------------------------------------------------------------------------ */
@@ -193,7 +196,7 @@ static void handle_from_guest(VirtioDevice *vdev, VirtQueue *vq)
     for (unsigned i = 0; (e = virtqueue_pop(vq)); i++) {
         virtqueue_push(e, 0);
         if (i == PORT_QUEUE_SIZE) {
-            virtio_kick(vq);
+            virtqueue_again(vq);
             return;
         }
     }
@@ -350,6 +353,7 @@ bool virtio_serial_plug(VirtioSerial *s, SerialPort *port, GError **err)
     port->from_guest = virtio_queue(&s->vdev, port->id ? 2 * port->id + 3 : 1);
     g_ptr_array_add(s->ports, port);
     s->by_id[port->id] = port;
+    virtio_queue_shut(port->to_guest, false);
     if (s->vdev.running && !virtio_serial_multiport(s)) {
         port->guest_open = !port->id;
     }
@@ -364,6 +368,7 @@ void virtio_serial_unplug(SerialPort *port)
 
     g_ptr_array_remove(s->ports, port);
     s->by_id[port->id] = NULL;
+    virtio_queue_shut(port->to_guest, true); /* before the driver hears of it, who may then take its buffers back */
     if (has_listener(s) && !(port->untold & UNTOLD_ADD)) {
         s->removed[port->id] = true;
         tell(s);
@@ -399,10 +404,29 @@ static char *bus_name(Device *dev)
 
 /* ---- life ------------------------------------------------------------------------------------------------------ */
 
+/* Opening and closing (control messages) and floods are for the main loop: disks wait for the thread. */
+static bool data_is_brief(VirtioDevice *vdev, VirtQueue *vq, uint64_t bytes)
+{
+    const SerialPort *port = port_of(vdev, vq);
+
+    return bytes <= BRIEF_BYTES && (!port || charport_is_prompt(port->chr));
+}
+
+static VirtQueue *add_queue(VirtioDevice *vdev, unsigned size, VirtQueueFn *handler)
+{
+    VirtQueue *vq = virtio_add_queue(vdev, size, handler, sizeof(VirtElement));
+
+    virtio_queue_lend(vq, LENT_MAX);
+    return vq;
+}
+
 static void add_port_queues(VirtioDevice *vdev)
 {
-    virtio_queue_set_lazy(virtio_add_queue(vdev, PORT_QUEUE_SIZE, handle_to_guest, sizeof(VirtElement)));
-    virtio_add_queue(vdev, PORT_QUEUE_SIZE, handle_from_guest, sizeof(VirtElement));
+    VirtQueue *to_guest = add_queue(vdev, PORT_QUEUE_SIZE, handle_to_guest);
+
+    virtio_queue_shut(to_guest, true); /* until there is a port */
+    virtio_queue_set_brief(to_guest, data_is_brief);
+    virtio_queue_set_brief(add_queue(vdev, PORT_QUEUE_SIZE, handle_from_guest), data_is_brief);
 }
 
 static bool serial_realize(Device *dev, GError **err)
@@ -411,9 +435,14 @@ static bool serial_realize(Device *dev, GError **err)
     VirtioSerial *s = virtio_serial(vdev);
     const bool emergency = (vdev->host_features >> VIRTIO_CONSOLE_F_EMERG_WRITE) & 1;
     g_autofree char *name = bus_name(dev);
+    Loop *loop;
 
     if (s->max_ports > VIRTIO_SERIAL_PORTS_MAX || !s->max_ports) {
         return error_set(err, "max_ports=%u: maximum ports supported: %u", s->max_ports, VIRTIO_SERIAL_PORTS_MAX);
+    }
+    loop = iothread_own_guest_loop(dev->vm, err);
+    if (!loop) {
+        return false;
     }
     if (s->max_ports > 1) {
         vdev->host_features |= 1u << VIRTIO_CONSOLE_F_MULTIPORT;
@@ -422,10 +451,10 @@ static bool serial_realize(Device *dev, GError **err)
     s->by_id = g_new0(SerialPort *, s->max_ports);
     s->removed = g_new0(uint8_t, s->max_ports);
     virtio_init(vdev, emergency ? sizeof(struct virtio_console_config) : EMERGENCY_CONFIG_SIZE);
+    vdev->loop = loop;
     add_port_queues(vdev);
-    s->control_in = virtio_add_queue(vdev, CONTROL_QUEUE_SIZE, handle_control_in, sizeof(VirtElement));
-    virtio_queue_set_lazy(s->control_in);
-    s->control_out = virtio_add_queue(vdev, CONTROL_QUEUE_SIZE, handle_control_out, sizeof(VirtElement));
+    s->control_in = add_queue(vdev, CONTROL_QUEUE_SIZE, handle_control_in);
+    s->control_out = add_queue(vdev, CONTROL_QUEUE_SIZE, handle_control_out);
     for (unsigned i = 1; i < s->max_ports; i++) {
         add_port_queues(vdev);
     }

@@ -14,7 +14,9 @@
  *
  * Control messages that the guest has no buffer for are not queued: each port remembers what the guest is still to be told.
  *
- * All of it is in the main loop, where character devices are.
+ * Character devices and the table of ports are in the main loop, and so is all of this. The rings are not: their thread, which
+ * disks and cards share, lends the buffers (virtqueue.h). So the main loop has no more to do for a port than its character
+ * device makes it do, in turns that end by time.
  */
 #ifndef HW_VIRTIO_VIRTIO_SERIAL_H
 #define HW_VIRTIO_VIRTIO_SERIAL_H
@@ -43,7 +45,8 @@ typedef struct SerialPort {
     unsigned untold;          /* UNTOLD_*: what the guest has had no message of yet */
     VirtElement *out;         /* a buffer of the guest that is being written; NULL: none */
     uint64_t out_done;        /* bytes of it that were taken */
-    bool writing;             /* chr may close the port meanwhile */
+    bool writing;             /* chr may close the port meanwhile ... */
+    bool again;               /* ... which is seen to afterwards */
     bool blocked;             /* until chr is writable */
     VirtElement *in;          /* a buffer to be filled; only while the queues run; NULL: none */
     GByteArray *backlog;      /* consoles: what chr has not taken yet; NULL: none */

@@ -103,34 +103,47 @@ static bool write_out(SerialPort *port, uint64_t *room)
     return true;
 }
 
+/* The next buffer of the guest, or the rest of one, is written as far as it goes. False: there is none, or it has to wait. */
+static bool write_next(SerialPort *port, uint64_t *room)
+{
+    if (!port->out) {
+        port->out = virtqueue_pop(port->from_guest);
+        port->out_done = 0;
+    }
+    return port->out && write_out(port, room);
+}
+
+/* What the character device keeps of them goes first: a guest that has its buffers back may switch itself off. */
+static void give_back(SerialPort *port, VirtElement **elems, unsigned count)
+{
+    if (count) {
+        charport_flush(port->chr);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        virtqueue_push(elems[i], 0);
+    }
+}
+
 void serial_port_from_guest(SerialPort *port)
 {
     uint64_t room = BYTES_AT_ONCE;
-    bool done;
+    VirtElement *done[BUFFERS_AT_ONCE];
+    unsigned count = 0;
 
     if (!port->serial->vdev.running || port->writing || (port->blocked && !port->is_console)) {
+        port->again |= port->writing;
         return;
     }
-    for (unsigned i = 0; i < BUFFERS_AT_ONCE; i++) {
-        if (!port->out) {
-            port->out = virtqueue_pop(port->from_guest);
-            port->out_done = 0;
-        }
-        if (!port->out) {
-            return;
-        }
-        port->writing = true;
-        done = write_out(port, &room);
-        port->writing = false;
-        if (!done && room) {
-            return;
-        }
-        if (!done) {
-            break;
-        }
-        virtqueue_push(g_steal_pointer(&port->out), 0);
+    port->writing = true;
+    while (count < BUFFERS_AT_ONCE && write_next(port, &room)) {
+        done[count++] = g_steal_pointer(&port->out);
     }
-    virtio_kick(port->from_guest);
+    give_back(port, done, count);
+    port->writing = false;
+    if (count == BUFFERS_AT_ONCE || !room || port->again) {
+        port->again = false;
+        virtqueue_again(port->from_guest);
+    }
 }
 
 static void writable(void *opaque)
@@ -180,7 +193,6 @@ static void receive(void *opaque, const uint8_t *data, size_t len)
         data += n;
         len -= n;
     }
-    virtio_kick(port->to_guest); /* its handler asks to be told of the next buffer */
 }
 
 void serial_port_to_guest(SerialPort *port) { charport_accept_input(port->chr); }

@@ -42,6 +42,8 @@
  *     ring -> take ----- a few buffers at a time --------> virtqueue_pop ... virtqueue_push
  *     ring <- give, interrupt <------------------------------------+
  *
+ *   (If there is little to do and the VM lock is free, the thread takes it and does so itself: virtio_queue_set_brief.)
+ *
  *   The thread alone looks at the ring, at notifications and interrupts; it treats the main loop as a disk's queue treats the
  *   disk. No data is copied. A message is on its way at a time in each direction. When the queue stops, buffers that were not
  *   popped, or unpopped, go back into the ring in their order, so the device keeps what it would keep without a thread between.

@@ -11,6 +11,7 @@ typedef struct Elements {
 
 struct VirtLent {
     VirtQueueFn *came;        /* the device's handler */
+    VirtBriefFn *brief;       /* NULL: the main loop only calls it */
     unsigned max;             /* buffers that may be lent at once */
     bool shut;                /* the thread's */
     Elements here;            /* to be popped; VM lock */
@@ -98,30 +99,71 @@ static void make_undue(VirtLending *all, const VirtQueue *vq)
 
 static void turn(VirtioDevice *vdev);
 
+static void take_back(void *opaque);
+
+/* A line for a console is written faster than another thread is woken for it. False: it is for the main loop to do. */
+static bool call_here(VirtQueue *vq, uint64_t bytes)
+{
+    VirtioDevice *vdev = vq->vdev;
+    Vm *vm = vdev->dev.vm;
+    bool brief;
+
+    if (!vm_try_lock(vm)) {
+        return false;
+    }
+    brief = vq->lent->brief(vdev, vq, bytes);
+    if (brief) {
+        vdev->lending->in_turn = true;
+        vq->lent->came(vdev, vq);
+        vdev->lending->in_turn = false;
+    }
+    vm_unlock(vm);
+    if (brief) {
+        take_back(vdev);
+    }
+    return brief;
+}
+
+/* Sees to it that the device's handler is called. */
+static void deliver(VirtQueue *vq, Elements *some, uint64_t bytes)
+{
+    VirtLending *all = vq->vdev->lending;
+    bool post = false, here;
+
+    lock_acquire(&all->lock);
+    here = vq->lent->brief && !all->due_posted; /* nothing is before it */
+    append_all(&vq->lent->coming, some);
+    lock_release(&all->lock);
+    if (here && call_here(vq, bytes)) {
+        return;
+    }
+    lock_acquire(&all->lock);
+    post = make_due(all, vq);
+    lock_release(&all->lock);
+    if (post) {
+        virtio_post_main(vq->vdev, turn);
+    }
+}
+
 /* The ring's handler. */
 static void lend(VirtioDevice *vdev, VirtQueue *vq)
 {
     VirtLent *l = vq->lent;
     const int64_t end = clock_monotonic_ns() + TURN_NS;
     VirtElement *e;
+    uint64_t bytes = 0;
     Elements some;
-    bool post = false;
 
     clear(&some);
     while (!l->shut && vq->in_flight < l->max && (e = virtqueue_ring_pop(vq))) {
         append(&some, e);
+        bytes += e->out_size;
         if (clock_monotonic_ns() >= end) {
             break;
         }
     }
     if (some.head) {
-        lock_acquire(&vdev->lending->lock);
-        append_all(&l->coming, &some);
-        post = make_due(vdev->lending, vq);
-        lock_release(&vdev->lending->lock);
-    }
-    if (post) {
-        virtio_post_main(vdev, turn);
+        deliver(vq, &some, bytes);
     }
     if (l->shut || vq->in_flight >= l->max) {
         virtqueue_pause(vq); /* until some are back */
@@ -420,6 +462,8 @@ void virtio_queue_lend(VirtQueue *vq, unsigned max)
     vq->handler = lend;
     virtio_queue_set_quiet(vq);
 }
+
+void virtio_queue_set_brief(VirtQueue *vq, VirtBriefFn *brief) { vq->lent->brief = brief; }
 
 void virtqueue_lent_end(VirtioDevice *vdev)
 {

@@ -9,6 +9,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "state"), os.path.join(HERE, "..")]
 import busy_queues as v  # noqa: E402
+from busy_virtio import modern_common  # noqa: E402
 from machine import Machine  # noqa: E402
 from scenario import RAM_SIZE  # noqa: E402
 from qmpclient import Connection  # noqa: E402
@@ -100,8 +101,10 @@ def plug_port():
                 heard += 1
             assert got == [(2, REMOVE, 1)], got
             q.do("chardev-remove", id="c1")
-            if heard > 8:
+            if heard > 8:               # before the buffers run out
                 heard = 0
+                modern_common(m, 20, 1, 0)
+                m.write(v.RAM, bytes(0xA000))
                 start(m)
         for bad, why in (({"nr": 1}, "already exists at id 1"), ({"name": "org.qemu.guest_agent.0"}, "already exists by name"),
                          ({"nr": 4}, "Out-of-range"), ({"bus": "pci.0"}, "can't go on")):
@@ -179,6 +182,185 @@ def slow_save():
         assert bytes(first + second) == chunk * 15, "bytes are lost, doubled or out of order"
         v.wait(lambda: v.used(m, 5) == 15)
         host.close()
+
+
+# ---- a flood
+
+DATA, SIZE = 0x200000, 16
+
+
+class Flood:
+    """A guest that keeps port 1's queue full of numbered lines of one length, and its readers, which see them in order."""
+
+    def __init__(self, m, length):
+        self.m, self.length = m, length
+        self.begin()
+
+    def begin(self):
+        """After a reset too."""
+        self.m.write(v.RAM, bytes(0xA000))
+        start(self.m)
+        v.say(self.m, 0, 1, 6, 1)
+        self.given = self.taken = self.number = 0
+
+    def line(self, number):
+        return (b"%08d" % number).ljust(self.length - 1, b".") + b"\n"
+
+    def feed(self):
+        """Fills what came back, of which the guest knows that it was taken."""
+        used = v.used(self.m, 5)
+        assert (used - self.taken) & 0xFFFF <= self.given - self.taken, (used, self.taken, self.given)
+        self.taken += (used - self.taken) & 0xFFFF
+        while self.given - self.taken < SIZE:
+            at = self.given % SIZE
+            self.m.write(DATA + at * self.length, self.line(self.number))
+            self.m.write(v.ring(5) + 16 * at, v.descriptor(DATA + at * self.length, self.length, 0))
+            v.put16(self.m, v.ring(5) + 0x404 + 2 * at, at)
+            self.given += 1
+            self.number += 1
+        v.put16(self.m, v.ring(5) + 0x402, self.given & 0xFFFF)
+        self.m.ask(f"writew 0x{v.BAR + 0x3014:x} 5")
+
+    def check(self, got, first=0):
+        """Complete lines, in order, none doubled; without a gap. The number behind the last one."""
+        lines = got.split(b"\n")[:-1]
+        for i, line in enumerate(lines):
+            assert line + b"\n" == self.line(first + i), (i, line[:20])
+        return first + len(lines)
+
+
+def attach(q):
+    """A reader that is alone there, and is known to be."""
+    def is_there():
+        return any(c["label"] == "c0" and "disconnected" not in c["filename"] for c in q.do("query-chardev"))
+    v.wait(lambda: not is_there())
+    host = connect("agent")
+    v.wait(is_there)
+    return host
+
+
+def read_all(host, got, size):
+    """Until so many bytes are there."""
+    host.settimeout(120)
+    while len(got) < size:
+        got += host.recv(1 << 16)
+
+
+def read_some(host, got):
+    host.setblocking(False)
+    try:
+        got += host.recv(1 << 14)
+    except BlockingIOError:
+        pass
+
+
+@test
+def flood_and_stop():
+    """Nothing is lost, doubled or out of order, for short lines and long ones, while the machine stops and goes on, and is saved."""
+    for length in (40, 3000, 20000):
+        with Machine(KILN, agent("agent")) as m:
+            q = Connection(m.qmp_path).negotiate()
+            host, got = attach(q), bytearray()
+            flood = Flood(m, length)
+            for turn in range(40):
+                flood.feed()
+                if turn % 3 == 0:
+                    q.do("stop")
+                    q.do("query-status")
+                    q.do("cont")
+                if turn % 5 == 0:
+                    q.do("stop")
+                    m.save()
+                    q.do("cont")
+                read_some(host, got)
+            read_all(host, got, flood.number * length)
+            assert flood.check(got) == flood.number
+            v.wait(lambda: v.used(m, 5) == flood.given & 0xFFFF)
+            host.close()
+            q.close()
+
+
+@test
+def flood_and_reset():
+    """What comes of each life of the guest is a beginning of what it sent, up to the line that the reset cut."""
+    with Machine(KILN, agent("agent")) as m:
+        q = Connection(m.qmp_path).negotiate()
+        for turn in range(20):
+            flood = Flood(m, 3000)
+            with attach(q) as host:
+                got = bytearray()
+                for _ in range(turn % 4 + 1):
+                    flood.feed()
+                    read_some(host, got)
+                if turn % 2:
+                    q.do("system_reset")
+                    q.wait("RESET")
+                else:
+                    modern_common(m, 20, 1, 0)
+                flood.check(got)
+        flood = Flood(m, 3000)
+        host, got = attach(q), bytearray()
+        flood.feed()
+        read_all(host, got, SIZE * 3000)
+        assert flood.check(got) == flood.number
+        host.close()
+        q.close()
+
+
+@test
+def flood_and_unplug():
+    """The port goes, and its controller, while buffers are under way; the guest gets them back, or they are gone with it."""
+    for what in ("channel0", "vs"):
+        with Machine(KILN, agent("agent")) as m:
+            q = Connection(m.qmp_path).negotiate()
+            host, got = attach(q), bytearray()
+            flood = Flood(m, 20000)
+            for _ in range(10):
+                flood.feed()
+                read_some(host, got)
+            for number in range(SIZE):
+                v.put_buffer(m, 4, number, 64)
+            q.do("device_del", id=what)
+            if what == "vs":
+                m.outl(PCI_SEL, 0)
+                m.outl(PCI_EJ, 1 << 4)
+            while q.wait("DEVICE_DELETED").get("device") != what:
+                pass
+            if what == "channel0":
+                v.wait(lambda: v.used(m, 5) == flood.given & 0xFFFF)
+                assert v.used(m, 4) == 0
+                q.do("device_add", driver="virtserialport", id="channel0", chardev="c0", nr=1, bus="vs.0")
+            host.close()
+            q.close()
+
+
+@test
+def flood_and_change():
+    """Another character device in the place of the one that the lines go to, again and again: the guest goes on."""
+    with Machine(KILN, agent("agent")) as m:
+        q = Connection(m.qmp_path).negotiate()
+        flood = Flood(m, 3000)
+        for turn in range(12):
+            host, got = None, bytearray()
+            if turn % 3 == 0:
+                backend = {"type": "null", "data": {}}
+            elif turn % 3 == 1:
+                backend = {"type": "file", "data": {"out": "lines"}}
+            else:
+                backend = {"type": "socket", "data": {"addr": {"type": "unix", "data": {"path": f"p{turn}"}}, "server": True,
+                                                      "wait": False}}
+            flood.feed()
+            q.do("chardev-change", id="c0", backend=backend)
+            if turn % 3 == 2:
+                host = connect(f"p{turn}")
+            for _ in range(10):
+                flood.feed()
+                if host:
+                    read_some(host, got)
+            if host:
+                host.close()
+        v.wait(lambda: v.used(m, 5) == flood.given & 0xFFFF)
+        q.close()
 
 
 @test
