@@ -3,6 +3,7 @@
  * The other end of a network card's cable, for benchmarks. KIND, and what MINE and THEIRS are then:
  *   unix     datagrams between two bound sockets of these paths
  *   pair     datagrams: a connected pair of unix sockets, both inherited
+ *   drop     such a pair, to the network only: the kernel drops what comes, so that nobody else works than who sends
  *   inet     datagrams: UDP over loopback, ports
  *   stream   a connected pair of unix stream sockets, inherited; each packet behind its length
  *   user     UDP over loopback: MINE is sent to by the guest, through user networking, THEIRS leads to the guest's port MINE
@@ -13,6 +14,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/filter.h>
 #include <linux/if_packet.h>
 #include <linux/virtio_net.h>
 #include <net/ethernet.h>
@@ -34,7 +36,7 @@
 #define BATCH 32
 #define STREAM_BYTES (64 * 1024) /* at once: who sends a packet at a time has no time to be fast */
 
-typedef enum Kind { KIND_UNIX, KIND_PAIR, KIND_INET, KIND_STREAM, KIND_USER, KIND_TAP, KINDS } Kind;
+typedef enum Kind { KIND_UNIX, KIND_PAIR, KIND_DROP, KIND_INET, KIND_STREAM, KIND_USER, KIND_TAP, KINDS } Kind;
 
 typedef struct Cable {
     Kind kind;
@@ -204,6 +206,9 @@ static inline void *sink(void *opaque)
     struct iovec iov[BATCH];
     Cable *c = opaque;
 
+    if (c->kind == KIND_DROP) {
+        return NULL;
+    }
     if (c->kind == KIND_STREAM) {
         sink_stream(c);
     }
@@ -268,10 +273,21 @@ static inline int open_tap(const char *name)
     return fd;
 }
 
+/* What is sent to it is dropped by the sender's call, which succeeds. */
+static inline void drop_all(int sock)
+{
+    struct sock_filter nothing = BPF_STMT(BPF_RET | BPF_K, 0);
+    const struct sock_fprog program = {1, &nothing};
+
+    if (setsockopt(sock, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) < 0) {
+        fail("SO_ATTACH_FILTER");
+    }
+}
+
 /* args: KIND MINE THEIRS. */
 static inline void cable_open(Cable *c, char **args)
 {
-    static const char *const names[KINDS] = {"unix", "pair", "inet", "stream", "user", "tap"};
+    static const char *const names[KINDS] = {"unix", "pair", "drop", "inet", "stream", "user", "tap"};
 
     while (c->kind < KINDS && strcmp(args[0], names[c->kind])) {
         c->kind++;
@@ -285,6 +301,9 @@ static inline void cable_open(Cable *c, char **args)
         c->sock = open_socket(c->kind, args[1], args[2], &c->theirs, &c->theirs_len);
     } else {
         c->sock = atoi(args[1]);
+    }
+    if (c->kind == KIND_DROP) {
+        drop_all(c->sock);
     }
 }
 
