@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Numbered packets of a guest with a virtio card (virtio_nic.py) to a peer on a stream, who sends them back."""
 import contextlib
-import os
 import socket
 import struct
 import threading
@@ -90,12 +89,17 @@ def card(netdev, *more):
     return ["-nodefaults", "-netdev", netdev, "-device", "virtio-net-pci,id=c,netdev=n,addr=4", *more]
 
 
-def threads(m):
-    names = []
-    for task in os.listdir(f"/proc/{m.process.pid}/task"):
-        with open(f"/proc/{m.process.pid}/task/{task}/comm", encoding="ascii") as f:
-            names.append(f.read())
-    return sum(name.startswith("IO ") for name in names)
+def move(m, turn):
+    """Where the links are changes, and back, or the machine stands still for a moment. Needs a character device z."""
+    if turn % 4 == 0:
+        m.qmp(("stop", {}))
+        m.qmp(("cont", {}))
+    elif turn % 4 == 1:
+        m.qmp(("object-add", {"qom-type": "filter-mirror", "id": "f", "netdev": "n", "outdev": "z"}))
+    elif turn % 4 == 2:
+        m.qmp(("object-del", {"id": "f"}))
+    else:
+        hmp(m, "info network")
 
 
 def wait_info(m, words):

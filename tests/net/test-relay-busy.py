@@ -15,9 +15,9 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, ".."), os.path.join(HERE, "..", "state")]
 from client import PATIENCE, Host, Machine, Tcp  # noqa: E402
-from stream_peer import SIZES, Guest, Mirror, card, content, threads  # noqa: E402
+from stream_peer import SIZES, Guest, Mirror, card, content, move  # noqa: E402
 from tap import main, test  # noqa: E402
-from virtio_nic import EJECT, VirtioNic, hmp  # noqa: E402
+from virtio_nic import EJECT, VirtioNic, threads  # noqa: E402
 
 KILN = os.path.abspath(sys.argv[1])
 STREAM = "stream,server=on,addr.type=unix,addr.path=s"
@@ -56,19 +56,6 @@ def busy(place, *more):
         assert threads(m), f"{place}: the card's queues are in no thread of their own"
         yield m, guest, peer
         peer.close()
-
-
-def move(m, turn):
-    """The relay goes and comes back, or the machine stands still for a moment."""
-    if turn % 4 == 0:
-        m.qmp(("stop", {}))
-        m.qmp(("cont", {}))
-    elif turn % 4 == 1:
-        m.qmp(("object-add", {"qom-type": "filter-mirror", "id": "f", "netdev": "n", "outdev": "z"}))
-    elif turn % 4 == 2:
-        m.qmp(("object-del", {"id": "f"}))
-    else:
-        hmp(m, "info network")
 
 
 @test

@@ -14,9 +14,9 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, ".."), os.path.join(HERE, "..", "state")]
 from client import PATIENCE, Machine  # noqa: E402
-from stream_peer import SIZES, Guest, Mirror, card, content, threads, wait_info  # noqa: E402
+from stream_peer import SIZES, Guest, Mirror, card, content, move, wait_info  # noqa: E402
 from tap import main, test  # noqa: E402
-from virtio_nic import EJECT, VirtioNic, hmp  # noqa: E402
+from virtio_nic import EJECT, VirtioNic, threads  # noqa: E402
 
 KILN = os.path.abspath(sys.argv[1])
 SERVER = "stream,id=n,server=on,addr.type=unix,addr.path=s"
@@ -27,19 +27,6 @@ def connect(path="s"):
     s = socket.socket(socket.AF_UNIX)
     s.connect(path)
     return s
-
-
-def move(m, turn):
-    """To the main loop and back."""
-    if turn % 4 == 0:
-        m.qmp(("stop", {}))
-        m.qmp(("cont", {}))
-    elif turn % 4 == 1:
-        m.qmp(("object-add", {"qom-type": "filter-mirror", "id": "f", "netdev": "n", "outdev": "z"}))
-    elif turn % 4 == 2:
-        m.qmp(("object-del", {"id": "f"}))
-    else:
-        hmp(m, "info network")
 
 
 @test

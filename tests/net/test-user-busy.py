@@ -15,7 +15,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, ".."), os.path.join(HERE, "..", "state")]
 from client import PATIENCE, Host, Machine, Tcp, checksum  # noqa: E402
 from tap import main, test  # noqa: E402
-from virtio_nic import EJECT, Traffic, VirtioNic, hmp  # noqa: E402
+from virtio_nic import EJECT, Traffic, VirtioNic, hmp, threads  # noqa: E402
 
 KILN = os.path.abspath(sys.argv[1])
 SIZES = (64, 1400, 18, 700, 1472, 100)
@@ -115,15 +115,6 @@ class Guest(Traffic):
 def user(options="", *more):
     """Options of a machine with a user network behind a virtio card."""
     return ["-nodefaults", "-netdev", f"user,id=n{options}", "-device", "virtio-net-pci,id=c,netdev=n,addr=4", *more]
-
-
-def threads(m):
-    """Iothreads that Kiln has started."""
-    names = []
-    for task in os.listdir(f"/proc/{m.process.pid}/task"):
-        with open(f"/proc/{m.process.pid}/task/{task}/comm", encoding="ascii") as f:
-            names.append(f.read())
-    return sum(name.startswith("IO ") for name in names)
 
 
 def free_port():

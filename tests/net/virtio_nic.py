@@ -17,6 +17,15 @@ def hmp(m, line):
     return m.qmp(("human-monitor-command", {"command-line": line}))[0]
 
 
+def threads(m):
+    """Iothreads that Kiln has started."""
+    names = []
+    for task in os.listdir(f"/proc/{m.process.pid}/task"):
+        with open(f"/proc/{m.process.pid}/task/{task}/comm", encoding="ascii") as f:
+            names.append(f.read())
+    return sum(name.startswith("IO ") for name in names)
+
+
 class Traffic:
     """Packets of a guest that come back. Its heirs have send, look, which says how many came, and left: how many of sent, from
     the base-th on, did not. At most window are on their way."""
