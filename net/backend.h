@@ -129,6 +129,8 @@ void net_port_free(NetPort *port);
 /* A copy of the packet's first bytes, at most len: how many. */
 size_t net_packet_copy(const NetPacket *packet, size_t offset, void *buf, size_t len);
 
+/* Does its queue take another packet? In the port's loop. */
+bool net_queue_has_room(const NetPort *port);
 /* As net_send, but a full queue takes it, too. */
 void net_send_surely(NetPort *from, const NetPacket *packet);
 /* To the other end's queue behind the filters, whether it is full or not. */

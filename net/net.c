@@ -68,7 +68,7 @@ void net_state_free(NetState *net)
 
 /* ---- queues ------------------------------------------------------------------------------ */
 
-static bool queue_has_room(const NetPort *port)
+bool net_queue_has_room(const NetPort *port)
 {
     return port->queue.length < NET_QUEUE_PACKETS && port->queue_bytes < NET_QUEUE_BYTES;
 }
@@ -84,7 +84,7 @@ static void queue_append(NetPort *port, const NetPacket *packet)
 
 static bool queue_push(NetPort *port, const NetPacket *packet)
 {
-    if (!queue_has_room(port)) {
+    if (!net_queue_has_room(port)) {
         return false;
     }
     queue_append(port, packet);
@@ -174,7 +174,7 @@ static void flush(NetPort *to)
     }
     NetPort *from = to->peer;
     if (from && from->want_room &&
-        (is_lost(from) || (queue_has_room(to) && (to->queue.length || takes_packets(to))))) {
+        (is_lost(from) || (net_queue_has_room(to) && (to->queue.length || takes_packets(to))))) {
         from->want_room = false;
         if (from->ops->writable) {
             from->ops->writable(from->opaque);
@@ -263,7 +263,7 @@ NetResult net_send(NetPort *from, const NetPacket *packet)
         return NET_SENT;
     }
     if (has_filters(from)) {
-        if (!queue_has_room(from->peer)) { /* filters see it once, so it is said before they do */
+        if (!net_queue_has_room(from->peer)) { /* filters see it once, so it is said before they do */
             from->want_room = true;
             return NET_FULL;
         }
@@ -368,7 +368,7 @@ void net_borrowed(NetPort *from, const struct iovec *iov, unsigned count, size_t
 bool net_can_send(NetPort *from)
 {
     bool can = is_lost(from) ||
-               (from->peer->queue.length ? queue_has_room(from->peer) : takes_packets(from->peer));
+               (from->peer->queue.length ? net_queue_has_room(from->peer) : takes_packets(from->peer));
 
     from->want_room = !can;
     return can;

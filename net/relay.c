@@ -19,8 +19,9 @@
  * the header's length changed. A reset of the card drops what is on its way to it in the same manner.
  *
  * The main thread makes and ends relays while the card stands still and its port is in the main loop; then all packets that
- * are on their way move to the queues of the two ports, which are connected again. Messages that come too late find the
- * relay gone.
+ * are on their way move to the queues of the two ports, which are connected again. Where that was more than a queue holds, the
+ * next relay takes nothing that way until there is room, or each would leave more there. Messages that come too late find
+ * the relay gone.
  */
 #include "net/backend.h"
 #include "util/trace.h"
@@ -56,6 +57,7 @@ typedef struct Lane {
     uint64_t tail;              /* atomic: bytes read ever */
     uint32_t accept;            /* packets with another tag are dropped */
     bool reading, blocked;
+    bool shut;                  /* what an earlier relay left is still to go */
 } Lane;
 
 struct End {
@@ -388,6 +390,10 @@ static void end_writable(void *opaque)
 {
     Lane *l = ((End *)opaque)->in;
 
+    if (l->shut) {
+        l->shut = false;
+        tell(l->from, room_posted, l);
+    }
     if (l->blocked) {
         take_turn(l, clock_monotonic_ns() + TURN_TIME);
     }
@@ -446,6 +452,16 @@ static void init_lane(NetRelay *r, Lane *l, End *from, End *to, uint32_t tag)
     to->in = l;
 }
 
+/* The ports are connected. */
+static void shut_if_full(Lane *l)
+{
+    NetPort *reader = l->to->port;
+
+    if (!net_queue_has_room(reader->peer)) {
+        l->full = l->shut = reader->want_room = true;
+    }
+}
+
 static void init_end(NetRelay *r, End *e, const NetPortOps *ops, NetPort *peer, const NetPort *other)
 {
     e->relay = r;
@@ -471,6 +487,8 @@ void net_relay_begin(NetPort *card)
     init_end(r, &r->far, &far_ops, netdev, card);
     init_lane(r, &r->to_netdev, &r->near, &r->far, card->vnet_len);
     init_lane(r, &r->to_card, &r->far, &r->near, 0);
+    shut_if_full(&r->to_netdev);
+    shut_if_full(&r->to_card);
     trace(net_relay, "%s begins", nic_name(card->nic));
     net_port_ready(r->far.port); /* the back end may wait for room */
 }

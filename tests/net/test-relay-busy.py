@@ -160,6 +160,30 @@ def full_peer():
 
 
 @test
+def held_often():
+    """Each time that the relay goes, what is in it moves to queues: not more and more while nobody takes it, either way."""
+    with busy("dump") as (m, guest, peer):
+        guest.nic.give = lambda: None
+        peer.setblocking(False)
+        stream = (struct.pack(">I", 60) + content(0, 60)) * 128
+        taken = came = 0
+        for turn in range(48):
+            quiet = 0
+            while quiet < 20:               # until nothing goes any more
+                before = guest.nic.used(1), came
+                while (guest.nic.put - guest.nic.used(1)) & 0xFFFF < 60:
+                    guest.send()
+                    taken += 1
+                with contextlib.suppress(BlockingIOError):
+                    came += peer.send(stream[came % 64:][:64 * 64])
+                quiet = quiet + 1 if before == (guest.nic.used(1), came) else 0
+                time.sleep(0.001)
+            move(m, turn)
+        assert taken < 3000, f"{taken} packets are somewhere"
+        assert came < 600000, f"{came} bytes are somewhere"
+
+
+@test
 def late_guest():
     """It gives no buffers for a while: what does not fit into its card waits at the peer, and comes in order."""
     with busy("mirror") as (m, guest, peer):
