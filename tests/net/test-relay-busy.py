@@ -121,14 +121,7 @@ def resets():
     for place in ("hub", "mirror", "buffer"):
         with busy(place) as (m, guest, peer):
             mirror = Mirror(peer)
-            for turn in range(10):
-                guest.find()
-                guest.work(40)
-                if turn % 2:
-                    m.qmp(("system_reset", {}))
-                guest.restart()
-            guest.find()
-            guest.work()
+            guest.work_between_resets(m, 10)
             mirror.close()
 
 

@@ -136,14 +136,7 @@ def full_peer():
 def resets():
     with Machine(KILN, card(SERVER)) as m:
         mirror, guest = Mirror(connect()), Guest(VirtioNic(m))
-        for turn in range(10):
-            guest.find()
-            guest.work(40)
-            if turn % 2:
-                m.qmp(("system_reset", {}))
-            guest.restart()
-        guest.find()
-        guest.work()
+        guest.work_between_resets(m, 10)
         mirror.close()
 
 

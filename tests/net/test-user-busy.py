@@ -193,13 +193,7 @@ def resets():
     """Of the device and of the machine."""
     with Echo() as echo, Machine(KILN, user()) as m:
         guest = Guest(VirtioNic(m), echo)
-        for turn in range(20):
-            guest.work(40)
-            if turn % 2:
-                m.qmp(("system_reset", {}))
-            guest.restart()
-            guest.find()
-        guest.work()
+        guest.work_between_resets(m, 20)
         guest.finish()
 
 

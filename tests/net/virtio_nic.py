@@ -27,7 +27,7 @@ def threads(m):
 
 
 class Traffic:
-    """Packets of a guest that come back. Its heirs have send, look, which says how many came, and left: how many of sent, from
+    """Packets of a guest that come back. Its heirs have find, restart, send, look, which says how many came, and left: how many of sent, from
     the base-th on, did not. At most window are on their way."""
     window = 1
 
@@ -39,6 +39,17 @@ class Traffic:
             for _ in range(self.window - self.left()):
                 self.send()
             came += self.look()
+
+    def work_between_resets(self, m, turns):
+        """Of the card, and in each second turn of the machine."""
+        self.find()
+        for turn in range(turns):
+            self.work(40)
+            if turn % 2:
+                m.qmp(("system_reset", {}))
+            self.restart()
+            self.find()
+        self.work()
 
     def finish(self):
         """All come back."""

@@ -103,14 +103,6 @@ def removed_medium_is_free():
         assert driver.command(READ, target=3, read=2048).data[:3] == b"one"
 
 
-def refused(m, command, arguments):
-    try:
-        m.qmp((command, arguments))
-    except AssertionError as error:
-        return str(error)
-    raise RuntimeError(f"{command} {arguments} was not refused")
-
-
 @test
 def shared():
     """A medium that another device's thread has: the adapter goes there, if it may."""
@@ -133,11 +125,11 @@ def shared():
                 assert driver.command(READ, target=3, read=2048).data[:3] == b"one"
                 if "iothread=io" in first:
                     m.qmp(("device_del", {"id": "other"}))
-                    assert "in use" in refused(m, "object-del", {"id": "io"})
+                    assert "in use" in m.error_of("object-del", id="io")
                     assert works_in(m, driver, "IO io", CD)
                 m.qmp(("eject", {"id": "cd"}))
             else:
-                error = refused(m, "blockdev-insert-medium", {"id": "cd", "node-name": "m"})
+                error = m.error_of("blockdev-insert-medium", **{"id": "cd", "node-name": "m"})
                 assert "Cannot change iothread of active block backend" in error, error
             assert driver.command(READ, read=512).status in (0, 2)
             assert driver.command(READ, read=512).status == 0

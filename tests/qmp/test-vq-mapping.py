@@ -158,7 +158,7 @@ def plug():
                   ("device_add", device((NAMED, IN_TURN)[turn // 2])))
             for q in start(m):
                 q.fill(turn)
-            refused = error_of(m, "object-del", id="io0")
+            refused = m.error_of("object-del", id="io0")
             assert "in use" in refused, refused
             m.qmp(("device_del", {"id": "disk"}))
             m.outl(PCI_SEL, 0)
@@ -166,14 +166,6 @@ def plug():
             v.wait(lambda: "disk" not in [o["name"] for o in m.qmp(("qom-list", {"path": "/machine/peripheral"}))[0]])
             m.qmp(("blockdev-del", {"node-name": "d"}))
         m.qmp(("object-del", {"id": "io0"}), ("object-del", {"id": "io1"}))
-
-
-def error_of(m, command, **arguments):
-    try:
-        m.qmp((command, arguments))
-    except AssertionError as e:
-        return str(e)
-    raise AssertionError(f"{command} {arguments} was taken")
 
 
 @test
@@ -192,11 +184,11 @@ def refused():
     ]
     with Machine(KILN, ["-nodefaults", *IOTHREADS, "-blockdev", "driver=null-co,node-name=d"]) as m:
         for mapping, why in cases:
-            got = error_of(m, "device_add", **device(mapping))
+            got = m.error_of("device_add", **device(mapping))
             assert why in got, f"{mapping}: {got}"
-        got = error_of(m, "device_add", **device(NAMED, iothread="io0"))
+        got = m.error_of("device_add", **device(NAMED, iothread="io0"))
         assert "cannot both be given" in got, got
-        got = error_of(m, "device_add", **device(NAMED, **{"num-queues": 2}))
+        got = m.error_of("device_add", **device(NAMED, **{"num-queues": 2}))
         assert "less than num_queues 2" in got, got
         m.qmp(("device_add", device(NAMED)))
         for q in start(m):

@@ -200,6 +200,14 @@ class Machine:
             execute("qmp_capabilities")
             return [execute(command, **arguments) for command, arguments in commands]
 
+    def error_of(self, command, **arguments):
+        """Why this command is refused."""
+        try:
+            self.qmp((command, arguments))
+        except AssertionError as e:
+            return str(e)
+        raise RuntimeError(f"{command} {arguments} was taken")
+
     def qmp_migrate(self, path):
         self.qmp(("migrate", {"uri": f"exec:cat > {path}"}))
         while self.qmp(("query-migrate", {}))[0].get("status") != "completed":
