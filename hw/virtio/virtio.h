@@ -139,8 +139,6 @@ void virtio_queue_lend(VirtQueue *vq, unsigned max);
  * read. */
 typedef bool VirtBriefFn(VirtioDevice *vdev, VirtQueue *vq, uint64_t bytes);
 void virtio_queue_set_brief(VirtQueue *vq, VirtBriefFn *brief);
-/* shut: buffers of this lent queue stay in the ring, and those that are here go back there, unused. At first none is. */
-void virtio_queue_shut(VirtQueue *vq, bool shut);
 /* A queue's descriptors offered, from now on. Stopped, not set up by the driver. */
 void virtio_queue_resize(VirtQueue *vq, unsigned size);
 /* Moves the queues to another loop: stops them if they run, calls leave(opaque) in the old thread and enter(opaque) in the

@@ -353,7 +353,6 @@ bool virtio_serial_plug(VirtioSerial *s, SerialPort *port, GError **err)
     port->from_guest = virtio_queue(&s->vdev, port->id ? 2 * port->id + 3 : 1);
     g_ptr_array_add(s->ports, port);
     s->by_id[port->id] = port;
-    virtio_queue_shut(port->to_guest, false);
     if (s->vdev.running && !virtio_serial_multiport(s)) {
         port->guest_open = !port->id;
     }
@@ -368,7 +367,6 @@ void virtio_serial_unplug(SerialPort *port)
 
     g_ptr_array_remove(s->ports, port);
     s->by_id[port->id] = NULL;
-    virtio_queue_shut(port->to_guest, true); /* before the driver hears of it, who may then take its buffers back */
     if (has_listener(s) && !(port->untold & UNTOLD_ADD)) {
         s->removed[port->id] = true;
         tell(s);
@@ -412,7 +410,7 @@ static bool data_is_brief(VirtioDevice *vdev, VirtQueue *vq, uint64_t bytes)
     return bytes <= BRIEF_BYTES && (!port || charport_is_prompt(port->chr));
 }
 
-static VirtQueue *add_queue(VirtioDevice *vdev, unsigned size, VirtQueueFn *handler)
+static VirtQueue *add_lent_queue(VirtioDevice *vdev, unsigned size, VirtQueueFn *handler)
 {
     VirtQueue *vq = virtio_add_queue(vdev, size, handler, sizeof(VirtElement));
 
@@ -422,11 +420,11 @@ static VirtQueue *add_queue(VirtioDevice *vdev, unsigned size, VirtQueueFn *hand
 
 static void add_port_queues(VirtioDevice *vdev)
 {
-    VirtQueue *to_guest = add_queue(vdev, PORT_QUEUE_SIZE, handle_to_guest);
+    VirtQueue *to_guest = virtio_add_queue(vdev, PORT_QUEUE_SIZE, handle_to_guest, sizeof(VirtElement));
 
-    virtio_queue_shut(to_guest, true); /* until there is a port */
-    virtio_queue_set_brief(to_guest, data_is_brief);
-    virtio_queue_set_brief(add_queue(vdev, PORT_QUEUE_SIZE, handle_from_guest), data_is_brief);
+    virtio_queue_set_loop(to_guest, vdev->dev.vm->loop);
+    virtio_queue_set_lazy(to_guest);
+    virtio_queue_set_brief(add_lent_queue(vdev, PORT_QUEUE_SIZE, handle_from_guest), data_is_brief);
 }
 
 static bool serial_realize(Device *dev, GError **err)
@@ -453,8 +451,8 @@ static bool serial_realize(Device *dev, GError **err)
     virtio_init(vdev, emergency ? sizeof(struct virtio_console_config) : EMERGENCY_CONFIG_SIZE);
     vdev->loop = loop;
     add_port_queues(vdev);
-    s->control_in = add_queue(vdev, CONTROL_QUEUE_SIZE, handle_control_in);
-    s->control_out = add_queue(vdev, CONTROL_QUEUE_SIZE, handle_control_out);
+    s->control_in = add_lent_queue(vdev, CONTROL_QUEUE_SIZE, handle_control_in);
+    s->control_out = add_lent_queue(vdev, CONTROL_QUEUE_SIZE, handle_control_out);
     for (unsigned i = 1; i < s->max_ports; i++) {
         add_port_queues(vdev);
     }

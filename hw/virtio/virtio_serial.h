@@ -14,9 +14,10 @@
  *
  * Control messages that the guest has no buffer for are not queued: each port remembers what the guest is still to be told.
  *
- * Character devices and the table of ports are in the main loop, and so is all of this. The rings are not: their thread, which
- * disks and cards share, lends the buffers (virtqueue.h). So the main loop has no more to do for a port than its character
- * device makes it do, in turns that end by time.
+ * Character devices and the table of ports are in the main loop, and so is all of this, with the rings of what goes to the
+ * guest: who types sets its pace, and a hand-over would cost each keystroke two wake-ups. The other rings are not: their thread,
+ * which disks and cards share, lends the buffers (virtqueue.h). So the main loop has no more to do for what the guest writes
+ * than its character device makes it do, in turns that end by time.
  */
 #ifndef HW_VIRTIO_VIRTIO_SERIAL_H
 #define HW_VIRTIO_VIRTIO_SERIAL_H

@@ -193,6 +193,8 @@ static void receive(void *opaque, const uint8_t *data, size_t len)
         data += n;
         len -= n;
     }
+    virtqueue_flush(port->to_guest);
+    virtio_kick(port->to_guest); /* its handler asks to be told of the next buffer */
 }
 
 void serial_port_to_guest(SerialPort *port) { charport_accept_input(port->chr); }

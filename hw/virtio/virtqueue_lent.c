@@ -13,7 +13,6 @@ struct VirtLent {
     VirtQueueFn *came;        /* the device's handler */
     VirtBriefFn *brief;       /* NULL: the main loop only calls it */
     unsigned max;             /* buffers that may be lent at once */
-    bool shut;                /* the thread's */
     Elements here;            /* to be popped; VM lock */
     /* ---- VirtLending.lock ---- */
     Elements coming, going;   /* on their way to the main loop; back */
@@ -155,7 +154,7 @@ static void lend(VirtioDevice *vdev, VirtQueue *vq)
     Elements some;
 
     clear(&some);
-    while (!l->shut && vq->in_flight < l->max && (e = virtqueue_ring_pop(vq))) {
+    while (vq->in_flight < l->max && (e = virtqueue_ring_pop(vq))) {
         append(&some, e);
         bytes += e->out_size;
         if (clock_monotonic_ns() >= end) {
@@ -165,7 +164,7 @@ static void lend(VirtioDevice *vdev, VirtQueue *vq)
     if (some.head) {
         deliver(vq, &some, bytes);
     }
-    if (l->shut || vq->in_flight >= l->max) {
+    if (vq->in_flight >= l->max) {
         virtqueue_pause(vq); /* until some are back */
     }
 }
@@ -200,7 +199,7 @@ static void take_back(void *opaque)
             virtqueue_ring_push(e, e->written);
         }
         virtqueue_flush(vq);
-        if (vq->paused && !vq->lent->shut && vq->in_flight <= vq->lent->max / 2) {
+        if (vq->paused && vq->in_flight <= vq->lent->max / 2) {
             virtqueue_resume(vq);
         }
     }
@@ -236,7 +235,6 @@ static void recall_queue(VirtQueue *vq)
 typedef struct LentCall {
     VirtioDevice *vdev;
     VirtQueue *vq;            /* NULL: all */
-    bool shut;
 } LentCall;
 
 static void recall_here(void *opaque)
@@ -250,19 +248,6 @@ static void recall_here(void *opaque)
         if (vq->lent && (!call->vq || vq == call->vq)) {
             recall_queue(vq);
         }
-    }
-}
-
-static void shut_here(void *opaque)
-{
-    const LentCall *call = opaque;
-
-    call->vq->lent->shut = call->shut;
-    if (call->shut) {
-        recall_here(opaque);
-        virtqueue_pause(call->vq);
-    } else {
-        virtqueue_resume(call->vq);
     }
 }
 
@@ -362,22 +347,11 @@ void virtqueue_lent_last_look(VirtioDevice *vdev)
 
 void virtqueue_lent_recall(VirtioDevice *vdev, const VirtQueue *vq)
 {
-    LentCall call = {vdev, (VirtQueue *)(uintptr_t)vq, false};
+    LentCall call = {vdev, (VirtQueue *)(uintptr_t)vq};
 
     if (vdev->lending) {
         virtio_call(vdev, recall_here, &call);
     }
-}
-
-void virtio_queue_shut(VirtQueue *vq, bool shut)
-{
-    LentCall call = {vq->vdev, vq, shut};
-
-    if (!vq->running) {
-        vq->lent->shut = shut;
-        return;
-    }
-    virtio_call(vq->vdev, shut_here, &call);
 }
 
 void virtqueue_lent_again(VirtQueue *vq)
