@@ -441,15 +441,20 @@ BlkRequest *blk_write_zeroes(BlockBackend *blk, uint64_t offset, uint64_t len, b
     return submit(blk, BLK_STAT_WRITE, &io, done, opaque);
 }
 
-BlkRequest *blk_submit(BlockBackend *blk, const BlockIo *io, BlkDone *done, void *opaque)
+BlkStatKind blk_stat_kind(BlockOp op)
 {
     static const BlkStatKind kinds[] = {
         [BLOCK_READ] = BLK_STAT_READ,       [BLOCK_WRITE] = BLK_STAT_WRITE, [BLOCK_FLUSH] = BLK_STAT_FLUSH,
         [BLOCK_DISCARD] = BLK_STAT_DISCARD, [BLOCK_ZERO] = BLK_STAT_WRITE,
     };
 
-    g_assert(io->op < G_N_ELEMENTS(kinds));
-    return submit(blk, kinds[io->op], io, done, opaque);
+    g_assert(op < G_N_ELEMENTS(kinds));
+    return kinds[op];
+}
+
+BlkRequest *blk_submit(BlockBackend *blk, const BlockIo *io, BlkDone *done, void *opaque)
+{
+    return submit(blk, blk_stat_kind(io->op), io, done, opaque);
 }
 
 BlkRequest *blk_submit_sg(BlockBackend *blk, const BlockIo *io, BlkDone *done, void *opaque)

@@ -54,6 +54,8 @@ struct BlkRequest {
 /* Does a device other than but's use the tree? Main thread, VM lock. */
 bool block_tree_has_device(BlockNode *node, const BlockBackend *but);
 
+/* What a request of BLOCK_READ to BLOCK_ZERO counts as. */
+BlkStatKind blk_stat_kind(BlockOp op);
 /* 0, or why it cannot be: -errno. */
 int blk_check_request(const BlockBackend *blk, const BlkRequest *request);
 /* Counted as in flight, checked, limited. Owner; io.done is set. */

@@ -157,6 +157,15 @@ static void submit(BlkGate *g, BlkStatKind kind, const BlockIo *io, BlkDone *don
     }
 }
 
+void blk_gate_submit(BlockBackend *blk, BlkGate *gate, const BlockIo *io, BlkDone *done, void *opaque)
+{
+    if (gate) {
+        submit(gate, blk_stat_kind(io->op), io, done, opaque);
+    } else {
+        blk_submit(blk, io, done, opaque);
+    }
+}
+
 void blk_gate_readv(BlockBackend *blk, BlkGate *gate, uint64_t offset, const struct iovec *iov, unsigned count,
                     BlkDone *done, void *opaque)
 {

@@ -151,7 +151,7 @@ static void make_io(Slot *slot, BlockOp op)
 {
     World *w = slot->w;
     unsigned limit = __atomic_load_n(&w->model.limit, __ATOMIC_RELAXED);
-    bool may_pack = !w->image->luks && !w->image->data_file && !slot->gate;
+    bool may_pack = !w->image->luks && !w->image->data_file;
 
     slot->io = (BlockIo){.op = op};
     slot->compressed = op == BLOCK_WRITE && may_pack && !below(slot, 6);
@@ -256,7 +256,6 @@ static void loop_slot_done(void *opaque, int result);
 static void start(Slot *slot)
 {
     BlockBackend *blk = slot->w->blk;
-    BlkGate *gate = slot->gate;
     BlockIo *io = &slot->io;
 
     if (!choose(slot)) {
@@ -269,18 +268,8 @@ static void start(Slot *slot)
     }
     if (io->op == BLOCK_STATUS) {
         blk_status_above(blk, io->offset, io->len, &slot->status, &slot->depth, loop_slot_done, slot);
-    } else if (!gate) {
-        blk_submit(blk, io, loop_slot_done, slot);
-    } else if (io->op == BLOCK_READ) {
-        blk_gate_readv(blk, gate, io->offset, slot->iov, slot->iov_count, loop_slot_done, slot);
-    } else if (io->op == BLOCK_WRITE) {
-        blk_gate_writev(blk, gate, io->offset, slot->iov, slot->iov_count, loop_slot_done, slot);
-    } else if (io->op == BLOCK_ZERO) {
-        blk_gate_write_zeroes(blk, gate, io->offset, io->len, io->may_unmap, loop_slot_done, slot);
-    } else if (io->op == BLOCK_DISCARD) {
-        blk_gate_discard(blk, gate, io->offset, io->len, loop_slot_done, slot);
     } else {
-        blk_gate_flush(blk, gate, loop_slot_done, slot);
+        blk_gate_submit(blk, slot->gate, io, loop_slot_done, slot);
     }
 }
 
