@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* kiln-img info: facts about an image and, when asked, about what lies below it. */
-#include <time.h>
-
 #include "img/img.h"
-#include "util/size_text.h"
+#include "util/image_text.h"
 
 typedef struct Info {
     const char *format, *output;
@@ -42,6 +40,16 @@ static json_object *snapshot_json(const BlockSnapshot *s)
     return o;
 }
 
+static json_object *snapshots_json(GPtrArray *snapshots)
+{
+    json_object *list = json_object_new_array();
+
+    for (unsigned i = 0; i < snapshots->len; i++) {
+        json_object_array_add(list, snapshot_json(g_ptr_array_index(snapshots, i)));
+    }
+    return list;
+}
+
 static GPtrArray *list_snapshots(BlockNode *node)
 {
     return node->drv->snapshot_list ? node->drv->snapshot_list(node, NULL) : NULL;
@@ -49,16 +57,12 @@ static GPtrArray *list_snapshots(BlockNode *node)
 
 static json_object *image_json(BlockNode *node, GPtrArray *snapshots, const char *full_backing)
 {
-    json_object *o = json_object_new_object(), *list;
+    json_object *o = json_object_new_object();
     int64_t allocated = block_node_allocated_size(node);
     BlockInfo info = {0};
 
     if (snapshots && snapshots->len) {
-        list = json_object_new_array();
-        for (unsigned i = 0; i < snapshots->len; i++) {
-            json_object_array_add(list, snapshot_json(g_ptr_array_index(snapshots, i)));
-        }
-        json_object_object_add(o, "snapshots", list);
+        json_object_object_add(o, "snapshots", snapshots_json(snapshots));
     }
     if (full_backing) {
         add_string(o, "backing-filename-format", node->backing_format);
@@ -91,108 +95,23 @@ static json_object *image_json(BlockNode *node, GPtrArray *snapshots, const char
 
 /* ---- for people ------------------------------------------------------------------------------ */
 
-static void print_value(json_object *value, int indent);
-
-static void print_members(json_object *object, int indent)
-{
-    json_object_object_foreach(object, key, value)
-    {
-        bool composite = json_object_is_type(value, json_type_object) ||
-                         json_object_is_type(value, json_type_array);
-        g_autofree char *name = g_strdelimit(g_strdup(key), "-", ' ');
-
-        printf("%*s%s:%c", indent * 4, "", name, composite ? '\n' : ' ');
-        print_value(value, indent + 1);
-    }
-}
-
-static void print_items(json_object *array, int indent)
-{
-    for (size_t i = 0; i < json_object_array_length(array); i++) {
-        json_object *value = json_object_array_get_idx(array, i);
-        bool composite = json_object_is_type(value, json_type_object) ||
-                         json_object_is_type(value, json_type_array);
-
-        printf("%*s[%zu]:%c", indent * 4, "", i, composite ? '\n' : ' ');
-        print_value(value, indent + 1);
-    }
-}
-
-static void print_value(json_object *value, int indent)
-{
-    if (json_object_is_type(value, json_type_object)) {
-        print_members(value, indent);
-    } else if (json_object_is_type(value, json_type_array)) {
-        print_items(value, indent);
-    } else {
-        puts(json_object_get_string(value));
-    }
-}
-
 void img_print_snapshots(GPtrArray *list)
 {
-    printf("%-10s%-17s%8s%20s%13s%11s\n", "ID", "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT");
-    for (unsigned i = 0; i < list->len; i++) {
-        const BlockSnapshot *s = g_ptr_array_index(list, i);
-        time_t date = (time_t)s->date_sec;
-        uint64_t seconds = s->vm_clock_ns / 1000000000;
-        g_autofree char *size = size_text(s->vm_state_size);
-        g_autofree char *icount = s->has_icount ? g_strdup_printf("%" PRIu64, s->icount) : g_strdup("");
-        g_autofree char *clock =
-            g_strdup_printf("%02" PRIu64 ":%02" PRIu64 ":%02" PRIu64 ".%03" PRIu64, seconds / 3600,
-                            seconds / 60 % 60, seconds % 60, s->vm_clock_ns / 1000000 % 1000);
-        char when[64] = "";
-        struct tm tm;
+    json_object *snapshots = snapshots_json(list);
+    g_autoptr(GString) text = g_string_new(NULL);
 
-        if (localtime_r(&date, &tm)) {
-            strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", &tm);
-        }
-        printf("%-10s%-17s%8s%20s%13s%11s\n", s->id, s->name, size, when, clock, icount);
-    }
+    snapshots_text(text, snapshots);
+    fputs(text->str, stdout);
+    json_object_put(snapshots);
 }
 
-static void print_image(BlockNode *node, GPtrArray *snapshots, const char *full_backing)
+static void print_image(json_object *image)
 {
-    g_autofree char *size = size_text(block_node_disk_size(node));
-    int64_t allocated = block_node_allocated_size(node);
-    g_autofree char *disk = allocated < 0 ? g_strdup("unavailable") : size_text((uint64_t)allocated);
-    BlockInfo info = {0};
-    json_object *specific, *data;
+    g_autoptr(GString) text = g_string_new(NULL);
 
-    if (node->drv->get_info) {
-        node->drv->get_info(node, &info);
-    }
-    printf("image: %s\nfile format: %s\nvirtual size: %s (%" PRIu64 " bytes)\ndisk size: %s\n",
-           node->filename ? node->filename : node->name, node->drv->name, size, block_node_disk_size(node),
-           disk);
-    if (info.encrypted) {
-        printf("encrypted: yes\n");
-    }
-    if (info.cluster_size) {
-        printf("cluster_size: %" PRIu32 "\n", info.cluster_size);
-    }
-    if (info.is_dirty) {
-        printf("cleanly shut down: no\n");
-    }
-    if (full_backing) {
-        bool same = !strcmp(full_backing, node->backing_filename);
-
-        printf("backing file: %s%s%s%s\n", node->backing_filename, same ? "" : " (actual path: ",
-               same ? "" : full_backing, same ? "" : ")");
-        if (node->backing_format) {
-            printf("backing file format: %s\n", node->backing_format);
-        }
-    }
-    if (snapshots && snapshots->len) {
-        printf("Snapshot list:\n");
-        img_print_snapshots(snapshots);
-    }
-    specific = node->drv->specific_info ? node->drv->specific_info(node) : NULL;
-    if (specific && json_object_object_get_ex(specific, "data", &data)) {
-        printf("Format specific information:\n");
-        print_members(data, 1);
-    }
-    json_object_put(specific);
+    image_text(text, image);
+    fputs(text->str, stdout);
+    json_object_put(image);
 }
 
 /* ---- along the chain ------------------------------------------------------------------------- */
@@ -225,7 +144,7 @@ static bool one_image(Vm *vm, Info *info, const char *name, const char *given_fo
     if (all) {
         json_object_array_add(all, image_json(node, snapshots, *next));
     } else {
-        print_image(node, snapshots, *next);
+        print_image(image_json(node, snapshots, *next));
     }
     if (snapshots) {
         g_ptr_array_free(snapshots, TRUE);

@@ -6,6 +6,7 @@
 #include "monitor/hmp_internal.h"
 #include "monitor/internal.h"
 #include "qapi/qapi-commands.h"
+#include "util/image_text.h"
 
 /* A query's result; NULL after its error was shown. */
 static GPtrArray *query(HmpCall *call, QmpHandler *handler, const void *args)
@@ -43,6 +44,18 @@ static void show_medium(HmpCall *call, const BlockDeviceInfo *d)
                d->encrypted ? ", encrypted" : "");
 }
 
+/* An image and all below it. */
+static void show_images(HmpCall *call, const ImageInfo *image)
+{
+    json_object *all = qapi_write(&qapi_type_ImageInfo, image), *one = all;
+
+    hmp_printf(call, "\nImages:\n");
+    do {
+        image_text(call->out, one);
+    } while (json_object_object_get_ex(one, "backing-image", &one));
+    json_object_put(all);
+}
+
 static void show_details(HmpCall *call, const BlockDeviceInfo *d, bool verbose)
 {
     static const char *const zeroes[] = {"off", "on", "unmap"};
@@ -59,7 +72,7 @@ static void show_details(HmpCall *call, const BlockDeviceInfo *d, bool verbose)
     }
     show_limits(call, d);
     if (verbose) {
-        hmp_show_images(call, d->image);
+        show_images(call, d->image);
     }
 }
 

@@ -59,10 +59,6 @@ bool hmp_read_memory(Vm *vm, Cpu *cpu, uint64_t addr, uint8_t *bytes, unsigned l
  * monitor/hmp_disas.c. */
 bool hmp_disassemble(HmpCall *call, bool is_virtual, int64_t count, uint64_t addr);
 
-/* An image and all below it. monitor/hmp_image.c. */
-struct ImageInfo;
-void hmp_show_images(HmpCall *call, const struct ImageInfo *image);
-
 /* Calls fn with every command, in the order of the tables. */
 void hmp_foreach_command(void (*fn)(const HmpCommand *command, void *opaque), void *opaque);
 
