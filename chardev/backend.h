@@ -6,7 +6,8 @@
  *   user -- charport_write --> queue of the Chardev -- one ops->write a burst --> file, socket, ...
  *   user <-- CharPortOps.receive -- chardev_receive <-- what the back end read
  *
- * Everything runs in the main loop or under the VM lock.
+ * Everything runs in the main loop or under the VM lock, but for a user that has borrowed the descriptor (char.h): then there
+ * is nothing in the queue.
  */
 #ifndef CHARDEV_BACKEND_H
 #define CHARDEV_BACKEND_H
@@ -46,6 +47,8 @@ typedef struct ChardevOps {
     /* The descriptor that output leaves by, to wait for at the end; NULL or -1: nothing to wait
      * for. */
     int (*output_fd)(const Chardev *chr);
+    /* The same where bytes of the user go there as they are, and nothing else does: it can be borrowed. NULL, -1: no. */
+    int (*plain_fd)(const Chardev *chr);
     /* A user came or went. */
     void (*port_opened)(Chardev *chr, CharPort *port, bool opened);
     /* What query-chardev and info chardev say; the caller frees. NULL: the back end's name. */
@@ -100,6 +103,7 @@ struct CharPort {
     const CharPortOps *ops;
     void *opaque;
     bool shut;               /* nobody listens: charport_set_open */
+    bool lent;               /* the user has borrowed the output */
     void (*writable)(void *opaque);
     void *writable_opaque;
 };
@@ -171,6 +175,11 @@ void chardev_event(Chardev *chr, CharEvent event);
 void charport_event(CharPort *port, CharEvent event);
 /* Writes the queue as far as it goes. */
 void chardev_flush(Chardev *chr);
+
+/* ---- chardev/output.c: borrowed output is wanted back ---- */
+void charport_recall_output(CharPort *port);
+/* Before the descriptor goes, or what is written there changes. */
+void chardev_recall_output(Chardev *chr);
 
 /* ---- chardev/fd.c: back ends that read one descriptor and write one ---------------- */
 

@@ -262,6 +262,7 @@ size_t charport_write(CharPort *port, const void *data, size_t len)
     if (!chr || chr->closed) {
         return len;
     }
+    charport_recall_output(port);
     if (chr->ops->unqueued) {
         ssize_t n = chr->ops->write ? chr->ops->write(chr, data, len) : (ssize_t)len;
 
@@ -296,6 +297,7 @@ void charport_write_all(CharPort *port, const void *data, size_t len)
     if (!chr || chr->closed || len == 0) {
         return;
     }
+    charport_recall_output(port);
     if (chr->ops->unqueued && !chr->ops->write_all) {
         charport_write(port, data, len);
         return;
@@ -395,6 +397,7 @@ void chardev_event(Chardev *chr, CharEvent event)
         if (chr->connected == (event == CHAR_EVENT_OPENED)) {
             return;
         }
+        chardev_recall_output(chr);
         chr->connected = event == CHAR_EVENT_OPENED;
         trace(chardev_connected, "%s: %d", chardev_id(chr), chr->connected);
         if (!chr->connected) {
@@ -464,6 +467,7 @@ void charport_close(CharPort *port)
     if (!port) {
         return;
     }
+    charport_recall_output(port);
     chardev_flush(chr);
     chr->ports[port->index] = NULL;
     if (!chr->closed) {
@@ -483,6 +487,7 @@ void charport_set_ops(CharPort *port, const CharPortOps *ops, void *opaque)
     if (!port) {
         return;
     }
+    charport_recall_output(port);
     port->ops = ops;
     port->opaque = opaque;
     if (port->chr->closed) {
@@ -655,6 +660,7 @@ void chardev_close(Chardev *chr)
     if (chr->closed) {
         return;
     }
+    chardev_recall_output(chr);
     if (chr->opened) {
         flush_log(chr);
         if (chr->ops->close) {

@@ -1,7 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What a serial port, a monitor or qtest holds of a character device: a CharPort, one user's end.
- * (A mux has several ports.) Main loop and VM lock, except where it says any thread.
+ * (A mux has several ports.)
+ *
+ * Threads: everything here is for the main loop, or another thread that holds the VM lock, except where it says any thread;
+ * so charport_write and its likes are never called without that lock, whatever the back end is. Who writes much can have
+ * the descriptor itself for a while instead (charport_borrow_output): nobody but the borrower writes there then, in one thread
+ * at a time, which needs no lock; what is borrowed goes back when the main loop wants it. It can be had of sockets without
+ * a layer on them (TLS, websocket, telnet), FIFOs and devices of the host, not of files (a disk may be slow), nor of what
+ * has users besides (mux) or keeps what it is given (ringbuf, logfile=).
  */
 #ifndef CHARDEV_CHAR_H
 #define CHARDEV_CHAR_H
@@ -9,6 +16,7 @@
 #include "core/object.h"
 #include "core/vm.h"
 #include "qapi/qapi-char-backends.h"
+#include "util/iov.h"
 
 typedef struct Chardev Chardev;
 typedef struct CharPort CharPort;
@@ -26,6 +34,8 @@ typedef struct CharPortOps {
     size_t (*can_receive)(void *opaque);
     void (*receive)(void *opaque, const uint8_t *data, size_t len);
     void (*event)(void *opaque, CharEvent event); /* may be NULL */
+    /* Who borrows output: gives it back at once, by charport_return_output. */
+    void (*return_output)(void *opaque);
 } CharPortOps;
 
 /* The user's end of the chardev with this id. NULL with *err: no such id, or it is in use. */
@@ -53,6 +63,25 @@ void charport_write_all(CharPort *port, const void *data, size_t len);
 void charport_flush(CharPort *port);
 /* Does writing end at once, whether the other side reads or not? Not where a file is behind it, whose disk may be slow. */
 bool charport_is_prompt(const CharPort *port);
+
+/* ---- borrowed output: past the queue and the main loop ---- */
+
+typedef struct CharOutput {
+    int fd;                  /* the back end's: not to be closed */
+    bool is_socket;
+} CharOutput;
+
+/*
+ * From now on the port's user alone writes to *output, until it says charport_return_output or return_output is called, which
+ * comes before anything else happens to the descriptor. False, now at least: bytes wait in the queue, nobody is there, or
+ * this back end's output cannot be had.
+ */
+bool charport_borrow_output(CharPort *port, CharOutput *output);
+void charport_return_output(CharPort *port);
+/* In one thread, that of the borrower's choice. Bytes taken, without waiting; -1 with errno (EAGAIN: when epoll tells of
+ * EPOLLOUT; any other: what is to be done about it the back end sees when the main loop writes). */
+ssize_t char_output_write(const CharOutput *output, const struct iovec *iov, unsigned count);
+
 /* Bytes of output that wait for the other side to read. */
 size_t charport_pending(const CharPort *port);
 

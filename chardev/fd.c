@@ -140,6 +140,7 @@ void char_fd_start(CharFd *fd, int in, int out)
 
 void char_fd_stop(CharFd *fd)
 {
+    chardev_recall_output(&fd->chr);
     stop_input(fd);
     loop_timer_free(fd->in_pump);
     fd->in_pump = NULL;

@@ -213,6 +213,7 @@ static const ChardevOps file_ops = {
     .write = char_fd_write,
     .want_write = char_fd_want_write,
     .output_fd = char_fd_output,
+    .plain_fd = char_fd_output,
 };
 
 static const ChardevOps pipe_ops = {
@@ -222,6 +223,7 @@ static const ChardevOps pipe_ops = {
     .want_write = char_fd_want_write,
     .update_read = char_fd_update_read,
     .output_fd = char_fd_output,
+    .plain_fd = char_fd_output,
 };
 
 static const ChardevOps host_serial_ops = {

@@ -23,6 +23,7 @@
 
 static void drop_connection(CharSocket *sock)
 {
+    chardev_recall_output(&sock->chr);
     stream_end(sock);
     loop_fd_remove(sock->source);
     sock->source = NULL;
@@ -268,6 +269,13 @@ static int socket_output_fd(const Chardev *chr)
     return sock->phase == SOCKET_OPEN ? sock->fd : -1;
 }
 
+static int socket_plain_fd(const Chardev *chr)
+{
+    const CharSocket *sock = container_of(chr, CharSocket, chr);
+
+    return sock->tls || sock->websocket || sock->options->telnet ? -1 : socket_output_fd(chr);
+}
+
 /* ---- options ----------------------------------------------------------------------- */
 
 static bool check_inet(const CharSocket *sock, const InetSocketAddress *inet, GError **err)
@@ -460,6 +468,7 @@ static const ChardevOps socket_ops = {
     .yank = socket_yank,
     .take_fd = socket_take_fd,
     .output_fd = socket_output_fd,
+    .plain_fd = socket_plain_fd,
     .filename = socket_filename,
 };
 

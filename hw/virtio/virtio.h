@@ -139,6 +139,10 @@ void virtio_queue_lend(VirtQueue *vq, unsigned max);
  * read. */
 typedef bool VirtBriefFn(VirtioDevice *vdev, VirtQueue *vq, uint64_t bytes);
 void virtio_queue_set_brief(VirtQueue *vq, VirtBriefFn *brief);
+/* From now on the queue is not lent: handler runs in its thread, without the VM lock, and only there may the device use
+ * virtqueue_pop and all the others. NULL: it is lent again. Buffers that the device has not popped go back into the ring before;
+ * others it keeps. VM lock. */
+void virtio_queue_keep(VirtQueue *vq, VirtQueueFn *handler);
 /* A queue's descriptors offered, from now on. Stopped, not set up by the driver. */
 void virtio_queue_resize(VirtQueue *vq, unsigned size);
 /* Moves the queues to another loop: stops them if they run, calls leave(opaque) in the old thread and enter(opaque) in the

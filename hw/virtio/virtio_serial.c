@@ -168,16 +168,9 @@ static void handle_control_out(VirtioDevice *vdev, VirtQueue *vq)
 
 /* ---- ports' queues ------------------------------------------------------------------------------------ */
 
-static SerialPort *port_of(VirtioDevice *vdev, const VirtQueue *vq)
-{
-    const unsigned pair = virtqueue_index(vq) / 2;
-
-    return virtio_serial(vdev)->by_id[pair ? pair - 1 : 0];
-}
-
 static void handle_to_guest(VirtioDevice *vdev, VirtQueue *vq)
 {
-    SerialPort *port = port_of(vdev, vq);
+    SerialPort *port = virtio_serial_port_of(vdev, vq);
 
     if (port) {
         serial_port_to_guest(port);
@@ -186,7 +179,7 @@ static void handle_to_guest(VirtioDevice *vdev, VirtQueue *vq)
 
 static void handle_from_guest(VirtioDevice *vdev, VirtQueue *vq)
 {
-    SerialPort *port = port_of(vdev, vq);
+    SerialPort *port = virtio_serial_port_of(vdev, vq);
     VirtElement *e;
 
     if (port) {
@@ -268,6 +261,9 @@ static void quiesce(VirtioDevice *vdev, VirtQueue *vq)
         if (!vq || vq == port->to_guest) {
             serial_port_quiesce(port);
         }
+        if (!vq || vq == port->from_guest) {
+            serial_port_go_back(port);
+        }
     }
 }
 
@@ -290,7 +286,7 @@ static void serial_reset(VirtioDevice *vdev)
 
 static void queue_reset(VirtioDevice *vdev, VirtQueue *vq)
 {
-    SerialPort *port = port_of(vdev, vq);
+    SerialPort *port = virtio_serial_port_of(vdev, vq);
 
     if (port && vq == port->from_guest) {
         serial_port_drop(port);
@@ -405,7 +401,7 @@ static char *bus_name(Device *dev)
 /* Opening and closing (control messages) and floods are for the main loop: disks wait for the thread. */
 static bool data_is_brief(VirtioDevice *vdev, VirtQueue *vq, uint64_t bytes)
 {
-    const SerialPort *port = port_of(vdev, vq);
+    const SerialPort *port = virtio_serial_port_of(vdev, vq);
 
     return bytes <= BRIEF_BYTES && (!port || charport_is_prompt(port->chr));
 }

@@ -16,8 +16,9 @@
  *
  * Character devices and the table of ports are in the main loop, and so is all of this, with the rings of what goes to the
  * guest: who types sets its pace, and a hand-over would cost each keystroke two wake-ups. The other rings are not: their thread,
- * which disks and cards share, lends the buffers (virtqueue.h). So the main loop has no more to do for what the guest writes
- * than its character device makes it do, in turns that end by time.
+ * which disks and cards share, lends the buffers (virtqueue.h), or writes them itself while it has the character device's output
+ * (virtio_serial_direct.c). So the main loop has no more to do for what the guest writes than its character device makes it do,
+ * in turns that end by time.
  */
 #ifndef HW_VIRTIO_VIRTIO_SERIAL_H
 #define HW_VIRTIO_VIRTIO_SERIAL_H
@@ -51,6 +52,11 @@ typedef struct SerialPort {
     bool blocked;             /* until chr is writable */
     VirtElement *in;          /* a buffer to be filled; only while the queues run; NULL: none */
     GByteArray *backlog;      /* consoles: what chr has not taken yet; NULL: none */
+    /* ---- virtio_serial_direct.c ---- */
+    bool direct;              /* the queue's thread writes: out, out_done, blocked, backlog and what follows are its own */
+    CharOutput output;        /* borrowed */
+    LoopFd *full;             /* waits until output takes something; NULL: it does not wait */
+    bool failed;              /* atomic: output had an error, and the main loop is told to write instead */
 } SerialPort;
 
 enum { UNTOLD_ADD = 1, UNTOLD_CONSOLE = 2, UNTOLD_NAME = 4, UNTOLD_OPEN = 8 };
@@ -80,6 +86,14 @@ void virtio_serial_tell(VirtioSerial *s, SerialPort *port, unsigned what);
 bool virtio_serial_plug(VirtioSerial *s, SerialPort *port, GError **err);
 void virtio_serial_unplug(SerialPort *port);
 
+/* Whose queue it is; NULL: there is no port. */
+static inline SerialPort *virtio_serial_port_of(VirtioDevice *vdev, const VirtQueue *vq)
+{
+    const unsigned pair = virtqueue_index(vq) / 2;
+
+    return virtio_serial(vdev)->by_id[pair ? pair - 1 : 0];
+}
+
 /* ---- virtio_serial_port.c ---- */
 
 void serial_port_from_guest(SerialPort *port);
@@ -89,10 +103,21 @@ void serial_port_set_guest_open(SerialPort *port, bool open);
 void serial_port_set_host_open(SerialPort *port, bool open);
 /* A byte outside the queues, from a kernel that has no memory to use them. */
 void serial_port_emergency_write(SerialPort *port, uint8_t byte);
+/* len bytes at most are kept until chr takes them. */
+void serial_port_backlog_add(SerialPort *port, const uint8_t *data, size_t len);
+/* Goes on with what is kept of the guest's bytes, if there is something, when chr takes more. */
+void serial_port_wait_writable(SerialPort *port);
 /* Puts the buffer of to_guest back. Before the queues stop. */
 void serial_port_quiesce(SerialPort *port);
 /* The driver has gone: drops what is kept of its buffers. Stopped. */
 void serial_port_drop(SerialPort *port);
+
+/* ---- virtio_serial_direct.c ---- */
+
+/* Has the queue's thread write. False: it cannot, now at least, and the main loop has to. */
+bool serial_port_go_direct(SerialPort *port);
+/* The main loop writes again. */
+void serial_port_go_back(SerialPort *port);
 
 /* ---- virtio_serial_state.c ---- */
 

@@ -14,7 +14,7 @@ static SerialPort *serial_port(Device *dev) { return container_of(dev, SerialPor
 
 static void writable(void *opaque);
 
-static void backlog_add(SerialPort *port, const uint8_t *data, size_t len)
+void serial_port_backlog_add(SerialPort *port, const uint8_t *data, size_t len)
 {
     if (!port->backlog) {
         port->backlog = g_byte_array_new();
@@ -47,13 +47,20 @@ static void wait_writable(SerialPort *port)
     charport_on_writable(port->chr, writable, port);
 }
 
+void serial_port_wait_writable(SerialPort *port)
+{
+    if (port->out || port->backlog) {
+        wait_writable(port);
+    }
+}
+
 /* A console never waits: what does not go now is kept, and what does not fit there is lost. */
 static void console_write(SerialPort *port, const uint8_t *data, size_t len)
 {
     size_t done = port->backlog ? 0 : write_now(port, data, len);
 
     if (done < len) {
-        backlog_add(port, data + done, len - done);
+        serial_port_backlog_add(port, data + done, len - done);
         wait_writable(port);
     }
 }
@@ -130,8 +137,11 @@ void serial_port_from_guest(SerialPort *port)
     VirtElement *done[BUFFERS_AT_ONCE];
     unsigned count = 0;
 
-    if (!port->serial->vdev.running || port->writing || (port->blocked && !port->is_console)) {
+    if (port->direct || !port->serial->vdev.running || port->writing || (port->blocked && !port->is_console)) {
         port->again |= port->writing;
+        return;
+    }
+    if (serial_port_go_direct(port)) {
         return;
     }
     port->writing = true;
@@ -150,15 +160,22 @@ static void writable(void *opaque)
 {
     SerialPort *port = opaque;
 
+    if (port->direct) {
+        return; /* asked for before */
+    }
     trace(virtio_serial_unblocked, "port %u", port->id);
     port->blocked = false;
-    if (port->backlog) {
+    if (port->backlog && !serial_port_go_direct(port)) {
         backlog_write(port);
     }
     serial_port_from_guest(port);
 }
 
-void serial_port_emergency_write(SerialPort *port, uint8_t byte) { console_write(port, &byte, 1); }
+void serial_port_emergency_write(SerialPort *port, uint8_t byte)
+{
+    serial_port_go_back(port);
+    console_write(port, &byte, 1);
+}
 
 /* ---- to the guest ---------------------------------------------------------------------------------- */
 
@@ -223,6 +240,7 @@ void serial_port_set_host_open(SerialPort *port, bool open)
     if (port->host_open == open) {
         return;
     }
+    serial_port_go_back(port);
     port->host_open = open;
     if (!open) {
         port->blocked = false;
@@ -238,9 +256,12 @@ static void on_event(void *opaque, CharEvent event)
     }
 }
 
+static void return_output(void *opaque) { serial_port_go_back(opaque); }
+
 /* The host's end of a console is always open. */
-static const CharPortOps console_char_ops = {.can_receive = can_receive, .receive = receive};
-static const CharPortOps port_char_ops = {.can_receive = can_receive, .receive = receive, .event = on_event};
+static const CharPortOps console_char_ops = {.can_receive = can_receive, .receive = receive, .return_output = return_output};
+static const CharPortOps port_char_ops = {.can_receive = can_receive, .receive = receive, .event = on_event,
+                                          .return_output = return_output};
 
 void serial_port_quiesce(SerialPort *port)
 {
@@ -284,6 +305,7 @@ static void port_unrealize(Device *dev)
 {
     SerialPort *port = serial_port(dev);
 
+    serial_port_go_back(port);
     charport_on_writable(port->chr, NULL, NULL);
     charport_set_ops(port->chr, NULL, NULL);
     port->host_open = port->blocked = false;

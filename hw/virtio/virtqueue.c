@@ -469,6 +469,7 @@ void virtqueue_flush(VirtQueue *vq)
 }
 
 bool virtqueue_is_empty(VirtQueue *vq) { return !ring_ready(vq) || vq->ops->is_empty(vq); }
+bool virtqueue_takes(const VirtQueue *vq) { return vq->running && !vq->hushed; }
 unsigned virtqueue_in_flight(const VirtQueue *vq) { return vq->in_flight; }
 
 size_t virt_element_write(VirtElement *e, uint64_t offset, const void *buf, size_t len)

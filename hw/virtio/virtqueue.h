@@ -42,7 +42,8 @@
  *     ring -> take ----- a few buffers at a time --------> virtqueue_pop ... virtqueue_push
  *     ring <- give, interrupt <------------------------------------+
  *
- *   (If there is little to do and the VM lock is free, the thread takes it and does so itself: virtio_queue_set_brief.)
+ *   (If there is little to do and the VM lock is free, the thread takes it and does so itself: virtio_queue_set_brief. While the
+ *   device needs nothing of the main loop for a queue, it takes that one back: virtio_queue_keep.)
  *
  *   The thread alone looks at the ring, at notifications and interrupts; it treats the main loop as a disk's queue treats the
  *   disk. No data is copied. A message is on its way at a time in each direction. When the queue stops, buffers that were not
@@ -101,7 +102,7 @@ void virtqueue_drop(VirtElement *elem);
 void virtqueue_unpop(VirtElement *elem);
 /* The handler is called again soon, although the driver gave nothing new. Any thread. */
 void virtqueue_again(VirtQueue *vq);
-/* Not for lent queues. The device waits for something else than the driver: the handler is not called, and the driver need not notify, until
+/* Not while the queue is lent. The device waits for something else than the driver: the handler is not called, and the driver need not notify, until
  * virtqueue_resume. That calls the handler (later, from the loop) if there are buffers. Starting the queue resumes. */
 void virtqueue_pause(VirtQueue *vq);
 void virtqueue_resume(VirtQueue *vq);
@@ -109,6 +110,8 @@ void virtqueue_resume(VirtQueue *vq);
 void virtqueue_flush(VirtQueue *vq);
 /* Are there buffers to pop? */
 bool virtqueue_is_empty(VirtQueue *vq);
+/* Does it run, and may it take buffers? VM lock. */
+bool virtqueue_takes(const VirtQueue *vq);
 /* Buffers that the device holds. */
 unsigned virtqueue_in_flight(const VirtQueue *vq);
 /* Copies to in, from byte offset on; marks the pages dirty when it is pushed. Returns what fitted. */

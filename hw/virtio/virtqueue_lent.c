@@ -13,6 +13,7 @@ struct VirtLent {
     VirtQueueFn *came;        /* the device's handler */
     VirtBriefFn *brief;       /* NULL: the main loop only calls it */
     unsigned max;             /* buffers that may be lent at once */
+    VirtQueueFn *kept;        /* virtio_queue_keep; NULL: they are lent. The thread's, which the main loop waits for to change it */
     Elements here;            /* to be popped; VM lock */
     /* ---- VirtLending.lock ---- */
     Elements coming, going;   /* on their way to the main loop; back */
@@ -153,6 +154,10 @@ static void lend(VirtioDevice *vdev, VirtQueue *vq)
     uint64_t bytes = 0;
     Elements some;
 
+    if (l->kept) {
+        l->kept(vdev, vq);
+        return;
+    }
     clear(&some);
     while (vq->in_flight < l->max && (e = virtqueue_ring_pop(vq))) {
         append(&some, e);
@@ -235,6 +240,7 @@ static void recall_queue(VirtQueue *vq)
 typedef struct LentCall {
     VirtioDevice *vdev;
     VirtQueue *vq;            /* NULL: all */
+    VirtQueueFn *kept;
 } LentCall;
 
 static void recall_here(void *opaque)
@@ -249,6 +255,15 @@ static void recall_here(void *opaque)
             recall_queue(vq);
         }
     }
+}
+
+static void keep_here(void *opaque)
+{
+    const LentCall *call = opaque;
+
+    recall_here(opaque);
+    call->vq->lent->kept = call->kept;
+    virtqueue_resume(call->vq);
 }
 
 static void look_here(void *opaque)
@@ -332,6 +347,8 @@ static void turn(VirtioDevice *vdev)
 
 void virtqueue_lent_last_look(VirtioDevice *vdev)
 {
+    bool kept = false; /* just now, and not looked at */
+
     if (!vdev->lending) {
         return;
     }
@@ -339,19 +356,30 @@ void virtqueue_lent_last_look(VirtioDevice *vdev)
     for (unsigned i = 0; i < vdev->n_added; i++) {
         VirtQueue *vq = &vdev->queues[i];
 
-        if (vq->lent && vq->running) {
+        if (vq->lent && vq->running && !vq->lent->kept) {
             call_device(vq);
+            kept |= vq->lent->kept != NULL;
         }
+    }
+    if (kept) {
+        virtio_call(vdev, look_here, vdev);
     }
 }
 
 void virtqueue_lent_recall(VirtioDevice *vdev, const VirtQueue *vq)
 {
-    LentCall call = {vdev, (VirtQueue *)(uintptr_t)vq};
+    LentCall call = {vdev, (VirtQueue *)(uintptr_t)vq, NULL};
 
     if (vdev->lending) {
         virtio_call(vdev, recall_here, &call);
     }
+}
+
+void virtio_queue_keep(VirtQueue *vq, VirtQueueFn *handler)
+{
+    LentCall call = {vq->vdev, vq, handler};
+
+    virtio_call(vq->vdev, keep_here, &call);
 }
 
 void virtqueue_lent_again(VirtQueue *vq)
@@ -359,6 +387,10 @@ void virtqueue_lent_again(VirtQueue *vq)
     VirtLending *all = vq->vdev->lending;
     bool post;
 
+    if (vq->lent->kept) {
+        virtio_kick(vq);
+        return;
+    }
     lock_acquire(&all->lock);
     post = make_due(all, vq);
     lock_release(&all->lock);
@@ -371,6 +403,9 @@ VirtElement *virtqueue_lent_pop(VirtQueue *vq)
 {
     VirtLent *l = vq->lent;
 
+    if (l->kept) {
+        return virtqueue_ring_pop(vq);
+    }
     if (!l->here.head) {
         lock_acquire(&vq->vdev->lending->lock);
         append_all(&l->here, &l->coming);
@@ -385,7 +420,7 @@ void virtqueue_lent_push(VirtElement *e, uint64_t written)
     VirtLending *all = vq->vdev->lending;
     VirtLent *l = vq->lent;
 
-    if (!vq->running) {
+    if (!vq->running || l->kept) {
         virtqueue_ring_push(e, written);
         return;
     }
@@ -410,6 +445,10 @@ void virtqueue_lent_unpop(VirtElement *e)
 {
     Elements *here = &e->queue->lent->here;
 
+    if (e->queue->lent->kept) {
+        virtqueue_ring_unpop(e);
+        return;
+    }
     e->lent_next = here->head;
     here->tail = here->head ? here->tail : &e->lent_next;
     here->head = e;

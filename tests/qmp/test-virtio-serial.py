@@ -364,6 +364,82 @@ def flood_and_change():
 
 
 @test
+def flood_and_new_readers():
+    """Readers come in the middle, read some and go, or say that they read no more: the guest waits for none that is not there."""
+    for length in (40, 3000, 20000):
+        with Machine(KILN, agent("agent")) as m:
+            q = Connection(m.qmp_path).negotiate()
+            flood = Flood(m, length)
+            for turn in range(12):
+                host, got = attach(q), bytearray()
+                for _ in range(6):
+                    flood.feed()
+                    read_some(host, got)
+                if turn % 3 == 0:
+                    host.shutdown(socket.SHUT_RD)
+                    for _ in range(3):
+                        flood.feed()
+                host.close()
+                begin = got.find(b"\n") + 1
+                if begin and len(got) > begin + length:
+                    flood.check(got[begin:], int(got[begin:begin + 8]))
+            v.wait(lambda: v.used(m, 5) == flood.given & 0xFFFF)
+            q.close()
+
+
+@test
+def flood_through_fifos():
+    """A slow reader of a FIFO gets all."""
+    for name in ("lines.in", "lines.out"):
+        os.mkfifo(name)
+    with Machine(KILN, agent("agent")) as m:
+        q = Connection(m.qmp_path).negotiate()
+        q.do("chardev-change", id="c0", backend={"type": "pipe", "data": {"device": "lines"}})
+        fd = os.open("lines.out", os.O_RDONLY)
+        flood, got = Flood(m, 3000), bytearray()
+        for turn in range(40):
+            flood.feed()
+            got += os.read(fd, 1000)
+            if turn % 8 == 0:
+                q.do("stop")
+                q.do("cont")
+        while len(got) < flood.number * 3000:
+            got += os.read(fd, 1 << 16)
+        assert flood.check(got) == flood.number
+        os.close(fd)
+        q.close()
+
+
+@test
+def console_without_reader():
+    """The guest has its buffers back whether anybody reads or not; what is kept comes from the beginning on, with single characters
+    of an early kernel in between."""
+    console = [arg.replace("virtserialport", "virtconsole").replace(",name=org.qemu.guest_agent.0", "") for arg in agent("agent")]
+    with Machine(KILN, console) as m:
+        q = Connection(m.qmp_path).negotiate()
+        host, got = attach(q), bytearray()
+        flood = Flood(m, 3000)
+        for _ in range(3):
+            flood.feed()
+            v.wait(lambda: v.used(m, 5) == flood.given & 0xFFFF)
+            m.ask(f"writel 0x{v.BAR + 0x2008:x} {ord('E')}")
+        read_all(host, got, 3 * (SIZE * 3000 + 1))
+        lines = bytes(got).split(b"E")
+        assert [flood.check(part, i * SIZE) for i, part in enumerate(lines[:3])] == [SIZE, 2 * SIZE, 3 * SIZE]
+        got.clear()
+        for turn in range(20):
+            flood.feed()
+            v.wait(lambda: v.used(m, 5) == flood.given & 0xFFFF)
+            if turn % 4 == 3:
+                q.do("stop")
+                q.do("cont")
+        read_all(host, got, 256 << 10)
+        assert flood.check(got, 3 * SIZE) > 3 * SIZE + 80
+        host.close()
+        q.close()
+
+
+@test
 def other_ports():
     """A state of other ports is refused, and says which."""
     path = "agent"

@@ -4,8 +4,11 @@
  *
  * Write calls are counted with a SOCK_SEQPACKET pair: each one arrives as a packet of its own.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "chardev/backend.h"
@@ -303,6 +306,133 @@ static void test_stop_writes_what_waits(void)
     close(peer);
 }
 
+/* ---- borrowed output ------------------------------------------------------------------ */
+
+typedef struct Borrower {
+    User user;
+    CharOutput output;
+    unsigned returned;
+} Borrower;
+
+/* The descriptor is there as long as it is borrowed. */
+static void give_back(void *opaque)
+{
+    Borrower *b = opaque;
+
+    g_assert_cmpint(fcntl(b->output.fd, F_GETFD), >=, 0);
+    b->returned++;
+    charport_return_output(b->user.port);
+}
+
+static const CharPortOps borrower_ops = {.can_receive = user_can_receive, .receive = user_receive, .event = user_event,
+                                         .return_output = give_back};
+
+static void borrower_start(Borrower *b, Vm *vm)
+{
+    user_start(&b->user, vm, "c");
+    b->returned = 0;
+    charport_set_ops(b->user.port, &borrower_ops, b);
+}
+
+static bool borrow(Borrower *b) { return charport_borrow_output(b->user.port, &b->output); }
+
+static ssize_t write_output(const Borrower *b, const char *first, const char *second)
+{
+    const struct iovec pieces[] = {{(void *)(uintptr_t)first, strlen(first)}, {(void *)(uintptr_t)second, strlen(second)}};
+
+    return char_output_write(&b->output, pieces, 2);
+}
+
+static void test_borrowed(void)
+{
+    g_autofree char *block = g_strnfill(64 * KIB, 'x');
+    int peer;
+    Vm *vm = start_pair(SOCK_STREAM, "", &peer);
+    Borrower b;
+
+    borrower_start(&b, vm);
+    out_text(&b.user, "queued ");
+    g_assert_false(borrow(&b));
+    settle(vm);
+    g_assert_true(borrow(&b));
+    g_assert_cmpint(write_output(&b, "pie", "ces "), ==, 7);
+    out_text(&b.user, "and queued");
+    g_assert_cmpuint(b.returned, ==, 1);
+    settle(vm);
+    expect_read(peer, "queued pieces and queued");
+    g_assert_true(borrow(&b));
+    while (write_output(&b, block, "") > 0) {
+    }
+    g_assert_cmpint(errno, ==, EAGAIN);
+    close(peer);
+    wait_for(vm, &b.user.closed, 1);
+    g_assert_cmpuint(b.returned, ==, 2);
+    g_assert_false(borrow(&b));
+    user_end(&b.user);
+    end(vm);
+}
+
+static void made(void *opaque, const char *id, char *pty, GError *err)
+{
+    g_assert_no_error(err);
+    g_free(pty);
+    (*(unsigned *)opaque)++;
+}
+
+/* By who changes the device below, and by who lets it go. */
+static void test_borrowed_and_changed(void)
+{
+    g_autofree char *fifo = in_dir("borrowed"), *text = g_strdup_printf("pipe,path=%s", fifo);
+    unsigned done = 0;
+    int peer, reader;
+    Vm *vm = start_pair(SOCK_STREAM, "", &peer);
+    Borrower b;
+
+    g_assert_cmpint(mkfifo(fifo, 0600), ==, 0);
+    borrower_start(&b, vm);
+    g_assert_true(borrow(&b));
+    chardev_change_text(vm, "c", text, made, &done);
+    wait_for(vm, &done, 1);
+    g_assert_cmpuint(b.returned, ==, 1);
+    reader = open(fifo, O_RDONLY | O_NONBLOCK);
+    g_assert_true(borrow(&b));
+    g_assert_cmpint(write_output(&b, "through ", "a FIFO"), ==, 14);
+    expect_read(reader, "through a FIFO");
+    user_end(&b.user);
+    g_assert_cmpuint(b.returned, ==, 2);
+    end(vm);
+    close(peer);
+    close(reader);
+}
+
+static void expect_not_borrowed(Vm *vm)
+{
+    Borrower b;
+
+    borrower_start(&b, vm);
+    g_assert_false(borrow(&b));
+    user_end(&b.user);
+    end(vm);
+}
+
+/* A file, whose disk may be slow; what has a log; packets; layers; memory. */
+static void test_not_borrowed(void)
+{
+    g_autofree char *path = in_dir("not-borrowed"), *file = g_strdup_printf("file,id=c,path=%s", path),
+                    *log = g_strdup_printf(",logfile=%s", path);
+    int peer;
+
+    expect_not_borrowed(start(file));
+    expect_not_borrowed(start("ringbuf,id=c,size=1024"));
+    expect_not_borrowed(start("null,id=c"));
+    expect_not_borrowed(start_pair(SOCK_STREAM, log, &peer));
+    close(peer);
+    expect_not_borrowed(start_pair(SOCK_SEQPACKET, "", &peer));
+    close(peer);
+    expect_not_borrowed(start_pair(SOCK_STREAM, ",telnet=on", &peer));
+    close(peer);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -316,5 +446,8 @@ int main(int argc, char **argv)
     g_test_add_func("/chardev-flow/bursts", test_bursts_that_are_polled_out);
     g_test_add_func("/chardev-flow/urgent", test_urgent_output_ends_a_burst);
     g_test_add_func("/chardev-flow/stop", test_stop_writes_what_waits);
+    g_test_add_func("/chardev-flow/borrowed", test_borrowed);
+    g_test_add_func("/chardev-flow/borrowed-and-changed", test_borrowed_and_changed);
+    g_test_add_func("/chardev-flow/not-borrowed", test_not_borrowed);
     return run_in_scratch();
 }
