@@ -196,8 +196,10 @@ void virtio_net_take_policy(VirtioNetPair *p);
 void virtio_net_drop_policies(VirtioNet *s);
 /* Puts queues and links where they belong, and says so to virtio.c; the driver's features are known anew. VM lock, stopped. */
 void virtio_net_assign_queues(VirtioNet *s);
-/* Threads for all pairs, unless somebody holds them. VM lock. */
+/* Threads for all pairs, unless somebody holds them, or vhost will say. VM lock. */
 void virtio_net_choose_loops(VirtioNet *s);
+/* In VirtioOps.start: all pairs to their own threads, or to the main loop. VM lock. */
+void virtio_net_place(VirtioNet *s, bool own);
 /* All pairs to the main loop, and back. VM lock. */
 void virtio_net_hold(VirtioNet *s);
 void virtio_net_release(VirtioNet *s);

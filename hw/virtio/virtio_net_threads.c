@@ -167,25 +167,25 @@ static void end_relays(VirtioNet *s)
     }
 }
 
-/* To their own loops, or the main one; they are never between two loops of their own. */
-static void move(VirtioNet *s, bool own)
+static bool are_placed(const VirtioNet *s, bool own)
 {
-    Loop *main_loop = s->vdev.dev.vm->loop;
-    bool moved = false;
-
     for (unsigned i = 0; i < s->max_pairs; i++) {
-        moved |= s->pairs[i].loop != (own ? s->pairs[i].own_loop : main_loop);
+        if (s->pairs[i].loop != (own ? s->pairs[i].own_loop : s->vdev.dev.vm->loop)) {
+            return false;
+        }
     }
-    if (!moved) {
-        return;
-    }
-    virtio_stop(&s->vdev);
+    return true;
+}
+
+/* To their own loops, or the main one; they are never between two loops of their own. No queue runs. */
+static void place(VirtioNet *s, bool own)
+{
     if (own) {
         begin_relays(s);
     }
     virtio_net_each_pair(s, leave_loop);
     for (unsigned i = 0; i < s->max_pairs; i++) {
-        s->pairs[i].loop = own ? s->pairs[i].own_loop : main_loop;
+        s->pairs[i].loop = own ? s->pairs[i].own_loop : s->vdev.dev.vm->loop;
     }
     s->vdev.loop = s->pairs[0].loop;
     virtio_net_assign_queues(s);
@@ -193,7 +193,15 @@ static void move(VirtioNet *s, bool own)
     if (!own) {
         end_relays(s);
     }
-    virtio_update(&s->vdev);
+}
+
+static void move(VirtioNet *s, bool own)
+{
+    if (!are_placed(s, own)) {
+        virtio_stop(&s->vdev);
+        place(s, own);
+        virtio_update(&s->vdev);
+    }
 }
 
 /* Kiln's own threads, as far as there can be some: several if nothing ties the pairs together. */
@@ -211,14 +219,25 @@ static void find_loops(VirtioNet *s)
     }
 }
 
-void virtio_net_choose_loops(VirtioNet *s)
+void virtio_net_place(VirtioNet *s, bool own)
 {
-    const bool own = !s->vhost; /* the kernel has a thread of its own */
-
     if (own && !s->pairs[0].own_loop) {
         find_loops(s);
     }
-    move(s, own);
+    if (!are_placed(s, own)) {
+        place(s, own);
+    }
+}
+
+void virtio_net_choose_loops(VirtioNet *s)
+{
+    if (s->vhost) {
+        return; /* whoever starts the queues learns whether the kernel takes them */
+    }
+    if (!s->pairs[0].own_loop) {
+        find_loops(s);
+    }
+    move(s, true);
 }
 
 void virtio_net_hold(VirtioNet *s)

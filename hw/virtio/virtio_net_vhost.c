@@ -2,10 +2,11 @@
 /*
  * virtio-net whose packets the kernel moves (vhost-net; the netdev has a descriptor of /dev/vhost-net for each queue).
  *
- * The kernel serves the pairs while the driver runs, the link is up and nobody holds the links (set_link, netdev_del). In
- * the meantime, and when the kernel refuses, the queues run here, in the main loop; so a card whose link is down loses
- * what the guest sends, as any card does. The control queue is always ours: address and VLAN filters and hashes are not
- * applied by the kernel, which passes all packets of the tap on, as with QEMU.
+ * The kernel serves the pairs while the driver runs, the link is up and nobody holds the links (set_link, netdev_del). It is
+ * started with the pairs in the main loop, which needs no thread for what the kernel's does. When it refuses, and while the
+ * link is down, the queues run here, in iothreads as any card's; so a card whose link is down loses what the guest sends, as
+ * any card does. The control queue is always ours: address and VLAN filters and hashes are not applied by the kernel, which
+ * passes all packets of the tap on, as with QEMU.
  */
 #include <errno.h>
 #include <linux/vhost.h>
@@ -103,20 +104,31 @@ static bool start_all(VirtioNet *s, GError **err)
     return true;
 }
 
-void virtio_net_vhost_start(VirtioNet *s)
+/* Does it serve the pairs now? */
+static bool start_kernel(VirtioNet *s)
 {
     g_autoptr(GError) reason = NULL;
 
-    if (!s->vhost || s->held || !net_link_is_up(s->pairs[0].port)) {
+    virtio_net_place(s, false);
+    s->in_kernel = true;
+    if (start_all(s, &reason)) {
+        return true;
+    }
+    virtio_net_vhost_stop(s);
+    if (!s->vdev.broken && !s->warned) {
+        report_warning("%s: %s; packets go through Kiln", nic_name(s->nic), reason->message);
+        s->warned = true;
+    }
+    return false;
+}
+
+void virtio_net_vhost_start(VirtioNet *s)
+{
+    if (!s->vhost || s->held) {
         return;
     }
-    s->in_kernel = true;
-    if (!start_all(s, &reason)) {
-        virtio_net_vhost_stop(s);
-        if (!s->vdev.broken && !s->warned) {
-            report_warning("%s: %s; packets go through Kiln", nic_name(s->nic), reason->message);
-            s->warned = true;
-        }
+    if (!net_link_is_up(s->pairs[0].port) || !start_kernel(s)) {
+        virtio_net_place(s, true);
     }
     trace(virtio_net_vhost, "%s kernel %d", nic_name(s->nic), s->in_kernel);
 }
