@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "block/accounting.h"
 #include "block/backend_int.h"
+#include "block/gates.h"
 #include "util/loop.h"
 
 /* Times in nanoseconds. */
@@ -331,7 +332,11 @@ void blk_get_figures(BlockBackend *blk, BlkFigures *figures)
 
 void blk_count_invalid(BlockBackend *blk, BlkStatKind kind)
 {
-    blk_account_invalid(&blk->account, kind);
+    if (blk->home) {
+        blk_gate_count_invalid(blk, blk->home, kind);
+    } else {
+        blk_account_invalid(&blk->account, kind);
+    }
 }
 
 void blk_set_account(BlockBackend *blk, bool failed, bool invalid)

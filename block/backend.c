@@ -19,7 +19,7 @@ BlockBackend *blk_new(Vm *vm, const char *name, BlockNode *node, uint32_t used, 
 
     blk->vm = vm;
     blk->name = g_strdup(name);
-    blk->loop = node ? node->loop : block_loop_main(vm);
+    blk->loop = blk->plug_loop = node ? node->loop : block_loop_main(vm);
     blk->queued_tail = &blk->queued;
     blk->write_cache = true;
     blk->on_read_error = BLK_ON_ERROR_REPORT;
@@ -116,13 +116,17 @@ static bool attach(BlockBackend *blk, Device *dev, const BlkDevOps *ops, void *o
             "permissions allow no more, or Kiln only reads its format), but the device writes to it",
             blk_filename(blk));
     }
-    if (!blk->loop->is_main && !ops->any_loop) {
-        return error_set(err, "Cannot change iothread of active block backend");
-    }
     if (blk->root &&
         !block_child_set_perm(blk->root, used, BLOCK_PERM_ALL & ~unshared, err)) {
         return false;
     }
+    if (!blk->loop->is_main && !ops->any_loop && !blk_make_home(blk, err)) {
+        if (blk->root) {
+            block_child_set_perm(blk->root, blk->name ? BLOCK_PERM_CONSISTENT_READ : 0, BLOCK_PERM_ALL, NULL);
+        }
+        return false;
+    }
+    blk->plug_loop = blk->loop;
     blk->used = used;
     blk->shared = BLOCK_PERM_ALL & ~unshared;
     blk->dev = dev;
@@ -351,8 +355,12 @@ static void throttled_go(void *opaque, BlockIo *io)
 static BlkRequest *submit_any(BlockBackend *blk, BlkStatKind kind, const BlockIo *io, int *depth,
                               BlkDone *done, void *opaque)
 {
-    BlkRequest *request = request_new(blk);
+    BlkRequest *request;
 
+    if (blk->home && !depth) {
+        return blk_gate_request(blk->home, kind, io, done, opaque);
+    }
+    request = request_new(blk);
     request->io = *io; /* field by field: a literal would be made elsewhere first, and copied */
     request->io.done = request_done;
     request->blk = blk;
@@ -402,11 +410,6 @@ BlkRequest *blk_readv(BlockBackend *blk, uint64_t offset, const struct iovec *io
     return submit_read(blk, BLK_STAT_READ, offset, iov, count, done, opaque);
 }
 
-BlkRequest *blk_readv_uncounted(BlockBackend *blk, uint64_t offset, const struct iovec *iov, unsigned count,
-                                BlkDone *done, void *opaque)
-{
-    return submit_read(blk, BLK_STAT_KINDS, offset, iov, count, done, opaque);
-}
 
 BlkRequest *blk_writev(BlockBackend *blk, uint64_t offset, const struct iovec *iov, unsigned count,
                        bool fua, BlkDone *done, void *opaque)
@@ -492,7 +495,7 @@ void blk_cancel(BlkRequest *request)
 {
     BlockLoop *loop = request->blk->loop;
 
-    if (cancel_queued(request->blk, request)) {
+    if (request->gate || cancel_queued(request->blk, request)) {
         return;
     }
     if (request->blk->throttle && throttle_member_cancel(request->blk->throttle, &request->io)) {
@@ -508,12 +511,16 @@ void blk_cancel(BlkRequest *request)
 
 void blk_plug(BlockBackend *blk)
 {
-    block_loop_plug(blk->loop);
+    if (!blk->home) {
+        block_loop_plug(blk->plug_loop);
+    }
 }
 
 void blk_unplug(BlockBackend *blk)
 {
-    block_loop_unplug(blk->loop);
+    if (!blk->home) {
+        block_loop_unplug(blk->plug_loop);
+    }
 }
 
 /* ---- drained sections and loops ------------------------------------------------------------- */
@@ -589,7 +596,7 @@ bool block_tree_has_device(BlockNode *node, const BlockBackend *but)
         for (unsigned j = 0; j < n->parents->len; j++) {
             const BlockChild *child = g_ptr_array_index(n->parents, j);
 
-            if (child->blk && child->blk != but && child->blk->ops) {
+            if (child->blk && child->blk != but && child->blk->ops && !blk_needs_home(child->blk)) {
                 return true;
             }
         }
@@ -597,8 +604,41 @@ bool block_tree_has_device(BlockNode *node, const BlockBackend *but)
     return false;
 }
 
-static void detach_in_owner(void *opaque) { blk_root_detach_loop(opaque); }
-static void attach_in_owner(void *opaque) { blk_root_attach_loop(opaque); }
+bool blk_roots_need_homes(BlockNode *node, BlockLoop *loop, GError **err)
+{
+    g_autoptr(GPtrArray) tree = block_node_tree(node);
+
+    for (unsigned i = 0; i < tree->len; i++) {
+        const BlockNode *n = g_ptr_array_index(tree, i);
+
+        for (unsigned j = 0; j < n->parents->len; j++) {
+            BlockBackend *blk = ((const BlockChild *)g_ptr_array_index(n->parents, j))->blk;
+
+            if (blk && blk_needs_home(blk) && !loop->is_main && !blk_make_home(blk, err)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+BlockLoop *blk_device_loop(const BlockBackend *blk)
+{
+    return blk_needs_home(blk) ? block_loop_main(blk->vm) : blk->loop;
+}
+
+static void detach_in_owner(void *opaque)
+{
+    blk_gates_hold(opaque);
+    blk_gates_wait(opaque);
+    blk_root_detach_loop(opaque);
+}
+
+static void attach_in_owner(void *opaque)
+{
+    blk_root_attach_loop(opaque);
+    blk_gates_go(opaque);
+}
 
 /* Without a medium. */
 static void set_empty_loop(BlockBackend *blk, BlockLoop *to)
@@ -619,6 +659,7 @@ bool blk_set_loop(BlockBackend *blk, Loop *loop, GError **err)
     BlockLoop *to;
 
     if (blk->loop->loop == loop) {
+        blk->plug_loop = blk->loop;
         return true;
     }
     to = block_loop_get(blk->vm, loop, err);
@@ -629,10 +670,14 @@ bool blk_set_loop(BlockBackend *blk, Loop *loop, GError **err)
         return error_set(err, "Cannot change iothread of active block backend");
     }
     if (blk->root) {
+        if (!blk_roots_need_homes(blk->root->node, to, err)) {
+            return false;
+        }
         block_node_set_loop(blk->root->node, to);
     } else {
         set_empty_loop(blk, to);
     }
+    blk->plug_loop = to;
     return true;
 }
 
@@ -670,9 +715,31 @@ static void drain_in_owner(void *opaque)
     }
 }
 
+static void limits_off(void *opaque) { throttle_member_drain_begin(((BlockBackend *)opaque)->throttle); }
+static void limits_on(void *opaque) { throttle_member_drain_end(((BlockBackend *)opaque)->throttle); }
+
+/* Where the device's requests go through a gate, it submits the next one from the end of the last. */
+static void drain_home(void *opaque)
+{
+    BlockBackend *blk = opaque;
+    const bool limited = blk->throttle != NULL;
+
+    if (limited) {
+        block_loop_call(blk->loop, limits_off, blk);
+    }
+    blk_home_drain(blk);
+    if (limited) {
+        block_loop_call(blk->loop, limits_on, blk);
+    }
+}
+
 void blk_drain(BlockBackend *blk)
 {
-    block_loop_call(blk->loop, drain_in_owner, blk);
+    if (blk->home) {
+        block_loop_call(block_loop_main(blk->vm), drain_home, blk);
+    } else {
+        block_loop_call(blk->loop, drain_in_owner, blk);
+    }
 }
 
 void blk_drain_all(Vm *vm)
@@ -751,6 +818,33 @@ struct ThrottleGroup *blk_throttle_group(const BlockBackend *blk)
     return blk->throttle ? throttle_member_group(blk->throttle) : NULL;
 }
 
+/* ---- reading at once ------------------------------------------------------------------------ */
+
+typedef struct NowRead {
+    BlockBackend *blk;
+    uint64_t offset;
+    struct iovec iov;
+    int result;
+} NowRead;
+
+static void now_read_done(void *opaque, int result) { ((NowRead *)opaque)->result = result; }
+
+static void read_in_device_loop(void *opaque)
+{
+    NowRead *read = opaque;
+
+    submit_read(read->blk, BLK_STAT_KINDS, read->offset, &read->iov, 1, now_read_done, read);
+    blk_drain(read->blk);
+}
+
+int blk_read_now(BlockBackend *blk, uint64_t offset, void *buf, size_t len)
+{
+    NowRead read = {blk, offset, {buf, len}, -ECANCELED};
+
+    block_loop_call(blk_device_loop(blk), read_in_device_loop, &read);
+    return read.result;
+}
+
 /* ---- flushing and sizes --------------------------------------------------------------------- */
 
 static void flush_in_owner(void *opaque)
@@ -780,7 +874,12 @@ int blk_flush_all(Vm *vm)
 
 void blk_root_resized(BlockBackend *blk, uint64_t old_size)
 {
-    if (align_up(old_size, BLOCK_SECTOR) != blk_size(blk) && blk->ops && blk->ops->resized) {
+    if (align_up(old_size, BLOCK_SECTOR) == blk_size(blk) || !blk->ops || !blk->ops->resized) {
+        return;
+    }
+    if (blk->home) {
+        blk_home_resized(blk);
+    } else {
         blk->ops->resized(blk->opaque);
     }
 }

@@ -91,7 +91,7 @@ void blk_retry_all(Vm *vm)
         __atomic_store_n(&blk->io_status, "ok", __ATOMIC_RELAXED);
         if (__atomic_exchange_n(&blk->retry_wanted, false, __ATOMIC_RELAXED)) {
             if (blk->ops && blk->ops->retry) {
-                block_loop_call(blk->loop, blk->ops->retry, blk->opaque);
+                block_loop_call(blk_device_loop(blk), blk->ops->retry, blk->opaque);
             }
         }
     }

@@ -11,6 +11,7 @@ struct BlockBackend {
     Vm *vm;
     char *name;           /* -drive's id; NULL: none */
     BlockLoop *loop;      /* the owner: of the fields from in_flight on too */
+    BlockLoop *plug_loop; /* where the device submits: loop, but for the times when nodes are borrowed (block_borrow, reopen) */
     BlockChild *root;     /* NULL: no medium */
     DriveInfo *info;      /* -drive's; NULL: none */
     Device *dev;          /* attached; NULL: none */
@@ -24,6 +25,7 @@ struct BlockBackend {
     unsigned pool_len;
     GPtrArray *gates;    /* BlkGate * (gates.h); NULL: none; changes in the main thread, drained */
     unsigned gates_held; /* blk_gates_hold, nested */
+    struct BlkGate *home; /* of gates: a main loop's device submits through it; NULL: it has none */
     ThrottleMember *throttle; /* NULL: no limits of its own */
     uint32_t used, shared;    /* permissions that the attached device has asked for */
     bool write_cache;  /* atomic; writes may stay in caches until a flush */
@@ -51,7 +53,7 @@ struct BlkRequest {
     BlkRequest *next;
 };
 
-/* Does a device other than but's use the tree? Main thread, VM lock. */
+/* Does a device other than but's, which works in the tree's own loop, use it? Main thread, VM lock. */
 bool block_tree_has_device(BlockNode *node, const BlockBackend *but);
 
 /* What a request of BLOCK_READ to BLOCK_ZERO counts as. */
@@ -84,6 +86,22 @@ void blk_gates_moved(BlockBackend *blk);
 void blk_gates_free(BlockBackend *blk);
 /* Each gate's, in its thread. Main thread, VM lock. */
 void blk_gates_visit_accounts(BlockBackend *blk, void (*fn)(BlkAccount *account, void *opaque), void *opaque);
+
+/* The gate's loop; done never runs inside the call. */
+BlkRequest *blk_gate_request(struct BlkGate *g, BlkStatKind kind, const BlockIo *io, BlkDone *done, void *opaque);
+
+/* ---- home: the gate of a device of the main loop; main thread, VM lock ---- */
+
+/* Does a device of the main loop use it? */
+bool blk_needs_home(const BlockBackend *blk);
+/* From now on it submits through a gate in the main loop, wherever the nodes are. */
+bool blk_make_home(BlockBackend *blk, GError **err);
+/* Waits until its device has nothing under way. */
+void blk_home_drain(BlockBackend *blk);
+/* Its device shall hear of a new size. Owner. */
+void blk_home_resized(BlockBackend *blk);
+/* Where the device's callbacks run. */
+BlockLoop *blk_device_loop(const BlockBackend *blk);
 
 /* Inside block/: the request as it is, not counted and not throttled. */
 BlkRequest *blk_submit_sg(BlockBackend *blk, const BlockIo *io, BlkDone *done, void *opaque);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What a disk device holds: a BlockBackend. Offsets and lengths are bytes. Requests are submitted and
- * complete in the back end's loop (the main loop: any thread that holds the VM lock; after
+ * complete in the device's loop (the main loop: any thread that holds the VM lock; after
  * blk_set_loop: the iothread, without a lock); a completion never runs inside the submitting call. Errors are negative errno values.
  *
  * A device that submits keeps the iovec and its memory valid until the completion. blk_drain waits
@@ -21,11 +21,11 @@ typedef void BlkDone(void *opaque, int result); /* 0 or -errno */
 
 typedef enum BlkErrorAction { BLK_ERROR_REPORT, BLK_ERROR_IGNORE, BLK_ERROR_STOP } BlkErrorAction;
 
-/* Callbacks to the device that is attached, in the back end's loop (without the VM lock in an iothread); is_tray_open also,
+/* Callbacks to the device that is attached, in its loop (without the VM lock in an iothread); is_tray_open also,
  * and follow only, in the main thread. */
 typedef struct BlkDevOps {
     /* The device submits from an iothread: it calls blk_set_loop after attaching, and nothing that
-     * its completions do waits for the VM lock. */
+     * its completions do waits for the VM lock. False: from the main loop, wherever the nodes are (block/gates.h). */
     bool any_loop;
     void (*resized)(void *opaque);
     void (*media_changed)(void *opaque, bool loaded);
@@ -136,9 +136,9 @@ void blk_set_merging(BlockBackend *blk, bool on);
 
 BlkRequest *blk_readv(BlockBackend *blk, uint64_t offset, const struct iovec *iov, unsigned count,
                       BlkDone *done, void *opaque);
-/* The same for a read that no guest asked for: statistics do not tell of it. */
-BlkRequest *blk_readv_uncounted(BlockBackend *blk, uint64_t offset, const struct iovec *iov, unsigned count,
-                                BlkDone *done, void *opaque);
+/* A read that no guest asked for, so that statistics do not tell of it: waits for the end of all requests of blk. 0 or
+ * -errno. Main thread, VM lock. */
+int blk_read_now(BlockBackend *blk, uint64_t offset, void *buf, size_t len);
 /* fua: on stable storage when done. */
 BlkRequest *blk_writev(BlockBackend *blk, uint64_t offset, const struct iovec *iov, unsigned count,
                        bool fua, BlkDone *done, void *opaque);
@@ -157,10 +157,10 @@ void blk_plug(BlockBackend *blk);
 void blk_unplug(BlockBackend *blk);
 
 /* Moves blk and all nodes below it into the loop of an iothread that runs, or back to vm->loop;
- * drained meanwhile. Refused when another device uses the same nodes. Main thread, VM lock. A
+ * drained meanwhile. Refused when another device that is not the main loop's uses the same nodes. Main thread, VM lock. A
  * detach moves it back. */
 bool blk_set_loop(BlockBackend *blk, Loop *loop, GError **err);
-/* False: another device uses the nodes. */
+/* False: another device, not one of the main loop, uses the nodes. */
 bool blk_can_set_loop(const BlockBackend *blk, const Loop *loop);
 Loop *blk_loop(const BlockBackend *blk);
 /* Before the thread of an iothread ends: everything leaves its loop. Main thread, VM lock. */

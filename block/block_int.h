@@ -195,6 +195,7 @@ struct BlockLoop {
     bool mail_looks; /* atomic; it looks by itself: nobody needs to wake it */
     unsigned waiting; /* block_loop_wait, nested */
     unsigned draining; /* waits of drains, which take all messages */
+    bool stood_in_for; /* its thread has ended: the main thread does what it did */
     GError *error; /* why it could not be made */
 };
 
@@ -227,6 +228,8 @@ void block_merge_flush(BlockLoop *loop);
 bool block_loop_open_mail(BlockLoop *loop, GError **err);
 /* Any thread; the loop's mail is open. */
 void block_loop_send(BlockLoop *loop, BlockMail *mail);
+/* Waits for messages and takes them: no requests of the loop itself. In the owner; the loop's mail is open. */
+void block_loop_wait_mail(BlockLoop *loop);
 
 /* The BlockLoop of an event loop whose thread runs, made when needed. Main thread, VM lock. */
 BlockLoop *block_loop_get(Vm *vm, Loop *loop, GError **err);
@@ -603,6 +606,12 @@ GPtrArray *block_drain_tree(BlockNode *node);
 void block_undrain_tree(GPtrArray *tree);
 /* Moves the tree into loop, drained meanwhile. Main thread, VM lock. */
 void block_node_set_loop(BlockNode *node, BlockLoop *loop);
+/* Drivers are opened and closed in the main thread: a tree that devices use in an iothread comes there, drained, from
+ * block_borrow (if need be) until the last block_change_end. but: one that will be gone then; NULL: none. False with *err:
+ * another loop's tree was borrowed before. */
+void block_change_begin(Vm *vm);
+bool block_borrow(BlockNode *node, BlockNode *but, GError **err);
+void block_change_end(Vm *vm);
 /* Requests of other threads that a drained section held up; owner. */
 void block_node_start_extern(BlockNode *node);
 /* All nodes connected to node, node among them. The caller frees the array. */
@@ -695,6 +704,8 @@ struct BlockState {
     GPtrArray *throttle_groups; /* ThrottleGroup * (block/throttle.h) */
     unsigned next_node;   /* for generated names */
     uint64_t last_serial; /* of nodes */
+    unsigned changing;    /* nodes are being opened or closed, nested */
+    GPtrArray *borrowed;  /* trees that are in the main loop for that long (block_borrow) */
     bool snapshot;        /* -snapshot */
     struct BlockSlow *slow;          /* of the command that is making nodes (block/slow.h); NULL: none, or nothing waits */
     uint64_t last_slow;              /* number of the last one */
@@ -727,6 +738,8 @@ void blk_drop_medium(BlockBackend *blk);
 void blk_retry_all(Vm *vm);
 /* Of the graph: the root's size changed (owner); a drained section begins and ends (owner). */
 void blk_root_resized(BlockBackend *blk, uint64_t old_size);
+/* The tree is about to go to loop: its devices of the main loop get gates (block/gates.h). Main thread, VM lock. */
+bool blk_roots_need_homes(BlockNode *node, BlockLoop *loop, GError **err);
 void blk_root_drain_begin(BlockBackend *blk);
 void blk_root_drain_end(BlockBackend *blk);
 bool blk_root_busy(const BlockBackend *blk);

@@ -5,7 +5,8 @@
  * In a drained section nothing is in flight anywhere in the tree, and nothing new starts: back ends
  * keep what their devices submit until the section ends.
  */
-#include "block/block_int.h"
+#include "block/backend_int.h"
+#include "util/log.h"
 
 static void collect(GPtrArray *tree, BlockNode *node)
 {
@@ -233,10 +234,14 @@ static void attach_tree(void *opaque)
 void block_node_set_loop(BlockNode *node, BlockLoop *loop)
 {
     g_autoptr(GPtrArray) tree = NULL;
+    g_autoptr(GError) err = NULL;
     Move move;
 
     if (node->loop == loop) {
         return;
+    }
+    if (!blk_roots_need_homes(node, loop, &err)) {
+        report_error("node '%s' goes to another thread: %s; devices of the main thread cannot follow", node->name, err->message);
     }
     tree = block_node_tree(node);
     block_drain_begin(node);
@@ -247,4 +252,77 @@ void block_node_set_loop(BlockNode *node, BlockLoop *loop)
     }
     block_loop_call(loop, attach_tree, tree);
     block_drain_end(node);
+}
+
+/* ---- for as long as something is opened or closed ------------------------------------------------ */
+
+typedef struct Borrowed {
+    GPtrArray *tree; /* with a reference to each */
+    BlockLoop *loop; /* where it was */
+} Borrowed;
+
+void block_change_begin(Vm *vm) { block_state(vm)->changing++; }
+
+bool block_borrow(BlockNode *node, BlockNode *but, GError **err)
+{
+    BlockState *s = block_state(node->vm);
+    Borrowed *b;
+
+    if (!s->changing || node->loop->is_main || !block_tree_has_device(node, NULL)) {
+        return true;
+    }
+    for (unsigned i = 0; i < s->borrowed->len; i++) {
+        if (((const Borrowed *)g_ptr_array_index(s->borrowed, i))->loop != node->loop) {
+            return error_set(err, "node '%s' is in use in another iothread than others below the same node; put their devices into one",
+                             node->name);
+        }
+    }
+    b = g_new(Borrowed, 1);
+    *b = (Borrowed){block_node_tree(node), node->loop};
+    block_drain_begin(node);
+    if (but) {
+        GPtrArray *alone = g_ptr_array_new();
+
+        g_ptr_array_add(alone, but);
+        block_loop_call(but->loop, end_nodes, alone);
+        g_ptr_array_free(alone, TRUE);
+        g_ptr_array_remove(b->tree, but);
+    }
+    for (unsigned i = 0; i < b->tree->len; i++) {
+        block_node_ref(g_ptr_array_index(b->tree, i));
+    }
+    g_ptr_array_add(s->borrowed, b);
+    return true;
+}
+
+static void give_back(Borrowed *b)
+{
+    for (unsigned i = 0; i < b->tree->len; i++) {
+        block_node_set_loop(g_ptr_array_index(b->tree, i), b->loop);
+    }
+    block_loop_call(b->loop, end_nodes, b->tree);
+    for (unsigned i = 0; i < b->tree->len; i++) {
+        BlockNode *node = g_ptr_array_index(b->tree, i);
+
+        if (!block_tree_has_device(node, NULL)) {
+            block_node_set_loop(node, block_loop_main(node->vm));
+        }
+    }
+    for (unsigned i = 0; i < b->tree->len; i++) {
+        block_node_unref(g_ptr_array_index(b->tree, i));
+    }
+    g_ptr_array_free(b->tree, TRUE);
+    g_free(b);
+}
+
+void block_change_end(Vm *vm)
+{
+    BlockState *s = vm->block;
+
+    if (--s->changing) {
+        return;
+    }
+    while (s->borrowed->len) {
+        give_back(g_ptr_array_steal_index(s->borrowed, s->borrowed->len - 1));
+    }
 }

@@ -23,6 +23,8 @@ struct BlkGate {
     /* ---- of the owner while the gate is idle; else of the gate's thread, which reads them ---- */
     BlockLoop *owner;
     bool straight;       /* into the nodes; else through the owner */
+    BlockMail resized; /* home: sent while is_resized */
+    bool is_resized;   /* atomic */
     /* ---- of the owner ---- */
     bool is_stopped, is_idle;
     /* ---- of the gate's thread ---- */
@@ -58,6 +60,12 @@ static void end_request(BlkRequest *request, int result)
         g->pool = request;
         g->pool_len++;
     }
+    if (g == g->blk->home) { /* who waits for the gate does so in this thread, below this call, and may do so in done, too */
+        g->in_flight--;
+        tell_idle(g);
+        done(opaque, result);
+        return;
+    }
     done(opaque, result);
     g->in_flight--;
     tell_idle(g);
@@ -82,6 +90,10 @@ static void handed_done(BlockIo *io, int result)
 
     request->blk->in_flight--;
     io->result = result;
+    if (request->gate->loop == request->blk->loop) {
+        end_request(request, result);
+        return;
+    }
     io->mail = (BlockMail){.fn = hand_back};
     block_loop_send(request->gate->loop, &io->mail);
 }
@@ -110,6 +122,10 @@ static void start(BlkGate *g, BlkRequest *request)
     g->in_flight++;
     if (!goes_straight(g, io)) {
         io->done = handed_done;
+        if (g->owner == g->loop) { /* home, and the nodes are there now */
+            blk_start_request(blk, request);
+            return;
+        }
         io->mail = (BlockMail){.fn = take_over, .can_wait = true};
         block_loop_send(g->owner, &io->mail);
         return;
@@ -129,7 +145,14 @@ static void start(BlkGate *g, BlkRequest *request)
     block_node_submit(blk->root->node, io);
 }
 
-static void submit(BlkGate *g, BlkStatKind kind, const BlockIo *io, BlkDone *done, void *opaque)
+static void keep(BlkGate *g, BlkRequest *request)
+{
+    request->next = NULL;
+    *g->queued_tail = request;
+    g->queued_tail = &request->next;
+}
+
+BlkRequest *blk_gate_request(BlkGate *g, BlkStatKind kind, const BlockIo *io, BlkDone *done, void *opaque)
 {
     BlkRequest *request = g->pool;
 
@@ -150,17 +173,17 @@ static void submit(BlkGate *g, BlkStatKind kind, const BlockIo *io, BlkDone *don
                             .start_ns = clock_monotonic_ns()};
     trace(blk_gate_submit, "blk %s kind %d offset %" PRIu64 " len %" PRIu64, blk_name(g->blk), kind, io->offset, io->len);
     if (g->held) {
-        *g->queued_tail = request;
-        g->queued_tail = &request->next;
+        keep(g, request);
     } else {
         start(g, request);
     }
+    return request;
 }
 
 void blk_gate_submit(BlockBackend *blk, BlkGate *gate, const BlockIo *io, BlkDone *done, void *opaque)
 {
     if (gate) {
-        submit(gate, blk_stat_kind(io->op), io, done, opaque);
+        blk_gate_request(gate, blk_stat_kind(io->op), io, done, opaque);
     } else {
         blk_submit(blk, io, done, opaque);
     }
@@ -170,7 +193,7 @@ void blk_gate_readv(BlockBackend *blk, BlkGate *gate, uint64_t offset, const str
                     BlkDone *done, void *opaque)
 {
     if (gate) {
-        submit(gate, BLK_STAT_READ,
+        blk_gate_request(gate, BLK_STAT_READ,
                &(BlockIo){.op = BLOCK_READ, .offset = offset, .len = iov_size(iov, count), .iov = iov, .iov_count = count},
                done, opaque);
     } else {
@@ -182,7 +205,7 @@ void blk_gate_writev(BlockBackend *blk, BlkGate *gate, uint64_t offset, const st
                      BlkDone *done, void *opaque)
 {
     if (gate) {
-        submit(gate, BLK_STAT_WRITE,
+        blk_gate_request(gate, BLK_STAT_WRITE,
                &(BlockIo){.op = BLOCK_WRITE, .offset = offset, .len = iov_size(iov, count), .iov = iov, .iov_count = count},
                done, opaque);
     } else {
@@ -193,7 +216,7 @@ void blk_gate_writev(BlockBackend *blk, BlkGate *gate, uint64_t offset, const st
 void blk_gate_flush(BlockBackend *blk, BlkGate *gate, BlkDone *done, void *opaque)
 {
     if (gate) {
-        submit(gate, BLK_STAT_FLUSH, &(BlockIo){.op = BLOCK_FLUSH}, done, opaque);
+        blk_gate_request(gate, BLK_STAT_FLUSH, &(BlockIo){.op = BLOCK_FLUSH}, done, opaque);
     } else {
         blk_flush(blk, done, opaque);
     }
@@ -202,7 +225,7 @@ void blk_gate_flush(BlockBackend *blk, BlkGate *gate, BlkDone *done, void *opaqu
 void blk_gate_discard(BlockBackend *blk, BlkGate *gate, uint64_t offset, uint64_t len, BlkDone *done, void *opaque)
 {
     if (gate) {
-        submit(gate, BLK_STAT_DISCARD, &(BlockIo){.op = BLOCK_DISCARD, .offset = offset, .len = len}, done, opaque);
+        blk_gate_request(gate, BLK_STAT_DISCARD, &(BlockIo){.op = BLOCK_DISCARD, .offset = offset, .len = len}, done, opaque);
     } else {
         blk_discard(blk, offset, len, done, opaque);
     }
@@ -212,7 +235,7 @@ void blk_gate_write_zeroes(BlockBackend *blk, BlkGate *gate, uint64_t offset, ui
                            void *opaque)
 {
     if (gate) {
-        submit(gate, BLK_STAT_WRITE, &(BlockIo){.op = BLOCK_ZERO, .offset = offset, .len = len, .may_unmap = may_unmap},
+        blk_gate_request(gate, BLK_STAT_WRITE, &(BlockIo){.op = BLOCK_ZERO, .offset = offset, .len = len, .may_unmap = may_unmap},
                done, opaque);
     } else {
         blk_write_zeroes(blk, offset, len, may_unmap, done, opaque);
@@ -280,6 +303,26 @@ static void on_go(BlockMail *mail)
 
         list = request->next;
         start(g, request);
+    }
+}
+
+/* A home gate's device hears of it. */
+static void on_resized(BlockMail *mail)
+{
+    BlkGate *g = container_of(mail, BlkGate, resized);
+
+    __atomic_store_n(&g->is_resized, false, __ATOMIC_SEQ_CST);
+    if (g->blk->ops && g->blk->ops->resized) {
+        g->blk->ops->resized(g->blk->opaque);
+    }
+}
+
+void blk_home_resized(BlockBackend *blk)
+{
+    BlkGate *g = blk->home;
+
+    if (!__atomic_exchange_n(&g->is_resized, true, __ATOMIC_SEQ_CST)) {
+        block_loop_send(g->loop, &g->resized);
     }
 }
 
@@ -355,7 +398,7 @@ void blk_gates_go(BlockBackend *blk)
         BlkGate *g = g_ptr_array_index(blk->gates, i);
 
         g->owner = blk->loop;
-        g->straight = may_go_straight(blk);
+        g->straight = g != blk->home && may_go_straight(blk);
         block_loop_send(g->loop, &g->go);
     }
 }
@@ -398,6 +441,20 @@ static bool open_mail(BlockLoop *loop, GError **err)
     return open.ok;
 }
 
+/* What the device submitted in this section, as its own loop's owner: from now on it comes through the gate. */
+static void take_queued(BlockBackend *blk, BlkGate *g)
+{
+    while (blk->queued) {
+        BlkRequest *request = blk->queued;
+
+        blk->queued = request->next;
+        request->gate = g;
+        keep(g, request);
+    }
+    blk->queued_tail = &blk->queued;
+    blk->n_queued = 0;
+}
+
 /* Drained sections know of gates from their beginning: the tree's are held while one is added. */
 static void add_gate(BlockBackend *blk, BlkGate *g)
 {
@@ -409,7 +466,31 @@ static void add_gate(BlockBackend *blk, BlkGate *g)
         blk->gates_held = blk->quiesced;
     }
     g_ptr_array_add(blk->gates, g);
+    if (g == blk->home) {
+        take_queued(blk, g);
+    }
     block_drain_end(node);
+}
+
+/* Its loop and the owner's take messages. */
+static BlkGate *gate_new(BlockBackend *blk, BlockLoop *loop)
+{
+    BlkGate *g = g_new0(BlkGate, 1);
+
+    *g = (BlkGate){.blk = blk,
+                   .loop = loop,
+                   .owner = blk->loop,
+                   .hold = {.fn = on_hold},
+                   .stopped = {.fn = on_stopped},
+                   .idle = {.fn = on_idle},
+                   .go = {.fn = on_go},
+                   .resized = {.fn = on_resized},
+                   .is_stopped = true,
+                   .is_idle = true,
+                   .held = true};
+    g->queued_tail = &g->queued;
+    blk_account_follow(&g->account, &blk->rules);
+    return g;
 }
 
 BlkGate *blk_gate(BlockBackend *blk, Loop *loop, GError **err)
@@ -430,21 +511,56 @@ BlkGate *blk_gate(BlockBackend *blk, Loop *loop, GError **err)
     if (!open_mail(l, err) || !open_mail(blk->loop, err)) {
         return NULL;
     }
-    g = g_new0(BlkGate, 1);
-    *g = (BlkGate){.blk = blk,
-                   .loop = l,
-                   .owner = blk->loop,
-                   .hold = {.fn = on_hold},
-                   .stopped = {.fn = on_stopped},
-                   .idle = {.fn = on_idle},
-                   .go = {.fn = on_go},
-                   .is_stopped = true,
-                   .is_idle = true,
-                   .held = true};
-    g->queued_tail = &g->queued;
-    blk_account_follow(&g->account, &blk->rules);
+    g = gate_new(blk, l);
     add_gate(blk, g);
     return g;
+}
+
+/* ---- home ------------------------------------------------------------------------------------- */
+
+static void go_in_owner(void *opaque)
+{
+    blk_gates_go(opaque);
+}
+
+bool blk_make_home(BlockBackend *blk, GError **err)
+{
+    BlockLoop *main_loop = block_loop_main(blk->vm);
+
+    if (blk->home) {
+        return true;
+    }
+    if (!open_mail(main_loop, err) || !open_mail(blk->loop, err)) {
+        return false;
+    }
+    blk->home = gate_new(blk, main_loop);
+    if (blk->root) {
+        add_gate(blk, blk->home);
+    } else {
+        blk->gates = g_ptr_array_new();
+        g_ptr_array_add(blk->gates, blk->home);
+        blk->gates_held = 1;
+        block_loop_call(blk->loop, go_in_owner, blk);
+    }
+    return true;
+}
+
+void blk_home_drain(BlockBackend *blk)
+{
+    const BlkGate *g = blk->home;
+
+    while (g->in_flight || (g->queued && !blk->quiesced)) {
+        if (blk->loop == g->loop) {
+            block_loop_wait(g->loop);
+        } else {
+            block_loop_wait_mail(g->loop);
+        }
+    }
+}
+
+bool blk_needs_home(const BlockBackend *blk)
+{
+    return blk->ops && !blk->ops->any_loop;
 }
 
 /* In the gate's loop. Held, idle; what would tell it to go on was taken. */
@@ -502,6 +618,7 @@ void blk_gates_free(BlockBackend *blk)
         block_loop_call(g->loop, free_gate, g);
     }
     g_clear_pointer(&blk->gates, g_ptr_array_unref);
+    blk->home = NULL;
     blk->gates_held = 0;
 }
 
@@ -525,7 +642,10 @@ void blk_gates_moved(BlockBackend *blk)
 
 void blk_root_release_loop(BlockBackend *blk, BlockLoop *loop)
 {
-    for (unsigned i = 0; blk->gates && i < blk->gates->len; i++) {
+    if (blk->plug_loop == loop) {
+        blk->plug_loop = block_loop_main(blk->vm);
+    }
+    for (unsigned i = 0; blk->gates && !blk->home && i < blk->gates->len; i++) {
         if (blk->loop == loop || ((const BlkGate *)g_ptr_array_index(blk->gates, i))->loop == loop) {
             blk_gates_free(blk); /* its device does not run any more */
         }

@@ -12,6 +12,10 @@
  * engines of the gate's loop. Else the owner does it: messages go both ways in batches. Which of the two holds is decided
  * by the owner at the end of each drained section, and nothing else changes it, so it never changes under a request.
  *
+ * Home: a device of the main loop on nodes that an iothread owns submits through a gate of the main loop, made when first it is
+ * needed (blk_attach, blk_set_loop, media); it knows nothing of that, and blk_readv and so on choose it. It never goes straight:
+ * the main loop's engines are used under the VM lock only. Who waits for an iothread under that lock serves the gate meanwhile.
+ *
  * A drained section covers gates: the owner tells them to start nothing more (what devices submit is kept), waits until
  * each has answered, by then all that it handed over has arrived; then until each has nothing in flight. A gate's thread
  * answers from its loop, also while it is itself inside a wait of the block layer, and never waits for an owner.

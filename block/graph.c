@@ -236,7 +236,7 @@ BlockChild *block_attach_child(BlockNode *parent, BlockBackend *blk, BlockNode *
     BlockLoop *loop = parent ? parent->loop : node->loop;
     BlockChild *child;
 
-    if (!check_cycle(parent, node, err)) {
+    if (!check_cycle(parent, node, err) || (node->loop != loop && !block_borrow(node, NULL, err))) {
         return NULL;
     }
     block_node_set_loop(node, loop);

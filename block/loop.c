@@ -509,6 +509,9 @@ bool block_loop_wait(BlockLoop *l)
     int64_t next;
 
     block_merge_flush(l);
+    if (l->stood_in_for && take_mail(block_loop_main(l->state->vm), false)) {
+        return true;
+    }
     if (look_for_mail(l) || run_later(l) || poll_engines(l) || run_due_timer(l, &next)) {
         return true;
     }
@@ -538,6 +541,18 @@ bool block_loop_wait(BlockLoop *l)
     return true;
 }
 
+void block_loop_wait_mail(BlockLoop *l)
+{
+    struct pollfd polled = {.fd = l->mail_source->fd, .events = POLLIN};
+    eventfd_t count;
+
+    if ((__atomic_load_n(&l->mail, __ATOMIC_RELAXED) && take_mail(l, false)) || poll(&polled, 1, -1) <= 0) {
+        return;
+    }
+    eventfd_read(polled.fd, &count);
+    take_mail(l, false);
+}
+
 /* ---- calls from other threads --------------------------------------------------------------- */
 
 typedef struct Call {
@@ -546,13 +561,24 @@ typedef struct Call {
     pthread_mutex_t lock;
     pthread_cond_t cond;
     bool done;
+    bool told;       /* by home's message; done: who sent it touches home no more */
+    BlockLoop *home; /* whose messages are served meanwhile; NULL: none */
+    BlockMail ended;
 } Call;
+
+static void on_ended(BlockMail *mail)
+{
+    container_of(mail, Call, ended)->told = true;
+}
 
 static void run_call(void *opaque)
 {
     Call *call = opaque;
 
     call->fn(call->opaque);
+    if (call->home) {
+        block_loop_send(call->home, &call->ended);
+    }
     pthread_mutex_lock(&call->lock);
     call->done = true;
     pthread_cond_signal(&call->cond);
@@ -564,13 +590,17 @@ bool block_loop_is_owner(const BlockLoop *loop)
     return loop->is_main ? vm_locked(loop->state->vm) : pthread_equal(loop->thread, pthread_self());
 }
 
-static void call_and_wait(Loop *loop, LoopFn *fn, void *opaque)
+/* home: devices of the main loop that submit through gates: what they wait for, and what waits for them, comes as messages. */
+static void call_and_wait(BlockLoop *home, Loop *loop, LoopFn *fn, void *opaque)
 {
-    Call call = {.fn = fn, .opaque = opaque};
+    Call call = {.fn = fn, .opaque = opaque, .home = home, .ended = {.fn = on_ended}};
 
     pthread_mutex_init(&call.lock, NULL);
     pthread_cond_init(&call.cond, NULL);
     loop_post(loop, run_call, &call);
+    while (home && !call.told) {
+        block_loop_wait_mail(home);
+    }
     pthread_mutex_lock(&call.lock);
     while (!call.done) {
         pthread_cond_wait(&call.cond, &call.lock);
@@ -582,6 +612,8 @@ static void call_and_wait(Loop *loop, LoopFn *fn, void *opaque)
 
 void block_loop_call(BlockLoop *loop, LoopFn *fn, void *opaque)
 {
+    BlockLoop *home = loop->is_main ? NULL : block_loop_main(loop->state->vm);
+
     if (block_loop_is_owner(loop)) {
         fn(opaque);
     } else if (loop->is_main) {
@@ -589,7 +621,7 @@ void block_loop_call(BlockLoop *loop, LoopFn *fn, void *opaque)
         fn(opaque);
         vm_unlock(loop->state->vm);
     } else {
-        call_and_wait(loop->loop, fn, opaque);
+        call_and_wait(vm_locked(loop->state->vm) && home->mail_source ? home : NULL, loop->loop, fn, opaque);
     }
 }
 
@@ -635,6 +667,7 @@ static void on_loop_free(void *opaque)
     BlockLoop *l = opaque;
 
     l->thread = pthread_self();
+    l->stood_in_for = true;
     block_loop_release(l);
 }
 
@@ -670,7 +703,7 @@ BlockLoop *block_loop_get(Vm *vm, Loop *loop, GError **err)
     if (l->is_main) {
         loop_begin(l);
     } else {
-        call_and_wait(loop, loop_begin, l);
+        call_and_wait(NULL, loop, loop_begin, l);
     }
     if (l->error) {
         g_propagate_error(err, l->error);

@@ -6,7 +6,9 @@
  * tray closes.
  *
  * Guests move trays in the device's loop. So commands do there, in one step each, what guests' commands look at too (the
- * tray, its lock, blk->root), and in the main thread what changes the graph, with the medium's tree drained.
+ * tray, its lock, blk->root), and in the main thread what changes the graph, with the medium's tree drained. A device of the
+ * main loop whose medium is in an iothread (gates.h: home) has its steps in the main thread, which has the owner set
+ * blk->root and waits for it.
  */
 #include "block/backend_int.h"
 #include "core/event.h"
@@ -182,11 +184,24 @@ static void remove_step(void *opaque)
     MediumStep *step = opaque;
 
     if (prepare_tray(step)) {
-        drop_step(step);
+        block_loop_call(step->blk->loop, drop_step, step);
         if (!blk_has_tray(step->blk)) {
             change_medium(step->blk, false);
         }
     }
+}
+
+/* The node's drained sections are blk's now. */
+static void put_step(void *opaque)
+{
+    MediumStep *step = opaque;
+    BlockBackend *blk = step->blk;
+
+    blk->root = step->root;
+    for (unsigned i = 0; i < step->root->node->quiesced; i++) {
+        blk_root_drain_begin(blk);
+    }
+    blk_gates_wait(blk);
 }
 
 static void insert_step(void *opaque)
@@ -197,10 +212,7 @@ static void insert_step(void *opaque)
     if (!prepare_tray(step)) {
         return;
     }
-    blk->root = step->root;
-    for (unsigned i = 0; i < step->root->node->quiesced; i++) {
-        blk_root_drain_begin(blk);
-    }
+    block_loop_call(blk->loop, put_step, step);
     if (!blk_has_tray(blk) || step->close) {
         change_medium(blk, true);
     }
@@ -212,7 +224,7 @@ static bool run_step(LoopFn *fn, MediumStep *step, GError **err)
 {
     BlockBackend *blk = step->blk;
 
-    block_loop_call(blk->loop, fn, step);
+    block_loop_call(blk_device_loop(blk), fn, step);
     vm_emit_posted(blk->vm);
     if (step->was_locked) {
         return error_set(err,
@@ -231,6 +243,14 @@ static void come_home(BlockNode *node)
     }
 }
 
+/* An empty drive of the main loop is there only. */
+static void leave_loop(BlockBackend *blk)
+{
+    if (blk_needs_home(blk) && !blk->root) {
+        blk_set_loop(blk, blk->vm->loop, NULL);
+    }
+}
+
 static bool take_out(LoopFn *fn, MediumStep *step, GError **err)
 {
     BlockBackend *blk = step->blk;
@@ -244,16 +264,19 @@ static bool take_out(LoopFn *fn, MediumStep *step, GError **err)
     }
     block_undrain_tree(tree);
     if (ok) {
+        leave_loop(blk);
         come_home(node);
     }
     block_node_unref(node);
     return ok;
 }
 
+static void drop_only_step(void *opaque) { block_loop_call(((MediumStep *)opaque)->blk->loop, drop_step, opaque); }
+
 void blk_drop_medium(BlockBackend *blk)
 {
     if (blk->root) {
-        take_out(drop_step, &(MediumStep){.blk = blk}, NULL);
+        take_out(drop_only_step, &(MediumStep){.blk = blk}, NULL);
     }
 }
 
@@ -289,19 +312,18 @@ bool blk_remove_medium(BlockBackend *blk, GError **err)
 static bool meet(BlockBackend *blk, BlockNode *node, GError **err)
 {
     if (!block_tree_has_device(node, NULL)) {
+        if (!blk_roots_need_homes(node, blk->loop, err)) {
+            return false;
+        }
         block_node_set_loop(node, blk->loop);
     }
     if (node->loop == blk->loop) {
         return true;
     }
-    if (!blk->ops) {
-        return blk_set_loop(blk, node->loop->loop, err);
-    }
-    if (blk->ops->follow) {
+    if (blk->ops && blk->ops->follow) {
         return blk->ops->follow(blk->opaque, node->loop->loop, err);
     }
-    return error_set(err, "Cannot change iothread of active block backend: node '%s' is in use in an iothread, and device '%s' "
-                          "works in the main loop only; open the image a second time for it", node->name, blk_qdev_name(blk));
+    return (!blk_needs_home(blk) || blk_make_home(blk, err)) && blk_set_loop(blk, node->loop->loop, err);
 }
 
 static bool put_in(MediumStep *step, BlockNode *node, GError **err)
@@ -322,6 +344,7 @@ static bool put_in(MediumStep *step, BlockNode *node, GError **err)
     }
     block_undrain_tree(tree);
     if (!ok) {
+        leave_loop(blk);
         come_home(node);
     }
     return ok;

@@ -70,6 +70,7 @@ BlockState *block_state(Vm *vm)
         s->loops = g_ptr_array_new();
         s->throttle_groups = g_ptr_array_new();
         s->slow_waiting = g_ptr_array_new();
+        s->borrowed = g_ptr_array_new();
         pthread_mutex_init(&s->loops_lock, NULL);
         vm->block = s;
         if (!block_loop_get(vm, vm->loop, &err)) {
@@ -123,6 +124,7 @@ void blk_cleanup(Vm *vm)
     g_ptr_array_free(s->loops, TRUE);
     g_ptr_array_free(s->throttle_groups, TRUE);
     g_ptr_array_free(s->slow_waiting, TRUE);
+    g_ptr_array_free(s->borrowed, TRUE);
     pthread_mutex_destroy(&s->loops_lock);
     g_free(s);
     vm->block = NULL;
@@ -168,17 +170,22 @@ static void node_free(BlockNode *node)
 
 void block_node_unref(BlockNode *node)
 {
+    Vm *vm = node ? node->vm : NULL;
+
     if (!node || --node->refs || block_slow_park(node)) {
         return;
     }
     node->refs = 1; /* what closes it may take and give back references */
     block_drain_begin(node);
     block_drain_end(node);
-    block_node_set_loop(node, block_loop_main(node->vm));
+    block_change_begin(vm);
+    block_borrow(node, node, NULL);
+    block_node_set_loop(node, block_loop_main(vm));
     if (node->drv->close) {
         node->drv->close(node);
     }
     node_free(node);
+    block_change_end(vm);
 }
 
 void block_node_set_size(BlockNode *node, uint64_t size)
@@ -427,11 +434,15 @@ BlockNode *block_node_open(Vm *vm, BlockOpts *opts, const BlockNode *parent, GEr
     node->slow_key = g_steal_pointer(&key);
     node->opened_for = parent;
     node->opening = true;
+    block_change_begin(vm);
     ok = node_open(node, opts, err);
     node->opening = false;
     node->opened_for = NULL;
     if (!ok) {
         node_free(node);
+    }
+    block_change_end(vm);
+    if (!ok) {
         return NULL;
     }
     if (block_slow_again(vm)) { /* the driver did without something that was not there yet */

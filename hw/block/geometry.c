@@ -3,22 +3,11 @@
 
 #define SECTOR 512
 
-typedef struct SyncRead {
-    bool done;
-    int result;
-} SyncRead;
-
-static void sync_read_done(void *opaque, int result) { *(SyncRead *)opaque = (SyncRead){true, result}; }
-
 bool disk_geometry_from_mbr(BlockBackend *blk, DiskGeometry *g)
 {
     uint8_t mbr[SECTOR] __attribute__((aligned(SECTOR))) = {0}; /* null-co leaves it as it is */
-    struct iovec iov = {mbr, sizeof mbr};
-    SyncRead read = {0};
 
-    blk_readv_uncounted(blk, 0, &iov, 1, sync_read_done, &read);
-    blk_drain(blk);
-    if (!read.done || read.result < 0 || load16_le(mbr + 510) != 0xaa55) {
+    if (blk_read_now(blk, 0, mbr, sizeof mbr) < 0 || load16_le(mbr + 510) != 0xaa55) {
         return false;
     }
     for (unsigned i = 0; i < 4; i++) {

@@ -111,7 +111,7 @@ def shared():
     nodes = file + [part for n in "mn" for part in ("-blockdev", f"driver=raw,node-name={n},file=f,read-only=on")]
     for first, more, ok in (("scsi-cd,drive=n,bus=t.0", "", True), ("ide-cd,drive=n", "", True),
                             ("virtio-blk-pci,drive=n,addr=6,iothread=io", "", True),
-                            ("virtio-blk-pci,drive=n,addr=6", ",iothread=io", False), ("ide-cd,drive=n", ",iothread=io", False)):
+                            ("virtio-blk-pci,drive=n,addr=6", ",iothread=io", False), ("ide-cd,drive=n", ",iothread=io", True)):
         with Machine(KILN, IN_THREAD + adapter(more) + ["-device", "virtio-scsi-pci,id=t,addr=5"] + nodes + null("a") +
                      ["-device", "scsi-cd,id=cd,scsi-id=3,bus=s.0", "-device", first + ",id=other", "-device",
                       "scsi-hd,drive=a,scsi-id=0,bus=s.0"]) as m:

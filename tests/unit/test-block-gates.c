@@ -48,6 +48,9 @@ static void teardown(Fixture *f, const void *data)
     g_autofree char *path = g_strdup_printf("%s/disk", f->dir);
 
     for (unsigned i = LOOPS; i-- > 0;) {
+        if (!f->loops[i]) {
+            continue;
+        }
         blk_release_loop(f->vm, f->loops[i]);
         loop_quit(f->loops[i]);
         pthread_join(f->threads[i], NULL);
@@ -180,15 +183,20 @@ static void on_resized(void *opaque) { atomic_fetch_add(&((Worker *)opaque)->res
 
 static const BlkDevOps device_ops = {.any_loop = true, .resized = on_resized};
 
-static Worker *worker_new(Fixture *f, const char *options)
+typedef void BeforeMove(Fixture *f, BlockBackend *blk, void *opaque);
+
+static Worker *worker_new_with(Fixture *f, const char *options, BeforeMove *before, void *opaque)
 {
     Worker *w = g_new0(Worker, 1);
     GError *err = NULL;
 
     w->blk = add_disk(f, options);
     w->forgets = !strstr(options, "%s");
-    blk_attach(w->blk, NULL, &device_ops, w, true, &err);
+    blk_attach_shared(w->blk, NULL, &device_ops, w, true, &err);
     g_assert_no_error(err);
+    if (before) {
+        before(f, w->blk, opaque);
+    }
     blk_set_loop(w->blk, f->loops[0], &err);
     g_assert_no_error(err);
     atomic_store(&w->running, SLOTS);
@@ -204,6 +212,8 @@ static Worker *worker_new(Fixture *f, const char *options)
     }
     return w;
 }
+
+static Worker *worker_new(Fixture *f, const char *options) { return worker_new_with(f, options, NULL, NULL); }
 
 static void let_work(Worker *w, unsigned requests)
 {
@@ -385,6 +395,217 @@ static void test_release(Fixture *f, const void *options)
     g_free(w);
 }
 
+/* ---- a device of the main loop on the same nodes ------------------------------------------------ */
+
+#define HOME_DEPTH 4
+#define HOME_FIRST (SECTORS / SLOTS * SLOTS) /* behind what the worker uses */
+
+typedef struct HomeSlot {
+    struct Home *home;
+    uint64_t buf[64], sector, stamp;
+    struct iovec iov;
+    bool writing, busy;
+} HomeSlot;
+
+typedef struct Home {
+    Vm *vm;
+    BlockBackend *blk;
+    bool forgets, stop;
+    HomeSlot slots[HOME_DEPTH];
+    uint64_t stamps[SECTORS];
+    unsigned ended, resized;
+} Home;
+
+static void home_start(HomeSlot *slot);
+
+static void home_done(void *opaque, int result)
+{
+    HomeSlot *slot = opaque;
+    Home *h = slot->home;
+
+    g_assert_cmpint(result, ==, 0);
+    g_assert_true(vm_locked(h->vm));
+    for (unsigned i = 0; i < 64 && !slot->writing && !h->forgets; i++) {
+        g_assert_cmpuint(slot->buf[i], ==, h->stamps[slot->sector]);
+    }
+    slot->busy = false;
+    h->ended++;
+    if (!h->stop) {
+        home_start(slot);
+    }
+}
+
+static void home_start(HomeSlot *slot)
+{
+    Home *h = slot->home;
+
+    slot->sector = HOME_FIRST + (unsigned)(slot - h->slots) * 2 + (h->ended & 1);
+    slot->iov = (struct iovec){slot->buf, 512};
+    slot->writing = ++slot->stamp % 3;
+    slot->busy = true;
+    if (slot->writing) {
+        h->stamps[slot->sector] = slot->stamp;
+        for (unsigned i = 0; i < 64; i++) {
+            slot->buf[i] = slot->stamp;
+        }
+        blk_writev(h->blk, slot->sector * 512, &slot->iov, 1, slot->stamp % 7 == 0, home_done, slot);
+    } else {
+        blk_readv(h->blk, slot->sector * 512, &slot->iov, 1, home_done, slot);
+    }
+}
+
+static void home_resized(void *opaque)
+{
+    Home *h = opaque;
+
+    g_assert_true(vm_locked(h->vm));
+    h->resized++;
+}
+
+static const BlkDevOps home_ops = {.resized = home_resized};
+
+static void home_go(Home *h)
+{
+    h->stop = false;
+    for (unsigned i = 0; i < HOME_DEPTH; i++) {
+        h->slots[i].home = h;
+        home_start(&h->slots[i]);
+    }
+}
+
+static void home_stop(Home *h)
+{
+    h->stop = true;
+    blk_drain(h->blk);
+    for (unsigned i = 0; i < HOME_DEPTH; i++) {
+        g_assert_false(h->slots[i].busy);
+    }
+}
+
+static void home_attach(Fixture *f, BlockBackend *other, void *opaque)
+{
+    Home *h = opaque;
+    GError *err = NULL;
+
+    h->vm = f->vm;
+    h->blk = blk_new(f->vm, "home", blk_node(other), 0, &err);
+    g_assert_no_error(err);
+    blk_attach_shared(h->blk, NULL, &home_ops, h, true, &err);
+    g_assert_no_error(err);
+    home_go(h);
+}
+
+static void home_work(Fixture *f, Home *h, unsigned requests)
+{
+    for (unsigned until = h->ended + requests; h->ended < until;) {
+        loop_run_once(f->vm->loop, NSEC_PER_MSEC);
+    }
+}
+
+static void home_end(Home *h)
+{
+    home_stop(h);
+    blk_free(h->blk);
+}
+
+static void home_in_section(Fixture *f, Home *h, BlockNode *node)
+{
+    unsigned before;
+
+    block_drain_begin(node);
+    before = h->ended;
+    for (unsigned i = 0; i < 5; i++) {
+        loop_run_once(f->vm->loop, 0);
+    }
+    g_assert_cmpuint(h->ended, ==, before);
+    block_drain_end(node);
+}
+
+/* Whatever happens to the nodes, requests of both go on. */
+static void home_round(Fixture *f, Worker *w, Home *h, unsigned round)
+{
+    BlockNode *node = blk_node(w->blk);
+    BlockLoop *owner = node->loop;
+    GError *err = NULL;
+
+    home_work(f, h, 30);
+    let_work(w, 10);
+    home_in_section(f, h, node);
+    block_drain_begin(node);
+    block_node_set_loop(node, round % 3 ? block_loop_main(f->vm) : block_loop_get(f->vm, f->loops[1], &err));
+    block_node_set_loop(node, owner); /* the worker's first slots are for this loop only */
+    block_drain_end(node);
+    home_work(f, h, 10);
+    block_ptruncate(node, DISK_SIZE + (round + 1) * 4096, true, BLOCK_PREALLOC_OFF, &err);
+    g_assert_no_error(err);
+    g_assert_cmpuint(h->resized, ==, round + 1);
+    limit(w, round % 2 ? 0 : 100000);
+    home_work(f, h, 10);
+    home_stop(h);
+    home_go(h);
+}
+
+static void test_home(Fixture *f, const void *options, bool first)
+{
+    Home h = {.forgets = !strstr(options, "%s")};
+    Worker *w = worker_new_with(f, options, first ? home_attach : NULL, &h);
+    BlkStats stats;
+
+    if (!first) {
+        home_attach(f, w->blk, &h);
+    }
+    for (unsigned round = 0; round < 6; round++) {
+        home_round(f, w, &h, round);
+    }
+    blk_get_stats(h.blk, &stats);
+    g_assert_cmpuint(stats.ops[BLK_STAT_READ] + stats.ops[BLK_STAT_WRITE], ==, h.ended);
+    if (first) { /* the other one goes: the nodes come */
+        BlockBackend *other = w->blk;
+
+        worker_end(f, w);
+        g_assert_true(blk_loop(other) == f->vm->loop);
+        home_work(f, &h, 30);
+        home_end(&h);
+    } else { /* it goes, and comes again */
+        home_end(&h);
+        let_work(w, 10);
+        home_attach(f, w->blk, &h);
+        home_work(f, &h, 30);
+        home_end(&h);
+        worker_end(f, w);
+    }
+}
+
+static void test_home_first(Fixture *f, const void *options) { test_home(f, options, true); }
+static void test_home_second(Fixture *f, const void *options) { test_home(f, options, false); }
+
+/* An iothread ends while its nodes are used from the main loop. */
+static void test_home_release(Fixture *f, const void *options)
+{
+    Home h = {.forgets = !strstr(options, "%s")};
+    BlockBackend *blk = add_disk(f, options);
+
+    home_attach(f, blk, &h);
+    for (unsigned i = 0; i < LOOPS; i++) {
+        GError *err = NULL;
+
+        block_node_set_loop(blk_node(blk), block_loop_get(f->vm, f->loops[i], &err));
+        g_assert_no_error(err);
+        home_work(f, &h, 30);
+        if (i == 1) { /* who frees the loop stands in for its thread */
+            loop_quit(f->loops[i]);
+            pthread_join(f->threads[i], NULL);
+            loop_free(f->loops[i]);
+            f->loops[i] = NULL;
+        } else {
+            blk_release_loop(f->vm, f->loops[i]);
+        }
+        g_assert_true(blk_loop(h.blk) == f->vm->loop);
+        home_work(f, &h, 30);
+    }
+    home_end(&h);
+}
+
 /* Requests that fail in the owner fail in the gate. */
 static void failed(void *opaque, int result) { atomic_store((atomic_int *)opaque, result); }
 
@@ -439,7 +660,8 @@ int main(int argc, char **argv)
         bool file_only;
     } tests[] = {{"work", test_work, false},     {"drain", test_drain, false},   {"watchers", test_watchers, true},
                  {"moving", test_moving, false}, {"reopen", test_reopen, true},  {"release", test_release, false},
-                 {"errors", test_errors, false}};
+                 {"errors", test_errors, false}, {"home-first", test_home_first, false},
+                 {"home-second", test_home_second, false}, {"home-release", test_home_release, false}};
 
     g_test_init(&argc, &argv, NULL);
     for (unsigned i = 0; i < G_N_ELEMENTS(kinds); i++) {
