@@ -51,12 +51,13 @@ typedef struct SerialPort {
     bool again;               /* ... which is seen to afterwards */
     bool blocked;             /* until chr is writable */
     VirtElement *in;          /* a buffer to be filled; only while the queues run; NULL: none */
-    GByteArray *backlog;      /* consoles: what chr has not taken yet; NULL: none */
+    GByteArray *backlog;      /* consoles: what chr has not taken yet, from byte backlog_at on; NULL: none */
+    size_t backlog_at;
     /* ---- virtio_serial_direct.c ---- */
     bool direct;              /* the queue's thread writes: out, out_done, blocked, backlog and what follows are its own */
     CharOutput output;        /* borrowed */
     LoopFd *full;             /* waits until output takes something; NULL: it does not wait */
-    bool failed;              /* atomic: output had an error, and the main loop is told to write instead */
+    bool failed;              /* atomic: output had an error, and the main loop is told to write instead, once at least */
 } SerialPort;
 
 enum { UNTOLD_ADD = 1, UNTOLD_CONSOLE = 2, UNTOLD_NAME = 4, UNTOLD_OPEN = 8 };
@@ -105,6 +106,8 @@ void serial_port_set_host_open(SerialPort *port, bool open);
 void serial_port_emergency_write(SerialPort *port, uint8_t byte);
 /* len bytes at most are kept until chr takes them. */
 void serial_port_backlog_add(SerialPort *port, const uint8_t *data, size_t len);
+/* chr took n bytes of the backlog. */
+void serial_port_backlog_took(SerialPort *port, size_t n);
 /* Goes on with what is kept of the guest's bytes, if there is something, when chr takes more. */
 void serial_port_wait_writable(SerialPort *port);
 /* Puts the buffer of to_guest back. Before the queues stop. */

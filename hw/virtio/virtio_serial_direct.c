@@ -119,10 +119,17 @@ static void fall_back(VirtioDevice *vdev)
     }
 }
 
+static void wait_no_more(SerialPort *port)
+{
+    loop_fd_remove(g_steal_pointer(&port->full));
+    port->blocked = false;
+}
+
 /* The main loop is to see what is wrong there. */
 static void fail(SerialPort *port, int errnum)
 {
     trace(virtio_serial_direct_failed, "port %u: %d", port->id, errnum);
+    wait_no_more(port);
     port->blocked = true;
     virtqueue_pause(port->from_guest);
     if (!__atomic_exchange_n(&port->failed, true, __ATOMIC_RELAXED)) {
@@ -135,8 +142,7 @@ static void on_room(void *opaque, uint32_t events)
     SerialPort *port = opaque;
 
     trace(virtio_serial_unblocked, "port %u", port->id);
-    loop_fd_remove(g_steal_pointer(&port->full));
-    port->blocked = false;
+    wait_no_more(port);
     write_all(port);
     virtqueue_flush(port->from_guest);
     if (!port->blocked) {
@@ -160,12 +166,13 @@ static void wait_for_room(SerialPort *port)
 
 /* ---- writing: in the thread -------------------------------------------------------------------------------------- */
 
-/* Bytes taken; fewer: port->blocked, or it failed, which looks like it. */
+/* Bytes taken; fewer: port->blocked, or it failed, which looks like it. A console tries again whenever the guest says something
+ * more: the reader may have been faster than the loop that tells of it. */
 static size_t write_now(SerialPort *port, const struct iovec *pieces, unsigned count, size_t size)
 {
-    ssize_t n = 0;
+    ssize_t n;
 
-    if (port->blocked || !size) {
+    if (!size || port->failed) {
         return 0;
     }
     do {
@@ -173,7 +180,9 @@ static size_t write_now(SerialPort *port, const struct iovec *pieces, unsigned c
     } while (n < 0 && errno == EINTR);
     if (n == 0 || (n < 0 && errno != EAGAIN)) {
         fail(port, n ? errno : EIO);
-    } else if (n < (ssize_t)size) {
+    } else if (n == (ssize_t)size) {
+        wait_no_more(port);
+    } else if (!port->blocked) {
         wait_for_room(port);
     }
     return n > 0 ? (size_t)n : 0;
@@ -195,14 +204,10 @@ static void keep_in_backlog(SerialPort *port, const Batch *b, size_t done)
 /* False: it is full there, or fails. */
 static bool write_backlog(SerialPort *port)
 {
-    if (port->backlog && !port->blocked) {
-        const struct iovec piece = {port->backlog->data, port->backlog->len};
-        const size_t n = write_now(port, &piece, 1, piece.iov_len);
+    if (port->backlog) {
+        const struct iovec piece = {port->backlog->data + port->backlog_at, port->backlog->len - port->backlog_at};
 
-        g_byte_array_remove_range(port->backlog, 0, (guint)n);
-        if (!port->backlog->len) {
-            g_clear_pointer(&port->backlog, g_byte_array_unref);
-        }
+        serial_port_backlog_took(port, write_now(port, &piece, 1, piece.iov_len));
     }
     return !port->backlog;
 }
@@ -213,7 +218,7 @@ static bool write_batch(SerialPort *port)
     Batch b;
     size_t taken;
 
-    if (port->blocked && (!port->is_console || port->failed)) {
+    if (port->failed || (port->blocked && !port->is_console)) {
         return false;
     }
     gather(port, &b);
@@ -248,7 +253,6 @@ static void go_here(void *opaque)
     SerialPort *port = opaque;
 
     port->direct = true;
-    port->failed = false;
     virtio_queue_keep(port->from_guest, handle_kept);
     virtqueue_again(port->from_guest);
 }
@@ -257,8 +261,8 @@ static void go_back_here(void *opaque)
 {
     SerialPort *port = opaque;
 
-    loop_fd_remove(g_steal_pointer(&port->full));
-    port->direct = port->blocked = false;
+    wait_no_more(port);
+    port->direct = false;
     virtio_queue_keep(port->from_guest, NULL);
 }
 
@@ -274,8 +278,8 @@ void serial_port_go_back(SerialPort *port)
 
 bool serial_port_go_direct(SerialPort *port)
 {
-    if (port->writing || port->blocked || !port->host_open || !port->serial->vdev.running || !virtqueue_takes(port->from_guest) ||
-        !charport_borrow_output(port->chr, &port->output)) {
+    if (port->failed || port->writing || port->blocked || !port->host_open || !port->serial->vdev.running ||
+        !virtqueue_takes(port->from_guest) || !charport_borrow_output(port->chr, &port->output)) {
         return false;
     }
     trace(virtio_serial_direct, "port %u: 1", port->id);

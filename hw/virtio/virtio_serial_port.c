@@ -18,8 +18,20 @@ void serial_port_backlog_add(SerialPort *port, const uint8_t *data, size_t len)
 {
     if (!port->backlog) {
         port->backlog = g_byte_array_new();
+        port->backlog_at = 0;
     }
-    g_byte_array_append(port->backlog, data, (guint)MIN(len, VIRTIO_SERIAL_BACKLOG - port->backlog->len));
+    g_byte_array_append(port->backlog, data, (guint)MIN(len, VIRTIO_SERIAL_BACKLOG - (port->backlog->len - port->backlog_at)));
+}
+
+void serial_port_backlog_took(SerialPort *port, size_t n)
+{
+    port->backlog_at += n;
+    if (port->backlog_at == port->backlog->len) {
+        g_clear_pointer(&port->backlog, g_byte_array_unref);
+    } else if (port->backlog_at >= VIRTIO_SERIAL_BACKLOG) { /* not each time: the rest has to move */
+        g_byte_array_remove_range(port->backlog, 0, (guint)port->backlog_at);
+        port->backlog_at = 0;
+    }
 }
 
 /* What the other side takes of len bytes now. */
@@ -27,6 +39,7 @@ static size_t write_now(SerialPort *port, const uint8_t *data, size_t len)
 {
     size_t done = charport_write(port->chr, data, len);
 
+    port->failed = false; /* what was wrong is seen here */
     while (done < len) {
         size_t n;
 
@@ -67,13 +80,11 @@ static void console_write(SerialPort *port, const uint8_t *data, size_t len)
 
 static void backlog_write(SerialPort *port)
 {
-    size_t done = write_now(port, port->backlog->data, port->backlog->len);
+    const size_t at = port->backlog_at;
 
-    g_byte_array_remove_range(port->backlog, 0, (guint)done);
-    if (port->backlog->len) {
+    serial_port_backlog_took(port, write_now(port, port->backlog->data + at, port->backlog->len - at));
+    if (port->backlog) {
         wait_writable(port);
-    } else {
-        g_clear_pointer(&port->backlog, g_byte_array_unref);
     }
 }
 

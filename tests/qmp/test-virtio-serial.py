@@ -388,6 +388,23 @@ def flood_and_new_readers():
 
 
 @test
+def reader_that_stays_deaf():
+    """It reads no more, and the guest takes nothing of what it wrote, so it counts as there: what it does not hear is lost."""
+    for kind in ("virtserialport", "virtconsole"):
+        with Machine(KILN, [arg.replace("virtserialport", kind) for arg in agent("agent")]) as m:
+            q = Connection(m.qmp_path).negotiate()
+            host = attach(q)
+            flood = Flood(m, 3000)
+            host.send(b"unread")
+            host.shutdown(socket.SHUT_RD)
+            for _ in range(20):
+                flood.feed()
+                v.wait(lambda: v.used(m, 5) == flood.given & 0xFFFF)
+            host.close()
+            q.close()
+
+
+@test
 def flood_through_fifos():
     """A slow reader of a FIFO gets all."""
     for name in ("lines.in", "lines.out"):
