@@ -206,6 +206,8 @@ BlockEngine *block_engine_uring_new(BlockLoop *loop, GError **err);
 /* The loop's engine of this kind, made when it is first asked for, in the owner; threads with one
  * warning where the host refuses the kind (none for BLOCK_AIO_DEPUTED, which nobody asks for). */
 BlockEngine *block_engine(BlockLoop *loop, BlockAio kind, GError **err);
+/* None of its engines has anything to do. */
+bool block_loop_is_idle(const BlockLoop *loop);
 /* Between plug and unplug (nested) engines may gather requests, so many at most unless the user wants another number
  * (block_engine_batch): the device shall have something to do meanwhile. In the owner. */
 #define BLOCK_ENGINE_BATCH 8
@@ -223,6 +225,8 @@ typedef void BlockMergeGo(BlockIo *io);
 bool block_merge_hold(BlockLoop *loop, BlockIo *io, BlockMergeGo *go);
 /* Lets go what is held; unplugging and waiting do. */
 void block_merge_flush(BlockLoop *loop);
+/* In go: it is one of several that are let go together, which are no neighbours. */
+bool block_merge_has_several(const BlockLoop *loop);
 
 /* From now on the loop takes messages. In the owner. */
 bool block_loop_open_mail(BlockLoop *loop, GError **err);

@@ -6,7 +6,8 @@
  *
  * Deputed, it is the pool of threads for O_DIRECT: workers give the requests to the kernel, which may take long there (a file
  * system that finds room for new blocks), but do not wait for the disk. A worker that did would keep the file to itself while it
- * writes to a hole (ext4), and cost more. Files whose requests the kernel ends before it takes the next one get a worker each.
+ * writes to a hole (ext4), and cost several times more. A request that is alone does not come here (block/file.c). Files whose
+ * requests the kernel ends before it takes the next one get a worker each.
  */
 #include <errno.h>
 #include <libaio.h>

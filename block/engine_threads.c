@@ -271,6 +271,7 @@ static bool threads_submit(BlockEngine *engine, BlockIo *io)
     io->started = false;
     lock_acquire(&t->lock);
     heed_hints(t);
+    t->awake &= engine->loop->lone; /* it may have been: nobody looks by himself any more */
     queue_push(&t->todo, io);
     if (may_hold(t, io)) {
         t->held = true;

@@ -378,13 +378,14 @@ static bool suits_engine(const FileState *f, const BlockIo *io)
            io->len && file_is_aligned(f, io);
 }
 
-/* Writes that somebody else completes for the worker are dear (a thread of the kernel does, Linux 6.18), except those that
- * would keep the file to themselves. */
-static bool is_for_worker(FileState *f, const BlockIo *io)
+/* Nothing else is under way in its loop: whoever took it may as well wait for it. By threads that is a worker, to whom it had
+ * to go anyway; a tool does it itself (BlockLoop.lone), which takes one system call whatever the engine. */
+static bool is_waited_for(const BlockIo *io)
 {
-    return io->op == BLOCK_WRITE && engine_kind(f) == BLOCK_AIO_DEPUTED &&
-           (!__atomic_load_n(&f->to_holes, __ATOMIC_RELAXED) || !__atomic_load_n(&f->several, __ATOMIC_RELAXED) ||
-            __atomic_fetch_add(&f->looks, 1, __ATOMIC_RELAXED) % FILE_LOOK_EVERY == 0);
+    const BlockLoop *loop = block_io_loop(io->node, io);
+
+    return (loop->lone || io->engine == loop->engines[BLOCK_AIO_DEPUTED]) && block_loop_is_idle(loop) &&
+           !block_merge_has_several(loop);
 }
 
 /* False: it was put among those that wait. */
@@ -401,7 +402,6 @@ static bool track(FileState *f, BlockIo *io)
         io->link.data = io;
         g_queue_push_tail_link(&f->writes, &io->link);
         f->serialising += io->serialising;
-        __atomic_store_n(&f->several, f->writes.length > 1, __ATOMIC_RELAXED);
     } else {
         io->next = NULL;
         *f->waiting_tail = io;
@@ -439,7 +439,7 @@ static void file_go(BlockIo *io)
     FileState *f = io->node->state;
 
     io->engine = io->loop ? block_engine(io->loop, engine_kind(f), NULL) : f->engine;
-    if (!io->progress && suits_engine(f, io) && !is_for_worker(f, io) && io->engine->ops->submit(io->engine, io)) {
+    if (!io->progress && suits_engine(f, io) && !is_waited_for(io) && io->engine->ops->submit(io->engine, io)) {
         return;
     }
     block_io_run_in_thread(io->node, io);

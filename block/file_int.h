@@ -38,10 +38,6 @@ typedef struct FileState {
      * file's end, when that lies behind node->size; set by workers, atomic. */
     uint64_t reserved;
     bool reserving, no_reserve; /* atomic; a worker is at it; the file system cannot */
-    /* O_DIRECT by workers; atomic. Writes lately went to holes: the kernel shall not hold the file while they wait. */
-    bool to_holes;
-    unsigned looks;   /* counts writes, of which each so-manieth is looked at */
-    bool several;     /* more than one write is in flight */
     /* Set by workers, read by workers: the file system cannot do this. */
     int no_punch, no_zero_range;
     uint64_t discards, discards_failed, discarded; /* atomic; bytes */
@@ -62,7 +58,6 @@ typedef struct FileState {
 /* Reads, or (in_memory) writes, in the calling thread if that needs no waiting. What is done then is
  * in io->progress. False: there is more to do, or nothing was done. */
 bool file_try_now(FileState *f, BlockIo *io);
-#define FILE_LOOK_EVERY 32
 /* Runs the whole request in the calling thread. */
 int file_run(BlockIo *io);
 /* The kernel copies up to len bytes between nodes of the file driver, waiting (copy_file_range): bytes, fewer at the end

@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -479,34 +478,8 @@ int64_t file_copy_range(const BlockNode *from, uint64_t from_offset, const Block
     return ret < 0 ? -errno : ret;
 }
 
-/* Does the file have blocks for the start of it? (Where the file system cannot tell it has.) */
-static bool is_in_hole(const BlockIo *io)
-{
-    struct {
-        struct fiemap map;
-        struct fiemap_extent extent;
-    } f = {.map = {.fm_start = io->offset, .fm_length = io->len, .fm_extent_count = 1}};
-
-    return ioctl(io->fd, FS_IOC_FIEMAP, &f) == 0 && (!f.map.fm_mapped_extents || f.extent.fe_logical > io->offset);
-}
-
-/* Where writes go changes seldom, so one tells about those that come next. */
-static void look_for_holes(const BlockIo *io)
-{
-    FileState *f = io->node->state;
-    bool before = __atomic_load_n(&f->to_holes, __ATOMIC_RELAXED);
-
-    if (f->align > 1 && !f->is_device &&
-        (before || __atomic_fetch_add(&f->looks, 1, __ATOMIC_RELAXED) % FILE_LOOK_EVERY == 0)) {
-        __atomic_store_n(&f->to_holes, is_in_hole(io), __ATOMIC_RELAXED);
-    }
-}
-
 int file_run(BlockIo *io)
 {
-    if (io->op == BLOCK_WRITE) {
-        look_for_holes(io);
-    }
     switch (io->op) {
     case BLOCK_READ:
     case BLOCK_WRITE:

@@ -328,6 +328,16 @@ BlockEngine *block_engine(BlockLoop *loop, BlockAio kind, GError **err)
     return block_engine(loop, BLOCK_AIO_THREADS, err);
 }
 
+bool block_loop_is_idle(const BlockLoop *l)
+{
+    for (unsigned i = 0; i < BLOCK_AIO_KINDS; i++) {
+        if (l->engines[i] && l->engines[i]->in_flight) {
+            return false;
+        }
+    }
+    return true;
+}
+
 unsigned block_engine_batch(const BlockLoop *loop, const BlockIo *io)
 {
     unsigned wanted = loop_io_hints(loop->loop).batch;
@@ -470,16 +480,6 @@ static bool run_due_timer(BlockLoop *l, int64_t *next)
     return false;
 }
 
-static bool in_flight(const BlockLoop *l)
-{
-    for (unsigned i = 0; i < BLOCK_AIO_KINDS; i++) {
-        if (l->engines[i] && l->engines[i]->in_flight) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Calls those that have something; a callback may remove any of them. */
 static void dispatch_fds(BlockLoop *l, BlockFd **fds, const struct pollfd *polled, unsigned n)
 {
@@ -515,7 +515,7 @@ bool block_loop_wait(BlockLoop *l)
     if (look_for_mail(l) || run_later(l) || poll_engines(l) || run_due_timer(l, &next)) {
         return true;
     }
-    if (!in_flight(l) && next == INT64_MAX) {
+    if (block_loop_is_idle(l) && next == INT64_MAX) {
         /* Descriptors of engines are idle; those of drivers, and messages, may be what is waited for. */
         unsigned own = 0;
 

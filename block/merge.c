@@ -30,6 +30,7 @@ typedef struct Run {
 struct BlockMerge {
     Run runs[RUNS_MAX]; /* the oldest first */
     unsigned n;
+    bool several; /* let go now */
 };
 
 /* What stands for the requests of a run. */
@@ -108,11 +109,15 @@ static void let_go(BlockMerge *m, unsigned n)
 
     memcpy(runs, m->runs, n * sizeof runs[0]);
     m->n -= n;
+    m->several = n > 1;
     memmove(m->runs, m->runs + n, m->n * sizeof runs[0]);
     for (unsigned i = 0; i < n; i++) {
         runs[i].go(runs[i].parts > 1 ? join(&runs[i]) : runs[i].head);
     }
+    m->several = false;
 }
+
+bool block_merge_has_several(const BlockLoop *loop) { return loop->merge && loop->merge->several; }
 
 void block_merge_flush(BlockLoop *loop)
 {

@@ -2,12 +2,21 @@
 /*
  * aio=threads with O_DIRECT, where workers give requests to Linux AIO (block/engine_aio.c, deputed), on files where that
  * is not asynchronous: pipes, whose reads end inside io_submit or wait there as long as the test wants, descriptors that
- * io_submit refuses, and tmpfs, where O_DIRECT copies and nobody can tell what a hole is (no FIEMAP).
+ * io_submit refuses, and shared memory, where O_DIRECT copies; files that end, or may not grow, within a request; a host that
+ * refuses Linux AIO; and who waits for a request that is alone.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "block/file_int.h"
@@ -77,7 +86,9 @@ static void request_ended(BlockIo *io, int result)
 static int request_run(BlockIo *io)
 {
     Request *r = container_of(io, Request, io);
-    ssize_t n = read(io->fd, r->buf + io->progress, io->len - io->progress);
+    const uint64_t pos = io->progress;
+    ssize_t n = io->op == BLOCK_WRITE ? pwrite(io->fd, r->buf + pos, io->len - pos, (off_t)(io->offset + pos))
+                                      : read(io->fd, r->buf + pos, io->len - pos);
 
     r->ran++;
     return n < 0 ? -errno : 0;
@@ -86,7 +97,7 @@ static int request_run(BlockIo *io)
 static void request_start(Fixture *f, Request *r, int fd)
 {
     r->iov = (struct iovec){r->buf, READ_LEN};
-    r->io = (BlockIo){.op = BLOCK_READ, .loop = f->loop, .fd = fd, .len = READ_LEN, .iov = &r->iov, .iov_count = 1,
+    r->io = (BlockIo){.op = r->io.op, .offset = r->io.offset, .loop = f->loop, .fd = fd, .len = READ_LEN, .iov = &r->iov, .iov_count = 1,
                       .run = request_run, .finish = request_ended, .engine = f->engine};
     g_assert_true(f->engine->ops->submit(f->engine, &r->io));
 }
@@ -243,7 +254,74 @@ static void test_refused(Fixture *f, const void *data)
     close(closed);
 }
 
-/* ---- a file whose AIO is synchronous and that cannot tell its holes -------------------------- */
+/* The letters of a file of READS requests, the last of which is cut off after half of it: the pool does the rest. */
+static void test_short(Fixture *f, const void *data)
+{
+    g_autofree Request *r = g_new0(Request, READS);
+    int fd = memfd_create("short", MFD_CLOEXEC);
+    uint8_t text[READ_LEN];
+
+    (void)data;
+    g_assert_cmpint(fd, >=, 0);
+    for (unsigned i = 0; i < READS; i++) {
+        memset(text, 'a' + (int)i, sizeof text);
+        g_assert_cmpint(write(fd, text, i == READS - 1 ? READ_LEN / 2 : READ_LEN), >, 0);
+    }
+    if (is_deputed(f)) {
+        block_loop_plug(f->loop);
+        for (unsigned i = 0; i < READS; i++) {
+            r[i].io.offset = (uint64_t)i * READ_LEN;
+            request_start(f, &r[i], fd);
+        }
+        block_loop_unplug(f->loop);
+        wait_for_all(f, r, READS);
+        for (unsigned i = 0; i < READS; i++) {
+            g_assert_cmpint(r[i].result, ==, 0);
+            g_assert_cmpuint(r[i].ran, ==, i == READS - 1);
+            g_assert_cmpuint(r[i].io.progress, ==, i == READS - 1 ? READ_LEN / 2 : 0);
+            g_assert_cmpuint(r[i].buf[READ_LEN / 2 - 1], ==, 'a' + i);
+        }
+    }
+    close(fd);
+}
+
+/* Writes that reach where the file may not: those before it are written, the one across it in part, the others fail. */
+static void test_some_fail(Fixture *f, const void *data)
+{
+    enum { GOOD = 5 };
+    g_autofree Request *r = g_new0(Request, BLOCK_ENGINE_BATCH);
+    int fd = memfd_create("small", MFD_CLOEXEC);
+    struct rlimit before, small;
+    uint8_t text[READ_LEN];
+
+    (void)data;
+    signal(SIGXFSZ, SIG_IGN);
+    g_assert_cmpint(getrlimit(RLIMIT_FSIZE, &before), ==, 0);
+    small = (struct rlimit){GOOD * READ_LEN + READ_LEN / 2, before.rlim_max};
+    if (is_deputed(f)) {
+        g_assert_cmpint(setrlimit(RLIMIT_FSIZE, &small), ==, 0);
+        block_loop_plug(f->loop);
+        for (unsigned i = 0; i < BLOCK_ENGINE_BATCH; i++) {
+            memset(r[i].buf, 'a' + (int)i, READ_LEN);
+            r[i].io.op = BLOCK_WRITE;
+            r[i].io.offset = (uint64_t)i * READ_LEN;
+            request_start(f, &r[i], fd);
+        }
+        block_loop_unplug(f->loop);
+        wait_for_all(f, r, BLOCK_ENGINE_BATCH);
+        g_assert_cmpint(setrlimit(RLIMIT_FSIZE, &before), ==, 0);
+        for (unsigned i = 0; i < BLOCK_ENGINE_BATCH; i++) {
+            g_assert_cmpint(r[i].result, ==, i < GOOD ? 0 : -EFBIG);
+            if (i <= GOOD) {
+                g_assert_cmpint(pread(fd, text, READ_LEN, (off_t)i * READ_LEN), ==, i < GOOD ? READ_LEN : READ_LEN / 2);
+                g_assert_cmpint(memcmp(text, r[i].buf, READ_LEN / 2), ==, 0);
+            }
+        }
+    }
+    close(fd);
+}
+
+/* ---- a file whose AIO is synchronous --------------------------------------------------------- */
 
 #define DISK_SIZE (2 * MIB)
 #define BLOCK 4096
@@ -271,12 +349,12 @@ static void disk_done(BlockIo *io, int result)
     }
     disk.in_use[io->offset / BLOCK] = disk.busy[i] = false;
     disk.in_flight--;
+    disk.node->extern_flight--;
 }
 
 /* A block that no other request is at, read or written anew. */
 static void disk_start(unsigned i)
 {
-    FileState *state = disk.node->state;
     unsigned block;
 
     do {
@@ -291,13 +369,20 @@ static void disk_start(unsigned i)
         memset(disk.iov[i].iov_base, g_rand_int_range(disk.rand, 1, 256), BLOCK);
         memcpy(disk.model + disk.io[i].offset, disk.iov[i].iov_base, BLOCK);
     }
-    /* Half of the writes to workers that wait, half to those that hand over, as a file system that tells would have it. */
-    __atomic_store_n(&state->to_holes, disk.left & 1, __ATOMIC_RELAXED);
     disk.in_flight++;
+    disk.node->extern_flight++; /* drains wait for it */
     disk.left--;
     block_node_submit(disk.node, &disk.io[i]);
 }
 
+static void disk_drain(void)
+{
+    block_drain_begin(disk.node);
+    g_assert_cmpuint(disk.in_flight, ==, 0);
+    block_drain_end(disk.node);
+}
+
+/* Now and then all is waited for in the midst of it. */
 static void disk_run(BlockLoop *loop, unsigned count)
 {
     int64_t end = g_get_monotonic_time() + LIMIT_US;
@@ -310,60 +395,153 @@ static void disk_run(BlockLoop *loop, unsigned count)
             }
         }
         block_loop_unplug(loop);
-        g_assert_true(block_loop_wait(loop));
+        if (g_rand_int_range(disk.rand, 0, 64) == 0) {
+            disk_drain();
+        } else {
+            g_assert_true(block_loop_wait(loop));
+        }
         g_assert_cmpint(g_get_monotonic_time(), <, end);
     }
 }
 
-/* NULL: no O_DIRECT in shared memory here (Linux before 6.6). */
-static BlockNode *open_in_memory(Fixture *f, const char *path)
+/* A disk in shared memory, served as any other file with O_DIRECT is; false: not here (Linux before 6.6). */
+static bool disk_open(Fixture *f)
 {
+    char path[] = "/dev/shm/kiln-deputed-XXXXXX";
+    int fd = mkstemp(path), direct;
     g_autofree char *options = g_strdup_printf("file=%s,if=none,format=raw,cache=none", path);
     GError *err = NULL;
     DriveInfo *info = NULL;
-    int fd = open(path, O_RDWR | O_DIRECT);
+    FileState *state;
 
     if (fd < 0) {
-        return NULL;
+        g_test_skip("no /dev/shm");
+        return false;
     }
+    g_assert_cmpint(ftruncate(fd, DISK_SIZE), ==, 0);
     close(fd);
+    direct = open(path, O_RDWR | O_DIRECT);
+    if (direct < 0) {
+        g_unlink(path);
+        g_test_skip("no O_DIRECT in shared memory");
+        return false;
+    }
+    close(direct);
     blk_add_drive(f->vm, options, NULL, &info, &err);
+    g_unlink(path);
     g_assert_no_error(err);
-    return blk_node(info->blk)->file->node;
+    disk = (Disk){.node = blk_node(info->blk)->file->node, .model = g_malloc0(DISK_SIZE),
+                  .rand = g_rand_new_with_seed(5), .buf = g_aligned_alloc(DEPTH, BLOCK, BLOCK)};
+    state = disk.node->state;
+    state->in_memory = false;
+    state->engine = f->engine;
+    return true;
+}
+
+static void disk_close(void)
+{
+    g_assert_cmpuint(disk.node->size, ==, DISK_SIZE);
+    g_free(disk.model);
+    g_aligned_free(disk.buf);
+    g_rand_free(disk.rand);
 }
 
 static void test_shared_memory(Fixture *f, const void *data)
 {
-    char path[] = "/dev/shm/kiln-deputed-XXXXXX";
-    int fd = mkstemp(path);
-    FileState *state;
-
     (void)data;
-    if (fd < 0) {
-        g_test_skip("no /dev/shm");
-        return;
-    }
-    g_assert_cmpint(ftruncate(fd, DISK_SIZE), ==, 0);
-    close(fd);
-    if (!is_deputed(f)) {
-        g_unlink(path);
-        return;
-    }
-    disk = (Disk){.node = open_in_memory(f, path), .model = g_malloc0(DISK_SIZE), .rand = g_rand_new_with_seed(5),
-                  .buf = g_aligned_alloc(DEPTH, BLOCK, BLOCK)};
-    g_unlink(path);
-    if (disk.node) {
-        state = disk.node->state;
-        state->in_memory = false; /* as any other file with O_DIRECT is served */
-        state->engine = f->engine;
+    if (is_deputed(f) && disk_open(f)) {
         disk_run(f->loop, 20000);
-        g_assert_cmpuint(disk.node->size, ==, DISK_SIZE);
-    } else {
-        g_test_skip("no O_DIRECT in shared memory");
+        disk_close();
     }
-    g_free(disk.model);
-    g_aligned_free(disk.buf);
-    g_rand_free(disk.rand);
+}
+
+/* What ran each of count requests, all submitted at once, is told by the engine that it is in. */
+static void check_engines(Fixture *f, BlockAio kind, unsigned count, bool plugged, bool waited_for)
+{
+    GError *err = NULL;
+    FileState *state = disk.node->state;
+    BlockEngine *engine = block_engine(f->loop, kind, &err), *threads = f->loop->engines[BLOCK_AIO_THREADS];
+
+    g_assert_no_error(err);
+    if (engine != f->loop->engines[kind]) {
+        return; /* the host refuses it */
+    }
+    state->engine = engine;
+    if (plugged) {
+        block_loop_plug(f->loop);
+    }
+    disk.left = count;
+    for (unsigned i = 0; i < count; i++) {
+        disk_start(i);
+    }
+    if (plugged) {
+        block_loop_unplug(f->loop);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        g_assert_true(disk.io[i].engine == (waited_for && i == 0 ? threads : engine));
+    }
+    disk_drain();
+    while (!block_loop_is_idle(f->loop)) { /* jobs, whose requests have ended */
+        g_assert_true(block_loop_wait(f->loop));
+    }
+}
+
+/* A request that is alone is waited for: by a worker, or in a tool by its thread, whatever engine it asked for. One of
+ * several that come together is not. */
+static void test_alone(Fixture *f, const void *lone)
+{
+    f->loop->lone = lone;
+    if (!is_deputed(f) || !disk_open(f)) {
+        return;
+    }
+    for (unsigned round = 0; round < 20; round++) {
+        check_engines(f, BLOCK_AIO_DEPUTED, 1, false, true);
+        check_engines(f, BLOCK_AIO_DEPUTED, 3, false, true);
+        check_engines(f, BLOCK_AIO_DEPUTED, 1, true, true);
+        check_engines(f, BLOCK_AIO_IO_URING, 1, round & 1, lone);
+        check_engines(f, BLOCK_AIO_NATIVE, 1, round & 1, lone);
+    }
+    disk_close();
+}
+
+/* ---- a host without Linux AIO ----------------------------------------------------------------- */
+
+/* io_setup fails in this process from now on, as where all contexts are in use (aio-max-nr). */
+static bool refuse_io_setup(void)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_setup, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAGAIN),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {G_N_ELEMENTS(filter), filter};
+
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+/* It says nothing and does the same with workers that wait. */
+static void test_no_aio(void)
+{
+    Fixture f = {0};
+
+    if (!g_test_subprocess()) {
+        g_test_trap_subprocess(NULL, LIMIT_US, G_TEST_SUBPROCESS_DEFAULT);
+        g_test_trap_assert_passed();
+        g_test_trap_assert_stderr("");
+        return;
+    }
+    if (!refuse_io_setup()) {
+        return;
+    }
+    setup(&f, NULL);
+    g_assert_null(f.loop->engines[BLOCK_AIO_DEPUTED]);
+    g_assert_true(f.engine == f.loop->engines[BLOCK_AIO_THREADS]);
+    if (disk_open(&f)) {
+        disk_run(f.loop, 2000);
+        disk_close();
+    }
+    teardown(&f, NULL);
 }
 
 int main(int argc, char **argv)
@@ -373,6 +551,11 @@ int main(int argc, char **argv)
     g_test_add("/block/deputed/waits-in-submit", Fixture, NULL, setup, test_waits_in_submit, teardown);
     g_test_add("/block/deputed/freed-meanwhile", Fixture, NULL, setup, test_freed_meanwhile, teardown);
     g_test_add("/block/deputed/refused", Fixture, NULL, setup, test_refused, teardown);
+    g_test_add("/block/deputed/short", Fixture, NULL, setup, test_short, teardown);
+    g_test_add("/block/deputed/some-fail", Fixture, NULL, setup, test_some_fail, teardown);
+    g_test_add("/block/deputed/alone", Fixture, NULL, setup, test_alone, teardown);
+    g_test_add("/block/deputed/alone-in-tool", Fixture, "", setup, test_alone, teardown);
+    g_test_add_func("/block/deputed/no-aio", test_no_aio);
     g_test_add("/block/deputed/shared-memory", Fixture, NULL, setup, test_shared_memory, teardown);
     return g_test_run();
 }
