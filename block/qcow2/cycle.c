@@ -158,7 +158,7 @@ static void submit_images(Qcow2 *q, GArray *images)
     }
 }
 
-/* Neighbours in the file go out in one request. */
+/* What changed of them. Neighbours in the file go out in one request. */
 static void submit_tables(Qcow2 *q, GPtrArray *tables)
 {
     struct iovec iov[64];
@@ -171,15 +171,15 @@ static void submit_tables(Qcow2 *q, GPtrArray *tables)
         if (t->forgotten) {
             continue;
         }
-        if (n && (t->offset != end || n == G_N_ELEMENTS(iov))) {
+        if (n && (t->offset + t->cycle_from != end || n == G_N_ELEMENTS(iov))) {
             cycle_submit(q, q->file, BLOCK_WRITE, start, iov, n, NULL);
             n = 0;
         }
         if (!n) {
-            start = t->offset;
+            start = t->offset + t->cycle_from;
         }
-        iov[n++] = (struct iovec){t->image ? t->image : t->data, t->cache->size};
-        end = t->offset + t->cache->size;
+        iov[n++] = (struct iovec){(t->image ? t->image : t->data) + t->cycle_from, t->cycle_to - t->cycle_from};
+        end = t->offset + t->cycle_to;
     }
     if (n) {
         cycle_submit(q, q->file, BLOCK_WRITE, start, iov, n, NULL);
@@ -220,6 +220,8 @@ static GPtrArray *take_dirty(TableCache *cache)
             t->dirty = false;
             cache->dirty--;
             t->in_cycle = true;
+            t->cycle_from = t->from;
+            t->cycle_to = t->to;
             table_pin(t);
             g_ptr_array_add(tables, t);
         }
@@ -237,7 +239,7 @@ static void release_tables(GPtrArray **tables, bool failed)
         free(t->image);
         t->image = NULL;
         if (failed) {
-            table_change(t);
+            table_change_part(t, t->cycle_from, t->cycle_to - t->cycle_from);
         }
         table_unpin(t);
     }

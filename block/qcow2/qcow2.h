@@ -69,8 +69,10 @@ typedef struct Table {
     uint8_t *data;    /* what decisions see */
     uint8_t *image;   /* what the running cycle writes, once data has gone on */
     bool ready;       /* loaded */
-    bool dirty;       /* data is newer than the file and the running cycle */
+    bool dirty;       /* data is newer than the file and the running cycle ... */
+    size_t from, to;  /* ... here, bytes, whole parts (table_change_part) */
     bool in_cycle;
+    size_t cycle_from, cycle_to; /* which the running cycle writes */
     bool forgotten;   /* no longer in the cache: freed with its last pin */
     bool used;        /* since the last tick of cache-clean-interval */
     unsigned pins;    /* stays in memory */
@@ -99,8 +101,9 @@ Table *table_get(TableCache *cache, uint64_t offset, Waiter *w);
 Table *table_peek(const TableCache *cache, uint64_t offset);
 /* A table that is not in the file yet: zeros, dirty. */
 Table *table_new(TableCache *cache, uint64_t offset);
-/* Before the caller changes t->data. */
+/* Before the caller changes t->data; len bytes from from on: no others are written because of it. */
 void table_change(Table *t);
+void table_change_part(Table *t, size_t from, size_t len);
 void table_pin(Table *t);
 void table_unpin(Table *t);
 /* Tables in this range of the file are gone: never written again. */
@@ -293,6 +296,8 @@ struct Qcow2 {
 
 uint64_t refcount_read(const Qcow2 *q, const uint8_t *block, uint64_t index);
 void refcount_write(const Qcow2 *q, uint8_t *block, uint64_t index, uint64_t value);
+/* Before count entries of t from index on are written. */
+void refcount_change(const Qcow2 *q, Table *t, uint64_t index, uint64_t count);
 static inline uint64_t refcount_max(const Qcow2 *q)
 {
     return q->h.refcount_order == 6 ? UINT64_MAX : (UINT64_C(1) << (1u << q->h.refcount_order)) - 1;

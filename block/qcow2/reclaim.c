@@ -77,7 +77,7 @@ static void lower(Qcow2 *q, Table *t, uint64_t cluster, uint64_t n)
 {
     uint64_t mask = (UINT64_C(1) << q->rb_bits) - 1;
 
-    table_change(t);
+    refcount_change(q, t, cluster & mask, n);
     for (uint64_t i = cluster; i < cluster + n; i++) {
         uint64_t value = refcount_read(q, t->data, i & mask) - 1;
 

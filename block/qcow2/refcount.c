@@ -57,6 +57,13 @@ void refcount_write(const Qcow2 *q, uint8_t *block, uint64_t index, uint64_t val
     }
 }
 
+void refcount_change(const Qcow2 *q, Table *t, uint64_t index, uint64_t count)
+{
+    const uint64_t bits = UINT64_C(1) << q->h.refcount_order, from = index * bits / 8;
+
+    table_change_part(t, from, (index + count) * bits / 8 + ((index + count) * bits % 8 != 0) - from);
+}
+
 /* ---- blocks --------------------------------------------------------------------------------- */
 
 int refblock_get(Qcow2 *q, uint64_t cluster, Table **t, Waiter *w)
@@ -79,7 +86,7 @@ static void use_clusters(Qcow2 *q, Table *t, uint64_t cluster, uint64_t count)
 {
     uint64_t mask = (UINT64_C(1) << q->rb_bits) - 1;
 
-    table_change(t);
+    refcount_change(q, t, cluster & mask, count);
     for (uint64_t i = 0; i < count; i++) {
         refcount_write(q, t->data, (cluster + i) & mask, 1);
     }
@@ -231,7 +238,7 @@ void alloc_undo(Qcow2 *q, uint64_t host, uint64_t count)
                        : NULL;
 
         if (t && refcount_read(q, t->data, i & mask) == 1) {
-            table_change(t);
+            refcount_change(q, t, i & mask, 1);
             refcount_write(q, t->data, i & mask, 0);
             q->free_hint = MIN(q->free_hint, i);
         }
@@ -262,7 +269,7 @@ int refcount_add(Qcow2 *q, uint64_t cluster, int delta, uint64_t *value, Waiter 
                                          cluster << q->cluster_bits);
     }
     *value += (uint64_t)(int64_t)delta;
-    table_change(t);
+    refcount_change(q, t, index, 1);
     refcount_write(q, t->data, index, *value);
     if (!*value) {
         q->free_hint = MIN(q->free_hint, cluster);

@@ -8,6 +8,8 @@
 #include "block/qcow2/qcow2.h"
 #include "util/trace.h"
 
+#define PART ((size_t)4096) /* of a table: what is written at least */
+
 /* ---- waiting -------------------------------------------------------------------------------- */
 
 void wait_list_add(WaitList *list, Waiter *w)
@@ -109,18 +111,24 @@ void table_unpin(Table *t)
     }
 }
 
-void table_change(Table *t)
+void table_change_part(Table *t, size_t from, size_t len)
 {
+    const size_t part = MIN(PART, t->cache->size), begin = from & ~(part - 1), end = align_up(from + len, part);
+
     if (t->in_cycle && !t->image) {
         t->image = t->data;
         t->data = table_memory(t->cache->size);
         memcpy(t->data, t->image, t->cache->size);
     }
+    t->from = t->dirty ? MIN(t->from, begin) : begin;
+    t->to = t->dirty ? MAX(t->to, end) : end;
     if (!t->dirty && !t->forgotten) {
         t->dirty = true;
         t->cache->dirty++;
     }
 }
+
+void table_change(Table *t) { table_change_part(t, 0, t->cache->size); }
 
 static void make_ready(Table *t)
 {

@@ -630,6 +630,58 @@ static void test_store_fails(const void *data)
     }
 }
 
+/* ---- what is written ------------------------------------------------------------------------ */
+
+/* A cluster more, and a flush: the largest write of what is not the cluster itself. */
+static uint64_t largest_table_write(World *w, uint64_t offset)
+{
+    g_autofree uint8_t *data = g_malloc(w->config->cluster);
+    GPtrArray *log = disk_log_new();
+    uint64_t largest = 0;
+    bool whole = false;
+
+    memset(data, 0x5a, w->config->cluster);
+    w->disk->log = log;
+    g_assert_cmpint(block_pwrite(w->node, offset, data, w->config->cluster, 0), ==, 0);
+    g_assert_cmpint(block_pflush(w->node), ==, 0);
+    w->disk->log = NULL;
+    for (unsigned i = 0; i < log->len; i++) {
+        const DiskEvent *e = g_ptr_array_index(log, i);
+
+        if (e->kind == DISK_SUBMIT && e->write->data && e->write->data[0] == 0x5a) {
+            whole = true;
+        } else if (e->kind == DISK_SUBMIT) {
+            largest = MAX(largest, e->write->len);
+        }
+    }
+    g_assert_true(whole);
+    g_ptr_array_free(log, TRUE);
+    return largest;
+}
+
+/* Of a table of reference counts goes to the file what changed, not the whole of it: also after a write that failed, which
+ * goes again with what changed since. */
+static void test_parts(void)
+{
+    static const Config config = {"parts", 65536, 16};
+    World w;
+
+    setup(&w, &config, 3, 4 * MIB);
+    largest_table_write(&w, 0); /* the L2 table */
+    for (unsigned i = 1; i < 8; i++) {
+        g_assert_cmpuint(largest_table_write(&w, i * config.cluster), ==, 4096);
+    }
+    w.disk->fail_write = 2;
+    uint8_t sector[SECTOR] = {1};
+    const int written = block_pwrite(w.node, 20 * config.cluster, sector, SECTOR, 0);
+    g_assert_cmpint(written < 0 ? written : block_pflush(w.node), <, 0);
+    w.disk->fail_write = 0;
+    g_assert_cmpuint(largest_table_write(&w, 9 * config.cluster), ==, 4096);
+    close_image(&w);
+    judge(&w, w.disk->content, true, false);
+    teardown(&w);
+}
+
 static const Config configs[] = {
     {"64k", 65536, 16},
     {"4k", 4096, 16},
@@ -651,6 +703,7 @@ static const Config configs[] = {
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/qcow2/parts", test_parts);
     for (unsigned i = 0; i < G_N_ELEMENTS(configs); i++) {
         g_autofree char *model = g_strdup_printf("/qcow2/model/%s", configs[i].name);
         g_autofree char *power = g_strdup_printf("/qcow2/power-cut/%s", configs[i].name);
