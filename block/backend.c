@@ -410,7 +410,6 @@ BlkRequest *blk_readv(BlockBackend *blk, uint64_t offset, const struct iovec *io
     return submit_read(blk, BLK_STAT_READ, offset, iov, count, done, opaque);
 }
 
-
 BlkRequest *blk_writev(BlockBackend *blk, uint64_t offset, const struct iovec *iov, unsigned count,
                        bool fua, BlkDone *done, void *opaque)
 {

@@ -192,54 +192,33 @@ void blk_gate_submit(BlockBackend *blk, BlkGate *gate, const BlockIo *io, BlkDon
 void blk_gate_readv(BlockBackend *blk, BlkGate *gate, uint64_t offset, const struct iovec *iov, unsigned count,
                     BlkDone *done, void *opaque)
 {
-    if (gate) {
-        blk_gate_request(gate, BLK_STAT_READ,
-               &(BlockIo){.op = BLOCK_READ, .offset = offset, .len = iov_size(iov, count), .iov = iov, .iov_count = count},
-               done, opaque);
-    } else {
-        blk_readv(blk, offset, iov, count, done, opaque);
-    }
+    const BlockIo io = {.op = BLOCK_READ, .offset = offset, .len = iov_size(iov, count), .iov = iov, .iov_count = count};
+
+    blk_gate_submit(blk, gate, &io, done, opaque);
 }
 
 void blk_gate_writev(BlockBackend *blk, BlkGate *gate, uint64_t offset, const struct iovec *iov, unsigned count,
                      BlkDone *done, void *opaque)
 {
-    if (gate) {
-        blk_gate_request(gate, BLK_STAT_WRITE,
-               &(BlockIo){.op = BLOCK_WRITE, .offset = offset, .len = iov_size(iov, count), .iov = iov, .iov_count = count},
-               done, opaque);
-    } else {
-        blk_writev(blk, offset, iov, count, false, done, opaque);
-    }
+    const BlockIo io = {.op = BLOCK_WRITE, .offset = offset, .len = iov_size(iov, count), .iov = iov, .iov_count = count};
+
+    blk_gate_submit(blk, gate, &io, done, opaque);
 }
 
 void blk_gate_flush(BlockBackend *blk, BlkGate *gate, BlkDone *done, void *opaque)
 {
-    if (gate) {
-        blk_gate_request(gate, BLK_STAT_FLUSH, &(BlockIo){.op = BLOCK_FLUSH}, done, opaque);
-    } else {
-        blk_flush(blk, done, opaque);
-    }
+    blk_gate_submit(blk, gate, &(BlockIo){.op = BLOCK_FLUSH}, done, opaque);
 }
 
 void blk_gate_discard(BlockBackend *blk, BlkGate *gate, uint64_t offset, uint64_t len, BlkDone *done, void *opaque)
 {
-    if (gate) {
-        blk_gate_request(gate, BLK_STAT_DISCARD, &(BlockIo){.op = BLOCK_DISCARD, .offset = offset, .len = len}, done, opaque);
-    } else {
-        blk_discard(blk, offset, len, done, opaque);
-    }
+    blk_gate_submit(blk, gate, &(BlockIo){.op = BLOCK_DISCARD, .offset = offset, .len = len}, done, opaque);
 }
 
 void blk_gate_write_zeroes(BlockBackend *blk, BlkGate *gate, uint64_t offset, uint64_t len, bool may_unmap, BlkDone *done,
                            void *opaque)
 {
-    if (gate) {
-        blk_gate_request(gate, BLK_STAT_WRITE, &(BlockIo){.op = BLOCK_ZERO, .offset = offset, .len = len, .may_unmap = may_unmap},
-               done, opaque);
-    } else {
-        blk_write_zeroes(blk, offset, len, may_unmap, done, opaque);
-    }
+    blk_gate_submit(blk, gate, &(BlockIo){.op = BLOCK_ZERO, .offset = offset, .len = len, .may_unmap = may_unmap}, done, opaque);
 }
 
 void blk_gate_count_invalid(BlockBackend *blk, BlkGate *gate, BlkStatKind kind)
@@ -518,10 +497,7 @@ BlkGate *blk_gate(BlockBackend *blk, Loop *loop, GError **err)
 
 /* ---- home ------------------------------------------------------------------------------------- */
 
-static void go_in_owner(void *opaque)
-{
-    blk_gates_go(opaque);
-}
+static void go_in_owner(void *opaque) { blk_gates_go(opaque); }
 
 bool blk_make_home(BlockBackend *blk, GError **err)
 {

@@ -236,7 +236,8 @@ BlockChild *block_attach_child(BlockNode *parent, BlockBackend *blk, BlockNode *
     BlockLoop *loop = parent ? parent->loop : node->loop;
     BlockChild *child;
 
-    if (!check_cycle(parent, node, err) || (node->loop != loop && !block_borrow(node, NULL, err))) {
+    if (!check_cycle(parent, node, err) ||
+        (node->loop != loop && (!block_borrow(node, NULL, err) || !blk_roots_need_homes(node, loop, err)))) {
         return NULL;
     }
     block_node_set_loop(node, loop);

@@ -5,6 +5,7 @@ who comes first does not matter, each sees what the others wrote, and what manag
 loses nothing of the other's."""
 import json
 import os
+import subprocess
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -186,6 +187,32 @@ def managers():
         ide_wait(m)
         words = [m.inw(0x1F0) for _ in range(256)]
         assert words[60] | words[61] << 16 == 5 << 11, words[60:62]
+
+
+@test
+def two_threads():
+    """A node over nodes that are in two iothreads is refused; one over one of them is made, and the disks go on."""
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "over", "4M"], check=True)
+    with open("image", "wb") as f:
+        f.truncate(4 << 20)
+    words = ["-nodefaults", *IOTHREAD, "-object", "iothread,id=io1"]
+    for name, file, disk in (("d", "image", {**VIRTIO, "iothread": "io0"}),
+                             ("e", "over", {"driver": "virtio-blk-pci", "drive": "e", "iothread": "io1", "share-rw": True})):
+        words += ["-blockdev", json.dumps({"driver": "file", "node-name": name, "filename": file, "read-only": True}),
+                  "-device", json.dumps(disk)]
+    with Machine(KILN, words) as m:
+        queues = start(m)
+        for _ in range(20):
+            for q in queues:
+                q.add(READ, 0)
+                q.kick()
+            why = m.error_of("blockdev-add", driver="qcow2", backing="d", file="e", **{"node-name": "q", "read-only": True})
+            assert "'d' is in use in another iothread" in why, why
+            m.qmp(("blockdev-add", {"driver": "raw", "node-name": "q", "file": "d", "read-only": True}),
+                  ("blockdev-del", {"node-name": "q"}))
+            for q in queues:
+                v.wait(q.done)
+                assert not any(q.statuses()), q.statuses()
 
 
 @test
