@@ -17,9 +17,9 @@ def rom(work):
 
 
 class Emulator:
-    """args: the virtio device, in slot 4, and what it needs, pass_fds included."""
+    """args: the virtio device, in slot 4, and what it needs, pass_fds included. cpus: that it may run on; none: all."""
 
-    def __init__(self, program, work, args, pass_fds=()):
+    def __init__(self, program, work, args, pass_fds=(), cpus=()):
         self.listener = socket.socket(socket.AF_UNIX)
         path = os.path.join(work, "qtest")
         if os.path.exists(path):
@@ -30,7 +30,7 @@ class Emulator:
                 "-bios", rom(work), "-object", f"memory-backend-memfd,id=m,size={RAM_MIB}M,share=on", "-qtest", f"unix:{path}",
                 "-qtest-log", "/dev/null", *args]
         self.process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                                        pass_fds=pass_fds)
+                                        pass_fds=pass_fds, preexec_fn=lambda: cpus and os.sched_setaffinity(0, cpus))
         self.listener.settimeout(30)
         try:
             self.socket = self.listener.accept()[0]

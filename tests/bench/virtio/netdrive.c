@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * netdrive PID FD RAM-SIZE tx|rx DESC AVAIL USED DATA NUM LENGTH PACKETS SLEEP KIND MINE THEIRS
- * netdrive LENGTH PACKETS KIND MINE THEIRS
+ * netdrive LENGTH PACKETS KIND MINE THEIRS CPU
  *
  * A virtio-net driver for benchmarks, and the other end of the card's cable: packets of LENGTH bytes through one queue, a
  * ring (ring.h) that was set up before, and a cable (cable.h). PID is the emulator. SLEEP: where there is nothing to do the
@@ -9,7 +9,7 @@
  * Prints: nanoseconds until the last packet had come, packets, notifications.
  *
  * The second form is what the kernel allows: instead of an emulator a thread sends a packet that it has, up to 64 with a
- * system call, by UDP as one bundle, and polls where there is no room.
+ * system call, by UDP as one bundle, and polls where there is no room. It stays on CPU, if that is not -1.
  */
 #include <netinet/udp.h>
 #include <pthread.h>
@@ -42,6 +42,14 @@ static void idle(unsigned sleep_us)
         nanosleep(&(struct timespec){.tv_nsec = sleep_us * 1000L}, NULL);
     } else {
         sched_yield();
+    }
+}
+
+/* Nothing is to be done in the ring. */
+static void pause_driver(Drive *d)
+{
+    if (d->rx || d->cable.kind != KIND_PAIR || !drain(&d->cable)) {
+        idle(d->sleep_us);
     }
 }
 
@@ -86,7 +94,7 @@ static void make_desc(Drive *d, unsigned i)
 static void wait_for_sink(Drive *d, uint64_t last, int64_t start)
 {
     while (d->cable.kind != KIND_DROP && seen_now(&d->cable) < last) {
-        idle(d->sleep_us);
+        pause_driver(d);
         no_more_than(start, 120, d->cable.seen, last);
     }
 }
@@ -117,7 +125,7 @@ static void run(Drive *d)
         if (sent < d->packets && sent < done / d->buffers + TAP_WINDOW) {
             sent += send_some(&d->cable, d->packets - sent);
         } else if (end == r->used_idx) {
-            idle(d->sleep_us);
+            pause_driver(d);
             no_more_than(start, 120, done, all);
         }
         for (; r->used_idx != end; done++) {
@@ -159,7 +167,7 @@ static int drive(char **argv)
     }
     if (d.rx) {
         send_packets(&d.cable, 64, CHECKS + 4); /* each takes one buffer */
-    } else if (pthread_create(&thread, NULL, sink, &d.cable)) {
+    } else if (d.cable.kind != KIND_PAIR && pthread_create(&thread, NULL, sink, &d.cable)) {
         fail("thread");
     }
     find_kick(&d.ring, 200000000);
@@ -179,6 +187,7 @@ typedef struct Bound {
     Cable in, out;
     uint64_t packets;
     int room; /* to be polled */
+    int cpu;  /* of the thread that sends */
 } Bound;
 
 /* count packets of a socket that cuts messages (UDP_SEGMENT): one message. */
@@ -218,10 +227,24 @@ static void send_datagrams(Bound *b)
     }
 }
 
+static void stay_on(int cpu)
+{
+    cpu_set_t one;
+
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    if (sched_setaffinity(0, sizeof one, &one) < 0) {
+        fail("sched_setaffinity");
+    }
+}
+
 static void *send_all(void *opaque)
 {
     Bound *b = opaque;
 
+    if (b->cpu >= 0) {
+        stay_on(b->cpu);
+    }
     if (b->out.kind != KIND_STREAM) {
         send_datagrams(b);
         return NULL;
@@ -240,6 +263,8 @@ static int bound(char **argv)
     int64_t start;
 
     b.packets = strtoull(argv[2], NULL, 0);
+    b.cpu = atoi(argv[6]);
+    prctl(PR_SET_TIMERSLACK, 1000);
     cable_open(&b.in, argv + 3);
     cable_open(&b.out, back);
     b.in.length = (unsigned)atoi(argv[1]);
@@ -255,7 +280,7 @@ static int bound(char **argv)
         }
     }
     start = now();
-    if (pthread_create(&threads[0], NULL, sink, &b.in) || pthread_create(&threads[1], NULL, send_all, &b)) {
+    if ((b.in.kind != KIND_PAIR && pthread_create(&threads[0], NULL, sink, &b.in)) || pthread_create(&threads[1], NULL, send_all, &b)) {
         fail("thread");
     }
     if (b.in.kind == KIND_DROP) {
@@ -263,7 +288,9 @@ static int bound(char **argv)
         b.in.seen = b.packets;
     }
     while (seen_now(&b.in) < b.packets) {
-        idle(50);
+        if (b.in.kind != KIND_PAIR || !drain(&b.in)) {
+            idle(50);
+        }
         no_more_than(start, 120, b.in.seen, b.packets);
     }
     printf("%ld %lu 0\n", (long)(now() - start), (unsigned long)b.packets);
@@ -272,9 +299,9 @@ static int bound(char **argv)
 
 int main(int argc, char **argv)
 {
-    if (argc != 16 && argc != 6) {
+    if (argc != 16 && argc != 7) {
         fprintf(stderr, "see the top of the source\n");
         return 2;
     }
-    return argc == 6 ? bound(argv) : drive(argv);
+    return argc == 7 ? bound(argv) : drive(argv);
 }
