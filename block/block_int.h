@@ -72,6 +72,13 @@ struct BlockMail {
     BlockMail *next;
 };
 
+/* What became of requests of a kind, of one file, that were to wait for nothing but the disk (RWF_NOWAIT): how many are not given to the
+ * kernel so now, and after the next that would have waited. Atomic: several loops. */
+typedef struct BlockNowait {
+    unsigned skip, next;
+} BlockNowait;
+#define BLOCK_NOWAIT_NEVER UINT_MAX /* skip: the kernel does not know how for this file */
+
 struct BlockIo {
     BlockOp op;
     bool fua;        /* WRITE, ZERO: on stable storage when done */
@@ -112,6 +119,7 @@ struct BlockIo {
     bool started;
     bool brief;        /* seldom takes longer than copying its bytes does */
     unsigned batch;    /* aio-max-batch of its file; 0: none */
+    BlockNowait *nowait; /* deputed: the loop's thread gives it to the kernel, and tells here what became of it; NULL: a worker does */
     unsigned sync_errors; /* FileState.sync_errors when it began */
     bool via_finish; /* on the loop's list of what ends later: by finish, not done */
     int result;

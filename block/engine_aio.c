@@ -6,8 +6,11 @@
  *
  * Deputed, it is the pool of threads for O_DIRECT: workers give the requests to the kernel, which may take long there (a file
  * system that finds room for new blocks), but do not wait for the disk. A worker that did would keep the file to itself while it
- * writes to a hole (ext4), and cost several times more. A request that is alone does not come here (block/file.c). Files whose
- * requests the kernel ends before it takes the next one get a worker each.
+ * writes to a hole (ext4), and cost several times more. Files whose requests the kernel ends before it takes the next one get a worker each.
+ *
+ * Yet most requests are for blocks that are there, and need no worker: with RWF_NOWAIT the kernel takes them from the loop's own
+ * thread (BlockIo.nowait), or says at once that it would have to wait. Those, and for a while the next ones of that file if there
+ * are many, go to a worker as above, which waits for one that is alone: that is one wake-up less.
  */
 #include <errno.h>
 #include <libaio.h>
@@ -21,6 +24,8 @@
 #define AIO_DEPTH 128
 #define SLOW_NS 200000 /* a request that the kernel takes longer to accept was waited for */
 #define SLOW_JOBS 256  /* jobs of one request each, then several are tried again */
+#define LONG_NS 50000  /* of the loop's thread, and a 16th of a nanosecond each byte: a request that took longer is for a worker */
+#define SKIP_MAX 256   /* requests left to workers after one that would have waited */
 
 typedef struct AioEngine {
     BlockEngine engine;
@@ -60,6 +65,14 @@ static BlockIo *queue_pop(AioEngine *a)
     return io;
 }
 
+static void queue_push(AioEngine *a, BlockIo *io)
+{
+    io->next = NULL;
+    *a->queue_tail = io;
+    a->queue_tail = &io->next;
+    a->n_queue++;
+}
+
 static struct iocb *aio_prepare(AioEngine *a, BlockIo *io)
 {
     struct iocb *cb = &a->cbs[a->free_cbs[--a->n_free]];
@@ -70,6 +83,7 @@ static struct iocb *aio_prepare(AioEngine *a, BlockIo *io)
     } else {
         io_prep_preadv(cb, io->fd, io->iov, (int)io->iov_count, (long long)io->offset);
     }
+    cb->aio_rw_flags |= io->nowait ? RWF_NOWAIT : 0;
     cb->data = io;
     io_set_eventfd(cb, a->event_fd);
     return cb;
@@ -120,6 +134,99 @@ static void job_done(BlockIo *io, int result)
     g_free(job);
 }
 
+/* ---- without a worker ------------------------------------------------------------------------ */
+
+/* Who looks at it between load and store counts one request more or less. What was given before the last one failed says nothing new. */
+static void note(BlockNowait *n, bool taken)
+{
+    const unsigned skip = __atomic_load_n(&n->skip, __ATOMIC_RELAXED), next = __atomic_load_n(&n->next, __ATOMIC_RELAXED);
+
+    if (taken && next) {
+        __atomic_store_n(&n->next, next / 2, __ATOMIC_RELAXED);
+    } else if (!taken && !skip) {
+        __atomic_store_n(&n->skip, next, __ATOMIC_RELAXED);
+        __atomic_store_n(&n->next, MIN(2 * next + 1, SKIP_MAX), __ATOMIC_RELAXED);
+    }
+}
+
+/* The kernel would have to wait (-EAGAIN), does not know how not to, or says something else: a worker finds out. */
+static void nowait_failed(AioEngine *a, BlockIo *io, int error)
+{
+    if (error == -EOPNOTSUPP) {
+        __atomic_store_n(&io->nowait->skip, BLOCK_NOWAIT_NEVER, __ATOMIC_RELAXED);
+    } else {
+        note(io->nowait, false);
+    }
+    io->nowait = NULL;
+    a->engine.in_flight--;
+    if (block_loop_is_idle(a->engine.loop)) {
+        block_io_run_in_thread(io->node, io);
+    } else {
+        a->engine.in_flight++;
+        queue_push(a, io);
+    }
+}
+
+/* None of them has ended for the loop yet. NULL: the kernel did not take that one. */
+static void judge_time(struct iocb *const *batch, unsigned n, int64_t ns)
+{
+    for (unsigned i = 0; i < n; i++) {
+        ns -= batch[i] ? LONG_NS + (int64_t)((const BlockIo *)batch[i]->data)->len / 16 : 0;
+    }
+    for (unsigned i = 0; i < n && ns > 0; i++) {
+        BlockIo *io = batch[i] ? batch[i]->data : NULL;
+
+        if (io) {
+            note(io->nowait, false);
+            io->nowait = NULL; /* its end is no success */
+        }
+    }
+}
+
+static void submit_now(AioEngine *a, struct iocb **batch, unsigned n)
+{
+    const int64_t begin = clock_monotonic_ns();
+    unsigned sent = 0;
+
+    while (sent < n) {
+        int ret = io_submit(a->context, (long)(n - sent), batch + sent);
+
+        if (ret > 0) {
+            sent += (unsigned)ret;
+        } else if (ret != -EINTR) {
+            BlockIo *io = batch[sent]->data;
+
+            a->free_cbs[a->n_free++] = (uint16_t)(batch[sent] - a->cbs);
+            batch[sent++] = NULL;
+            nowait_failed(a, io, ret);
+        }
+    }
+    judge_time(batch, n, clock_monotonic_ns() - begin);
+}
+
+/* Those of the queue that shall not wait, as many as the context has room for. */
+static void flush_nowait(AioEngine *a)
+{
+    struct iocb *batch[AIO_DEPTH];
+    BlockIo *list = a->queue, *next;
+    unsigned n = 0;
+
+    a->queue = NULL;
+    a->queue_tail = &a->queue;
+    a->n_queue = 0;
+    for (; list; list = next) {
+        next = list->next;
+        if (list->nowait && a->n_free) {
+            batch[n++] = aio_prepare(a, list);
+        } else {
+            queue_push(a, list);
+        }
+    }
+    if (n) {
+        submit_now(a, batch, n);
+    }
+}
+
 static void depute(AioEngine *a)
 {
     BlockEngine *workers = block_engine(a->engine.loop, BLOCK_AIO_THREADS, NULL);
@@ -146,6 +253,7 @@ static void aio_flush(BlockEngine *engine)
     unsigned n = 0, sent = 0;
 
     if (a->deputed) {
+        flush_nowait(a);
         depute(a);
         return;
     }
@@ -168,10 +276,7 @@ static bool aio_submit(BlockEngine *engine, BlockIo *io)
     AioEngine *a = container_of(engine, AioEngine, engine);
 
     engine->in_flight++;
-    io->next = NULL;
-    *a->queue_tail = io;
-    a->queue_tail = &io->next;
-    a->n_queue++;
+    queue_push(a, io);
     if (!engine->loop->plugged || a->n_queue >= block_engine_batch(engine->loop, io)) {
         aio_flush(engine);
     }
@@ -184,6 +289,13 @@ static void aio_finish(AioEngine *a, struct io_event event)
     long res = (long)event.res;
 
     a->free_cbs[a->n_free++] = (uint16_t)(event.obj - a->cbs);
+    if (io->nowait && (res == -EAGAIN || res == -EOPNOTSUPP || res == -EINVAL)) {
+        nowait_failed(a, io, (int)res);
+        return;
+    }
+    if (io->nowait) {
+        note(io->nowait, true);
+    }
     a->engine.in_flight--;
     if (res == -EAGAIN || (res >= 0 && (uint64_t)res < io->len)) {
         io->progress = res > 0 ? (uint64_t)res : 0;

@@ -378,13 +378,29 @@ static bool suits_engine(const FileState *f, const BlockIo *io)
            io->len && file_is_aligned(f, io);
 }
 
-/* Nothing else is under way in its loop: whoever took it may as well wait for it. By threads that is a worker, to whom it had
+/* May the loop's thread itself give it to the kernel, as long as that needs no waiting? A tool waits for requests anyway. */
+static BlockNowait *nowait_of(FileState *f, const BlockIo *io)
+{
+    const BlockLoop *loop = block_io_loop(io->node, io);
+    BlockNowait *n = &f->nowait[io->op == BLOCK_WRITE];
+    const unsigned skip = __atomic_load_n(&n->skip, __ATOMIC_RELAXED);
+
+    if (loop->lone || io->engine != loop->engines[BLOCK_AIO_DEPUTED]) {
+        return NULL;
+    }
+    if (skip && skip != BLOCK_NOWAIT_NEVER) {
+        __atomic_store_n(&n->skip, skip - 1, __ATOMIC_RELAXED);
+    }
+    return skip ? NULL : n;
+}
+
+/* Nothing else is under way in its loop: whoever took it may as well wait for it. By threads that is a worker, to whom it has
  * to go anyway; a tool does it itself (BlockLoop.lone), which takes one system call whatever the engine. */
 static bool is_waited_for(const BlockIo *io)
 {
     const BlockLoop *loop = block_io_loop(io->node, io);
 
-    return (loop->lone || io->engine == loop->engines[BLOCK_AIO_DEPUTED]) && block_loop_is_idle(loop) &&
+    return (loop->lone || io->engine == loop->engines[BLOCK_AIO_DEPUTED]) && !io->nowait && block_loop_is_idle(loop) &&
            !block_merge_has_several(loop);
 }
 
@@ -439,7 +455,10 @@ static void file_go(BlockIo *io)
     FileState *f = io->node->state;
 
     io->engine = io->loop ? block_engine(io->loop, engine_kind(f), NULL) : f->engine;
-    if (!io->progress && suits_engine(f, io) && !is_waited_for(io) && io->engine->ops->submit(io->engine, io)) {
+    bool suits = !io->progress && suits_engine(f, io);
+
+    io->nowait = suits ? nowait_of(f, io) : NULL;
+    if (suits && !is_waited_for(io) && io->engine->ops->submit(io->engine, io)) {
         return;
     }
     block_io_run_in_thread(io->node, io);
@@ -688,6 +707,7 @@ static void file_reopen_commit(BlockReopen *r)
     }
     f->aio = fr->aio;
     f->aio_batch = fr->aio_batch;
+    memset(f->nowait, 0, sizeof f->nowait);
     block_loop_call(r->node->loop, use_engine, r->node);
     g_free(fr);
 }

@@ -32,6 +32,7 @@ typedef struct FileState {
     bool in_memory; /* tmpfs: reading and writing never wait for a device */
     bool no_now;    /* atomic; this file cannot be read without waiting */
     unsigned now_skip, now_misses; /* atomic; reads not to try at once any more; misses one after the other */
+    BlockNowait nowait[2]; /* of deputed reads, writes */
     unsigned reads; /* in flight in a lone loop (BlockLoop.lone) */
     uint32_t held_used, held_unshared;
     /* With O_DIRECT, where a write that makes the file longer has it to itself and waits for the disk inside the kernel: the

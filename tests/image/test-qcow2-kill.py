@@ -28,6 +28,7 @@ CONFIGS = {
         ({}, ''),
         ({'cluster_size': 4096}, SMALL),
         ({'cluster_size': 4096, 'refcount_bits': 8}, 'file.cache.direct=on,file.aio=native'),
+        ({'cluster_size': 4096}, 'file.cache.direct=on'),
         ({'extended_l2': 'on', 'cluster_size': 16384}, 'file.aio=io_uring'),
         ({'cluster_size': 4096, 'lazy_refcounts': 'on'}, ''),
         ({'cluster_size': 4096, 'compat': '0.10'}, ''),
@@ -35,6 +36,7 @@ CONFIGS = {
     'snapshots': [
         ({'cluster_size': 512}, ''),
         ({'cluster_size': 2048, 'refcount_bits': 8}, SMALL),
+        ({'cluster_size': 4096}, 'file.cache.direct=on'),
         ({'extended_l2': 'on', 'cluster_size': 16384}, 'file.aio=io_uring'),
         ({'cluster_size': 1024, 'lazy_refcounts': 'on'}, ''),
     ],

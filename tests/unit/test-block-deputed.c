@@ -3,7 +3,8 @@
  * aio=threads with O_DIRECT, where workers give requests to Linux AIO (block/engine_aio.c, deputed), on files where that
  * is not asynchronous: pipes, whose reads end inside io_submit or wait there as long as the test wants, descriptors that
  * io_submit refuses, and shared memory, where O_DIRECT copies; files that end, or may not grow, within a request; a host that
- * refuses Linux AIO; and who waits for a request that is alone.
+ * refuses Linux AIO; and who waits for a request that is alone. And requests that the loop's thread gives to the kernel itself
+ * (BlockIo.nowait): on pipes, which tell whether they would wait, on files that cannot be asked, and on a file with holes.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -97,7 +98,7 @@ static int request_run(BlockIo *io)
 static void request_start(Fixture *f, Request *r, int fd)
 {
     r->iov = (struct iovec){r->buf, READ_LEN};
-    r->io = (BlockIo){.op = r->io.op, .offset = r->io.offset, .loop = f->loop, .fd = fd, .len = READ_LEN, .iov = &r->iov, .iov_count = 1,
+    r->io = (BlockIo){.op = r->io.op, .offset = r->io.offset, .nowait = r->io.nowait, .loop = f->loop, .fd = fd, .len = READ_LEN, .iov = &r->iov, .iov_count = 1,
                       .run = request_run, .finish = request_ended, .engine = f->engine};
     g_assert_true(f->engine->ops->submit(f->engine, &r->io));
 }
@@ -321,6 +322,139 @@ static void test_some_fail(Fixture *f, const void *data)
     close(fd);
 }
 
+/* ---- requests that shall not wait ------------------------------------------------------------- */
+
+static void start_nowait(Fixture *f, Request *r, unsigned n, BlockNowait *nowait)
+{
+    for (unsigned i = 0; i < n; i++) {
+        r[i].io.nowait = nowait;
+    }
+    start_all(f, r, n, f->pipe[0]);
+}
+
+static unsigned count_threads(void)
+{
+    GDir *dir = g_dir_open("/proc/self/task", 0, NULL);
+    unsigned n = 0;
+
+    while (dir && g_dir_read_name(dir)) {
+        n++;
+    }
+    g_dir_close(dir);
+    return n;
+}
+
+/* What the kernel can do at once needs no worker. */
+static void test_nowait(Fixture *f, const void *data)
+{
+    const unsigned threads = count_threads();
+    BlockNowait nowait = {0};
+
+    (void)data;
+    for (unsigned round = 0; is_deputed(f) && round < 50; round++) {
+        g_autofree Request *r = g_new0(Request, READS);
+
+        fill_pipe(f);
+        start_nowait(f, r, READS, &nowait);
+        wait_for_all(f, r, READS);
+        check_letters(r);
+        if (nowait.skip == BLOCK_NOWAIT_NEVER) {
+            g_test_skip("pipes cannot be asked here");
+            return;
+        }
+        if (nowait.next == 0) { /* else this thread was not let run, which took it too long */
+            g_assert_cmpuint(count_threads(), ==, threads);
+        }
+    }
+}
+
+/* The kernel would wait: workers do, others are served meanwhile, and nobody sees the error. The next ones are not tried. */
+static void test_nowait_waits(Fixture *f, const void *data)
+{
+    g_autofree Request *r = g_new0(Request, READS);
+    int64_t end = g_get_monotonic_time() + LIMIT_US;
+    int fd = open("/dev/zero", O_RDONLY);
+    BlockNowait nowait = {0};
+
+    (void)data;
+    for (unsigned round = 0; is_deputed(f) && round < 20; round++) {
+        Request other = {0};
+
+        memset(r, 0, READS * sizeof *r);
+        nowait = (BlockNowait){0};
+        start_nowait(f, r, READS, &nowait);
+        request_start(f, &other, fd);
+        while (!other.ended) {
+            g_assert_true(block_loop_wait(f->loop));
+            g_assert_cmpint(g_get_monotonic_time(), <, end);
+        }
+        g_assert_cmpint(other.result, ==, 0);
+        fill_pipe(f);
+        wait_for_all(f, r, READS);
+        check_letters(r);
+        g_assert_cmpuint(nowait.skip, !=, 0);
+    }
+    close(fd);
+}
+
+/* One that is alone is waited for by a worker then, and so is the rest of one that was done in part. */
+static void test_nowait_alone(Fixture *f, const void *part)
+{
+    const unsigned before = part ? READ_LEN / 2 : 0;
+    uint8_t text[READ_LEN];
+
+    memset(text, 'x', sizeof text);
+    for (unsigned round = 0; is_deputed(f) && round < 20; round++) {
+        BlockNowait nowait = {0};
+        Request r = {.io = {.nowait = &nowait}};
+
+        g_assert_cmpint(write(f->pipe[1], text, before), ==, before);
+        request_start(f, &r, f->pipe[0]);
+        while (f->engine->in_flight) { /* until a worker has it */
+            g_assert_true(block_loop_wait(f->loop));
+        }
+        g_assert_cmpint(write(f->pipe[1], text, READ_LEN - before), ==, READ_LEN - before);
+        if (nowait.skip == BLOCK_NOWAIT_NEVER) {
+            wait_for_all(f, &r, 1);
+            g_test_skip("pipes cannot be asked here");
+            return;
+        }
+        g_assert_cmpuint(r.ended, ==, 0);
+        g_assert_cmpuint(r.io.progress, ==, before);
+        wait_for_all(f, &r, 1);
+        g_assert_cmpint(r.result, ==, 0);
+        g_assert_cmpuint(r.ran, ==, 1);
+        g_assert_cmpint(memcmp(r.buf, text, READ_LEN), ==, 0);
+    }
+}
+
+/* A file that the kernel knows no such requests of is not asked again. */
+static void test_nowait_unknown(Fixture *f, const void *data)
+{
+    int fd = memfd_create("memory", MFD_CLOEXEC), direct = open("/dev/null", O_WRONLY);
+    BlockNowait nowait = {0};
+
+    (void)data;
+    g_assert_cmpint(ftruncate(fd, READ_LEN), ==, 0);
+    for (unsigned count = 1; is_deputed(f) && count <= READS; count++) {
+        g_autofree Request *r = g_new0(Request, READS);
+
+        nowait = (BlockNowait){0};
+        block_loop_plug(f->loop);
+        for (unsigned i = 0; i < count; i++) {
+            r[i].io.nowait = &nowait;
+            request_start(f, &r[i], i == 5 ? direct : fd); /* EBADF */
+        }
+        block_loop_unplug(f->loop);
+        wait_for_all(f, r, count);
+        for (unsigned i = 0; i < count; i++) {
+            g_assert_cmpint(r[i].result, ==, i == 5 ? -EBADF : 0);
+        }
+    }
+    close(fd);
+    close(direct);
+}
+
 /* ---- a file whose AIO is synchronous --------------------------------------------------------- */
 
 #define DISK_SIZE (2 * MIB)
@@ -404,10 +538,10 @@ static void disk_run(BlockLoop *loop, unsigned count)
     }
 }
 
-/* A disk in shared memory, served as any other file with O_DIRECT is; false: not here (Linux before 6.6). */
-static bool disk_open(Fixture *f)
+/* A disk in this directory, served as any other file with O_DIRECT is (shared memory: Linux 6.6); false: not here. */
+static bool disk_open_in(Fixture *f, const char *where)
 {
-    char path[] = "/dev/shm/kiln-deputed-XXXXXX";
+    g_autofree char *path = g_build_filename(where, "kiln-deputed-XXXXXX", NULL);
     int fd = mkstemp(path), direct;
     g_autofree char *options = g_strdup_printf("file=%s,if=none,format=raw,cache=none", path);
     GError *err = NULL;
@@ -415,7 +549,7 @@ static bool disk_open(Fixture *f)
     FileState *state;
 
     if (fd < 0) {
-        g_test_skip("no /dev/shm");
+        g_test_skip("nothing can be written there");
         return false;
     }
     g_assert_cmpint(ftruncate(fd, DISK_SIZE), ==, 0);
@@ -423,7 +557,7 @@ static bool disk_open(Fixture *f)
     direct = open(path, O_RDWR | O_DIRECT);
     if (direct < 0) {
         g_unlink(path);
-        g_test_skip("no O_DIRECT in shared memory");
+        g_test_skip("no O_DIRECT there");
         return false;
     }
     close(direct);
@@ -437,6 +571,8 @@ static bool disk_open(Fixture *f)
     state->engine = f->engine;
     return true;
 }
+
+static bool disk_open(Fixture *f) { return disk_open_in(f, "/dev/shm"); }
 
 static void disk_close(void)
 {
@@ -453,6 +589,28 @@ static void test_shared_memory(Fixture *f, const void *data)
         disk_run(f->loop, 20000);
         disk_close();
     }
+}
+
+/* Blocks that are there, holes, and what becomes one again: some writes have to wait, others not. */
+static void test_holes(Fixture *f, const void *data)
+{
+    const FileState *state;
+
+    (void)data;
+    if (!is_deputed(f) || !disk_open_in(f, g_get_tmp_dir())) {
+        return;
+    }
+    state = disk.node->state;
+    for (unsigned round = 0; round < 20; round++) {
+        const unsigned at = round * 7919 % 400 * BLOCK, len = 100 * BLOCK;
+
+        if (fallocate(state->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, len) == 0) {
+            memset(disk.model + at, 0, len);
+        }
+        disk_run(f->loop, 200);
+        disk_drain();
+    }
+    disk_close();
 }
 
 /* What ran each of count requests, all submitted at once, is told by the engine that it is in. */
@@ -553,6 +711,12 @@ int main(int argc, char **argv)
     g_test_add("/block/deputed/refused", Fixture, NULL, setup, test_refused, teardown);
     g_test_add("/block/deputed/short", Fixture, NULL, setup, test_short, teardown);
     g_test_add("/block/deputed/some-fail", Fixture, NULL, setup, test_some_fail, teardown);
+    g_test_add("/block/deputed/nowait", Fixture, NULL, setup, test_nowait, teardown);
+    g_test_add("/block/deputed/nowait-waits", Fixture, NULL, setup, test_nowait_waits, teardown);
+    g_test_add("/block/deputed/nowait-alone", Fixture, NULL, setup, test_nowait_alone, teardown);
+    g_test_add("/block/deputed/nowait-part", Fixture, "", setup, test_nowait_alone, teardown);
+    g_test_add("/block/deputed/nowait-unknown", Fixture, NULL, setup, test_nowait_unknown, teardown);
+    g_test_add("/block/deputed/holes", Fixture, NULL, setup, test_holes, teardown);
     g_test_add("/block/deputed/alone", Fixture, NULL, setup, test_alone, teardown);
     g_test_add("/block/deputed/alone-in-tool", Fixture, "", setup, test_alone, teardown);
     g_test_add_func("/block/deputed/no-aio", test_no_aio);
