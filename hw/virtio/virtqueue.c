@@ -605,7 +605,9 @@ static void on_kick(void *opaque, uint32_t events)
 
     if (read(vq->kick_fd, &count, sizeof count) == sizeof count) {
         trace(virtqueue_kick, "%s queue %u", vq->vdev->dev.obj.type->name, vq->index);
-        if (vq->lazy && ring_ready(vq)) {
+        if (vq->lent) {
+            virtqueue_lent_look(vq, run_handler);
+        } else if (vq->lazy && ring_ready(vq)) {
             run_lazy(vq);
         } else {
             run_handler(vq);

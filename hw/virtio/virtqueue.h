@@ -40,13 +40,15 @@
  *
  *     the queue's thread                                   main loop, VM lock
  *     ring -> take ----- a few buffers at a time --------> virtqueue_pop ... virtqueue_push
- *     ring <- give, interrupt <------------------------------------+
+ *     ring <----------------- give, interrupt ---------------------+
  *
  *   (If there is little to do and the VM lock is free, the thread takes it and does so itself: virtio_queue_set_brief. While the
  *   device needs nothing of the main loop for a queue, it takes that one back: virtio_queue_keep.)
  *
- *   The thread alone looks at the ring, at notifications and interrupts; it treats the main loop as a disk's queue treats the
- *   disk. No data is copied. A message is on its way at a time in each direction. When the queue stops, buffers that were not
+ *   The thread alone is notified and takes buffers; it treats the main loop as a disk's queue treats the disk. Who gives buffers
+ *   back shows them to the driver himself, unless the thread is at the ring just then, which then does so: waking it would cost
+ *   more than all else. So one at a time is at the rings of a device that are lent, and nobody waits for another. No data is
+ *   copied. A message is on its way at a time in each direction. When the queue stops, buffers that were not
  *   popped, or unpopped, go back into the ring in their order, so the device keeps what it would keep without a thread between.
  */
 #ifndef HW_VIRTIO_VIRTQUEUE_H

@@ -139,6 +139,8 @@ void virtqueue_lent_drop(VirtElement *elem);
 void virtqueue_lent_unpop(VirtElement *elem);
 /* Any thread. */
 void virtqueue_lent_again(VirtQueue *vq);
+/* In the queue's thread: look(vq), now or when nobody else is at the ring. */
+void virtqueue_lent_look(VirtQueue *vq, void (*look)(VirtQueue *vq));
 /* When the VM stops, before the queues do: what the driver told of gets to the device, as far as it takes it. */
 void virtqueue_lent_last_look(VirtioDevice *vdev);
 /* Of this queue, which takes no buffers any more, or of all (NULL): those that were pushed are given back, and the others

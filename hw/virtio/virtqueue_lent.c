@@ -18,6 +18,7 @@ struct VirtLent {
     /* ---- VirtLending.lock ---- */
     Elements coming, going;   /* on their way to the main loop; back */
     bool due, back;           /* it is in VirtLending.due, in .back */
+    bool missed;              /* its thread was to look at the ring, and another was there */
     VirtQueue *next_due, *next_back;
 };
 
@@ -27,6 +28,8 @@ typedef struct VirtLending {
     VirtQueue *due, **due_tail; /* whose handlers are to be called, oldest first */
     VirtQueue *back;          /* to which buffers go back */
     bool due_posted, back_posted; /* a message says so */
+    bool taken;               /* somebody is at the rings */
+    bool missed;              /* meanwhile another was to be: there is such a queue, or something in back */
     bool in_turn;             /* the device's handler runs: what goes back is told at its end; VM lock */
 } VirtLending;
 
@@ -95,11 +98,118 @@ static void make_undue(VirtLending *all, const VirtQueue *vq)
     all->due_tail = at;
 }
 
+/* ---- the rings ------------------------------------------------------------------------------------------- */
+
+/* Those of queues that are lent are touched by one at a time, who never waits: the thread, or who holds the VM lock and gives
+ * buffers back. Who holds that lock and waits for the thread has left them. */
+static bool rings_enter(VirtLending *all, VirtQueue *vq)
+{
+    bool ok;
+
+    lock_acquire(&all->lock);
+    ok = !all->taken;
+    all->taken = true;
+    all->missed |= !ok;
+    if (!ok && vq) {
+        vq->lent->missed = true;
+    }
+    lock_release(&all->lock);
+    return ok;
+}
+
+static void take_back(void *opaque);
+
+/* Who was to be there meanwhile tries again. */
+static void rings_leave(VirtioDevice *vdev)
+{
+    VirtLending *all = vdev->lending;
+    bool missed, post = false;
+
+    lock_acquire(&all->lock);
+    missed = all->missed;
+    all->taken = all->missed = false;
+    for (unsigned i = 0; missed && i < vdev->n_added; i++) {
+        VirtLent *l = vdev->queues[i].lent;
+
+        if (l && l->missed) {
+            l->missed = false;
+            virtio_kick(&vdev->queues[i]);
+        }
+    }
+    if (missed && all->back) {
+        post = !all->back_posted;
+        all->back_posted = true;
+    }
+    lock_release(&all->lock);
+    if (post) {
+        loop_post(vdev->loop, take_back, vdev);
+    }
+}
+
+void virtqueue_lent_look(VirtQueue *vq, void (*look)(VirtQueue *vq))
+{
+    if (vq->lent->kept) {
+        look(vq);
+    } else if (rings_enter(vq->vdev->lending, vq)) {
+        look(vq);
+        rings_leave(vq->vdev);
+    }
+}
+
+static VirtQueue *take_back_queue(VirtLending *all, Elements *list)
+{
+    VirtQueue *vq;
+
+    clear(list);
+    lock_acquire(&all->lock);
+    vq = all->back;
+    if (vq) {
+        all->back = vq->lent->next_back;
+        vq->lent->back = false;
+        append_all(list, &vq->lent->going);
+    }
+    lock_release(&all->lock);
+    return vq;
+}
+
+/* Who is at the rings. The timer that would show what is pushed is the thread's, and not needed. */
+static void give_back(VirtioDevice *vdev)
+{
+    VirtQueue *vq;
+    Elements list;
+
+    while ((vq = take_back_queue(vdev->lending, &list))) {
+        VirtElement *e;
+
+        vq->flush_armed = true;
+        while ((e = take_first(&list))) {
+            virtqueue_ring_push(e, e->written);
+        }
+        vq->flush_armed = false;
+        virtqueue_flush(vq);
+        if (vq->paused && vq->in_flight <= vq->lent->max / 2) {
+            virtqueue_resume(vq);
+        }
+    }
+}
+
 /* ---- in the ring's thread ------------------------------------------------------------------------------- */
 
 static void turn(VirtioDevice *vdev);
 
-static void take_back(void *opaque);
+static void take_back(void *opaque)
+{
+    VirtioDevice *vdev = opaque;
+    VirtLending *all = vdev->lending;
+
+    lock_acquire(&all->lock);
+    all->back_posted = false;
+    lock_release(&all->lock);
+    if (rings_enter(all, NULL)) {
+        give_back(vdev);
+        rings_leave(vdev);
+    }
+}
 
 /* A line for a console is written faster than another thread is woken for it. False: it is for the main loop to do. */
 static bool call_here(VirtQueue *vq, uint64_t bytes)
@@ -119,7 +229,7 @@ static bool call_here(VirtQueue *vq, uint64_t bytes)
     }
     vm_unlock(vm);
     if (brief) {
-        take_back(vdev);
+        give_back(vdev);
     }
     return brief;
 }
@@ -174,42 +284,6 @@ static void lend(VirtioDevice *vdev, VirtQueue *vq)
     }
 }
 
-static VirtQueue *take_back_queue(VirtLending *all, Elements *list)
-{
-    VirtQueue *vq;
-
-    clear(list);
-    lock_acquire(&all->lock);
-    all->back_posted = false;
-    vq = all->back;
-    if (vq) {
-        all->back = vq->lent->next_back;
-        vq->lent->back = false;
-        append_all(list, &vq->lent->going);
-    }
-    lock_release(&all->lock);
-    return vq;
-}
-
-static void take_back(void *opaque)
-{
-    VirtioDevice *vdev = opaque;
-    VirtQueue *vq;
-    Elements list;
-
-    while ((vq = take_back_queue(vdev->lending, &list))) {
-        VirtElement *e;
-
-        while ((e = take_first(&list))) {
-            virtqueue_ring_push(e, e->written);
-        }
-        virtqueue_flush(vq);
-        if (vq->paused && vq->in_flight <= vq->lent->max / 2) {
-            virtqueue_resume(vq);
-        }
-    }
-}
-
 /* Last first. */
 static void unpop_all(Elements *list)
 {
@@ -247,7 +321,7 @@ static void recall_here(void *opaque)
 {
     const LentCall *call = opaque;
 
-    take_back(call->vdev);
+    give_back(call->vdev);
     for (unsigned i = 0; i < call->vdev->n_added; i++) {
         VirtQueue *vq = &call->vdev->queues[i];
 
@@ -261,6 +335,9 @@ static void keep_here(void *opaque)
 {
     const LentCall *call = opaque;
 
+    loop_timer_cancel(call->vq->flush_timer); /* of a time when it was kept */
+    call->vq->flush_armed = false;
+    virtqueue_flush(call->vq);
     recall_here(opaque);
     call->vq->lent->kept = call->kept;
     virtqueue_resume(call->vq);
@@ -298,18 +375,12 @@ static VirtQueue *next_due(VirtLending *all)
     return vq;
 }
 
-/* Has the thread take what goes back, once for all that goes by then. */
+/* Waking the thread for it would cost the guest more than all else. If the thread is at the rings it does so when it leaves. */
 static void send_back(VirtioDevice *vdev)
 {
-    VirtLending *all = vdev->lending;
-    bool post;
-
-    lock_acquire(&all->lock);
-    post = all->back && !all->back_posted;
-    all->back_posted |= post;
-    lock_release(&all->lock);
-    if (post) {
-        loop_post(vdev->loop, take_back, vdev);
+    if (rings_enter(vdev->lending, NULL)) {
+        give_back(vdev);
+        rings_leave(vdev);
     }
 }
 
@@ -379,7 +450,11 @@ void virtio_queue_keep(VirtQueue *vq, VirtQueueFn *handler)
 {
     LentCall call = {vq->vdev, vq, handler};
 
-    virtio_call(vq->vdev, keep_here, &call);
+    if (vq->running) {
+        virtio_call(vq->vdev, keep_here, &call);
+    } else {
+        vq->lent->kept = handler;
+    }
 }
 
 void virtqueue_lent_again(VirtQueue *vq)
