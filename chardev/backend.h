@@ -49,6 +49,8 @@ typedef struct ChardevOps {
     int (*output_fd)(const Chardev *chr);
     /* The same where bytes of the user go there as they are, and nothing else does: it can be borrowed. NULL, -1: no. */
     int (*plain_fd)(const Chardev *chr);
+    /* The same of the descriptor that input comes from, all of which goes to the user as it is; update_read is there then. */
+    int (*plain_input_fd)(const Chardev *chr);
     /* A user came or went. */
     void (*port_opened)(Chardev *chr, CharPort *port, bool opened);
     /* What query-chardev and info chardev say; the caller frees. NULL: the back end's name. */
@@ -103,7 +105,7 @@ struct CharPort {
     const CharPortOps *ops;
     void *opaque;
     bool shut;               /* nobody listens: charport_set_open */
-    bool lent;               /* the user has borrowed the output */
+    bool output_lent, input_lent; /* the user has borrowed it */
     void (*writable)(void *opaque);
     void *writable_opaque;
 };
@@ -176,10 +178,12 @@ void charport_event(CharPort *port, CharEvent event);
 /* Writes the queue as far as it goes. */
 void chardev_flush(Chardev *chr);
 
-/* ---- chardev/output.c: borrowed output is wanted back ---- */
+/* ---- chardev/output.c: what is borrowed is wanted back ---- */
 void charport_recall_output(CharPort *port);
-/* Before the descriptor goes, or what is written there changes. */
-void chardev_recall_output(Chardev *chr);
+/* Input too. */
+void charport_recall(CharPort *port);
+/* Both of all users. Before the descriptors go, or what is written or read there changes. */
+void chardev_recall(Chardev *chr);
 
 /* ---- chardev/fd.c: back ends that read one descriptor and write one ---------------- */
 
@@ -199,6 +203,7 @@ ssize_t char_fd_write(Chardev *chr, const uint8_t *data, size_t len);
 void char_fd_want_write(Chardev *chr, bool on);
 void char_fd_update_read(Chardev *chr);
 int char_fd_output(const Chardev *chr);
+int char_fd_input(const Chardev *chr);
 void char_fd_close(Chardev *chr);
 /* O_NONBLOCK on. */
 bool fd_set_nonblock(int fd, GError **err);

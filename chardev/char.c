@@ -371,7 +371,7 @@ size_t chardev_can_receive(Chardev *chr)
 {
     CharPort *port = only_port(chr);
 
-    return port && port->ops->can_receive ? port->ops->can_receive(port->opaque) : 0;
+    return port && port->ops->can_receive && !port->input_lent ? port->ops->can_receive(port->opaque) : 0;
 }
 
 void chardev_receive(Chardev *chr, const uint8_t *data, size_t len)
@@ -397,7 +397,7 @@ void chardev_event(Chardev *chr, CharEvent event)
         if (chr->connected == (event == CHAR_EVENT_OPENED)) {
             return;
         }
-        chardev_recall_output(chr);
+        chardev_recall(chr);
         chr->connected = event == CHAR_EVENT_OPENED;
         trace(chardev_connected, "%s: %d", chardev_id(chr), chr->connected);
         if (!chr->connected) {
@@ -467,7 +467,7 @@ void charport_close(CharPort *port)
     if (!port) {
         return;
     }
-    charport_recall_output(port);
+    charport_recall(port);
     chardev_flush(chr);
     chr->ports[port->index] = NULL;
     if (!chr->closed) {
@@ -487,7 +487,7 @@ void charport_set_ops(CharPort *port, const CharPortOps *ops, void *opaque)
     if (!port) {
         return;
     }
-    charport_recall_output(port);
+    charport_recall(port);
     port->ops = ops;
     port->opaque = opaque;
     if (port->chr->closed) {
@@ -660,7 +660,7 @@ void chardev_close(Chardev *chr)
     if (chr->closed) {
         return;
     }
-    chardev_recall_output(chr);
+    chardev_recall(chr);
     if (chr->opened) {
         flush_log(chr);
         if (chr->ops->close) {

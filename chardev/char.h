@@ -8,7 +8,7 @@
  * the descriptor itself for a while instead (charport_borrow_output): nobody but the borrower writes there then, in one thread
  * at a time, which needs no lock; what is borrowed goes back when the main loop wants it. It can be had of sockets without
  * a layer on them (TLS, websocket, telnet), FIFOs and devices of the host, not of files (a disk may be slow), nor of what
- * has users besides (mux) or keeps what it is given (ringbuf, logfile=).
+ * has users besides (mux) or keeps what it is given (ringbuf, logfile=). So can input (charport_borrow_input), of terminals too.
  */
 #ifndef CHARDEV_CHAR_H
 #define CHARDEV_CHAR_H
@@ -36,6 +36,8 @@ typedef struct CharPortOps {
     void (*event)(void *opaque, CharEvent event); /* may be NULL */
     /* Who borrows output: gives it back at once, by charport_return_output. */
     void (*return_output)(void *opaque);
+    /* Who borrows input: gives it back at once, by charport_return_input. */
+    void (*return_input)(void *opaque);
 } CharPortOps;
 
 /* The user's end of the chardev with this id. NULL with *err: no such id, or it is in use. */
@@ -81,6 +83,26 @@ void charport_return_output(CharPort *port);
 /* In one thread, that of the borrower's choice. Bytes taken, without waiting; -1 with errno (EAGAIN: when epoll tells of
  * EPOLLOUT; any other: what is to be done about it the back end sees when the main loop writes). */
 ssize_t char_output_write(const CharOutput *output, const struct iovec *iov, unsigned count);
+
+/* ---- borrowed input: past the main loop ---- */
+
+typedef struct CharInput {
+    int fd;                  /* the borrower's until it goes back; another number than CharOutput's */
+    bool is_socket;
+} CharInput;
+
+/*
+ * From now on the port's user alone reads from *input, until it says charport_return_input or return_input is called, which
+ * comes before anything else happens to the descriptor. Nothing comes by CharPortOps.receive meanwhile; the back end may still
+ * notice that the other side has gone, once all that it sent is read. False, now at least: nobody is there, or this back end's
+ * input cannot be had.
+ */
+bool charport_borrow_input(CharPort *port, CharInput *input);
+/* charport_accept_input has to follow where the user would take something. */
+void charport_return_input(CharPort *port, CharInput *input);
+/* In one thread, that of the borrower's choice. Bytes read, without waiting; -1 with errno EAGAIN: when epoll tells of EPOLLIN.
+ * 0, the end, or any other error: what is to be done about it the back end sees when the main loop reads. */
+ssize_t char_input_read(const CharInput *input, const struct iovec *iov, unsigned count);
 
 /* Bytes of output that wait for the other side to read. */
 size_t charport_pending(const CharPort *port);

@@ -61,7 +61,7 @@ bool chardev_remove(Vm *vm, const char *id, GError **err)
 /* The user goes on with another device, as if the other side had gone and come. */
 static void move_port(CharPort *port, Chardev *from, Chardev *to)
 {
-    charport_recall_output(port);
+    charport_recall(port);
     chardev_flush(from);
     if (from->connected) {
         charport_event(port, CHAR_EVENT_CLOSED);

@@ -140,7 +140,7 @@ void char_fd_start(CharFd *fd, int in, int out)
 
 void char_fd_stop(CharFd *fd)
 {
-    chardev_recall_output(&fd->chr);
+    chardev_recall(&fd->chr);
     stop_input(fd);
     loop_timer_free(fd->in_pump);
     fd->in_pump = NULL;
@@ -153,6 +153,13 @@ void char_fd_stop(CharFd *fd)
         close(fd->out);
     }
     fd->in = fd->out = -1;
+}
+
+int char_fd_input(const Chardev *chr)
+{
+    const CharFd *fd = container_of(chr, CharFd, chr);
+
+    return fd->eof ? -1 : fd->in;
 }
 
 void char_fd_close(Chardev *chr)

@@ -224,6 +224,7 @@ static const ChardevOps pipe_ops = {
     .update_read = char_fd_update_read,
     .output_fd = char_fd_output,
     .plain_fd = char_fd_output,
+    .plain_input_fd = char_fd_input,
 };
 
 static const ChardevOps host_serial_ops = {
@@ -237,6 +238,7 @@ static const ChardevOps host_serial_ops = {
     .send_break = host_serial_send_break,
     .get_modem = host_serial_get_modem,
     .set_modem = host_serial_set_modem,
+    .plain_input_fd = char_fd_input,
 };
 
 KILN_TYPE(chardev_file) = {

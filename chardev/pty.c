@@ -162,6 +162,7 @@ static const ChardevOps pty_ops = {
     .want_write = char_fd_want_write,
     .update_read = char_fd_update_read,
     .output_fd = char_fd_output,
+    .plain_input_fd = char_fd_input,
     .port_opened = pty_port_opened,
     .filename = pty_filename,
 };

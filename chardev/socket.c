@@ -23,7 +23,7 @@
 
 static void drop_connection(CharSocket *sock)
 {
-    chardev_recall_output(&sock->chr);
+    chardev_recall(&sock->chr);
     stream_end(sock);
     loop_fd_remove(sock->source);
     sock->source = NULL;
@@ -469,6 +469,7 @@ static const ChardevOps socket_ops = {
     .take_fd = socket_take_fd,
     .output_fd = socket_output_fd,
     .plain_fd = socket_plain_fd,
+    .plain_input_fd = socket_plain_fd,
     .filename = socket_filename,
 };
 

@@ -107,12 +107,18 @@ static void make_raw(bool allow_signals)
 
 /* ---- descriptors ------------------------------------------------------------------- */
 
-/* A descriptor of our own for 0 or 1 that does not block; -1: the original is closed. */
-static int own_descriptor(int fd, int mode)
+typedef struct CharStdio {
+    CharFd fd;
+    bool in_is_shared;       /* others may let reading block again */
+} CharStdio;
+
+/* A descriptor of our own for 0 or 1 that does not block; -1: the original is closed. shared: others have the same open file. */
+static int own_descriptor(int fd, int mode, bool *shared)
 {
     struct stat st;
     int own = -1;
 
+    *shared = false;
     if (fstat(fd, &st) < 0) {
         return -1;
     }
@@ -123,6 +129,7 @@ static int own_descriptor(int fd, int mode)
         own = open(name, mode | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     }
     if (own < 0) {
+        *shared = true;
         own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
         if (own >= 0 && !S_ISREG(st.st_mode)) {
             saved_flags[fd] = fcntl(fd, F_GETFL);
@@ -139,7 +146,10 @@ static int own_descriptor(int fd, int mode)
 static bool stdio_open(Chardev *chr, GError **err)
 {
     const ChardevStdio *options = chr->options->u.stdio.data;
+    CharStdio *stdio = container_of(chr, CharStdio, fd.chr);
     CharState *state = char_state(chr->obj.vm);
+    int in, out;
+    bool out_is_shared;
 
     if (state->no_stdio) {
         return error_set(err, "stdio %s; use a file, pty or socket", state->no_stdio);
@@ -153,7 +163,9 @@ static bool stdio_open(Chardev *chr, GError **err)
     }
     state->stdio = chr;
     make_raw(!options->has_signal || options->signal);
-    char_fd_start(container_of(chr, CharFd, chr), own_descriptor(0, O_RDONLY), own_descriptor(1, O_WRONLY));
+    in = own_descriptor(0, O_RDONLY, &stdio->in_is_shared);
+    out = own_descriptor(1, O_WRONLY, &out_is_shared);
+    char_fd_start(&stdio->fd, in, out);
     return true;
 }
 
@@ -161,6 +173,11 @@ static bool stdio_open(Chardev *chr, GError **err)
 static void stdio_hangup(CharFd *fd)
 {
     fd->eof = true;
+}
+
+static int stdio_plain_input(const Chardev *chr)
+{
+    return container_of(chr, CharStdio, fd.chr)->in_is_shared ? -1 : char_fd_input(chr);
 }
 
 static void stdio_close(Chardev *chr)
@@ -186,13 +203,14 @@ static const ChardevOps stdio_ops = {
     .want_write = char_fd_want_write,
     .update_read = char_fd_update_read,
     .output_fd = char_fd_output,
+    .plain_input_fd = stdio_plain_input,
 };
 
 KILN_TYPE(chardev_stdio) = {
     .name = "chardev-stdio",
     .parent = "chardev-fd",
     .desc = "standard input and output; a terminal is switched to raw mode",
-    .size = sizeof(CharFd),
+    .size = sizeof(CharStdio),
     .init = stdio_init,
     .ops = &stdio_ops,
 };

@@ -177,6 +177,9 @@ static void handle_to_guest(VirtioDevice *vdev, VirtQueue *vq)
     }
 }
 
+/* In the queue's thread: buffers stay in the ring as long as there is no port. */
+static void handle_no_port(VirtioDevice *vdev, VirtQueue *vq) { virtqueue_pause(vq); }
+
 static void handle_from_guest(VirtioDevice *vdev, VirtQueue *vq)
 {
     SerialPort *port = virtio_serial_port_of(vdev, vq);
@@ -259,6 +262,7 @@ static void quiesce(VirtioDevice *vdev, VirtQueue *vq)
         SerialPort *port = g_ptr_array_index(s->ports, i);
 
         if (!vq || vq == port->to_guest) {
+            serial_port_stop_reading(port);
             serial_port_quiesce(port);
         }
         if (!vq || vq == port->from_guest) {
@@ -349,6 +353,7 @@ bool virtio_serial_plug(VirtioSerial *s, SerialPort *port, GError **err)
     port->from_guest = virtio_queue(&s->vdev, port->id ? 2 * port->id + 3 : 1);
     g_ptr_array_add(s->ports, port);
     s->by_id[port->id] = port;
+    virtio_queue_keep(port->to_guest, NULL);
     if (s->vdev.running && !virtio_serial_multiport(s)) {
         port->guest_open = !port->id;
     }
@@ -363,6 +368,7 @@ void virtio_serial_unplug(SerialPort *port)
 
     g_ptr_array_remove(s->ports, port);
     s->by_id[port->id] = NULL;
+    virtio_queue_keep(port->to_guest, handle_no_port); /* before the driver hears of it, who may then take its buffers back */
     if (has_listener(s) && !(port->untold & UNTOLD_ADD)) {
         s->removed[port->id] = true;
         tell(s);
@@ -406,6 +412,9 @@ static bool data_is_brief(VirtioDevice *vdev, VirtQueue *vq, uint64_t bytes)
     return bytes <= BRIEF_BYTES && (!port || charport_is_prompt(port->chr));
 }
 
+/* Room for the guest's input: the character device is told that it may read. */
+static bool room_is_brief(VirtioDevice *vdev, VirtQueue *vq, uint64_t bytes) { return true; }
+
 static VirtQueue *add_lent_queue(VirtioDevice *vdev, unsigned size, VirtQueueFn *handler)
 {
     VirtQueue *vq = virtio_add_queue(vdev, size, handler, sizeof(VirtElement));
@@ -416,10 +425,10 @@ static VirtQueue *add_lent_queue(VirtioDevice *vdev, unsigned size, VirtQueueFn 
 
 static void add_port_queues(VirtioDevice *vdev)
 {
-    VirtQueue *to_guest = virtio_add_queue(vdev, PORT_QUEUE_SIZE, handle_to_guest, sizeof(VirtElement));
+    VirtQueue *to_guest = add_lent_queue(vdev, PORT_QUEUE_SIZE, handle_to_guest);
 
-    virtio_queue_set_loop(to_guest, vdev->dev.vm->loop);
-    virtio_queue_set_lazy(to_guest);
+    virtio_queue_keep(to_guest, handle_no_port);
+    virtio_queue_set_brief(to_guest, room_is_brief);
     virtio_queue_set_brief(add_lent_queue(vdev, PORT_QUEUE_SIZE, handle_from_guest), data_is_brief);
 }
 

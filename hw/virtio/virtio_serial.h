@@ -14,11 +14,10 @@
  *
  * Control messages that the guest has no buffer for are not queued: each port remembers what the guest is still to be told.
  *
- * Character devices and the table of ports are in the main loop, and so is all of this, with the rings of what goes to the
- * guest: who types sets its pace, and a hand-over would cost each keystroke two wake-ups. The other rings are not: their thread,
- * which disks and cards share, lends the buffers (virtqueue.h), or writes them itself while it has the character device's output
- * (virtio_serial_direct.c). So the main loop has no more to do for what the guest writes than its character device makes it do,
- * in turns that end by time.
+ * Character devices and the table of ports are in the main loop, and so is all of this. The rings are not: their thread, which
+ * disks and cards share, lends the buffers (virtqueue.h), or writes and reads itself while it has the character device's output
+ * and input (virtio_serial_direct.c, virtio_serial_input.c). So the main loop has no more to do for a port than its character
+ * device makes it do, in turns that end by time.
  */
 #ifndef HW_VIRTIO_VIRTIO_SERIAL_H
 #define HW_VIRTIO_VIRTIO_SERIAL_H
@@ -58,6 +57,11 @@ typedef struct SerialPort {
     CharOutput output;        /* borrowed */
     LoopFd *full;             /* waits until output takes something; NULL: it does not wait */
     bool failed;              /* atomic: output had an error, and the main loop is told to write instead, once at least */
+    /* ---- virtio_serial_input.c ---- */
+    bool reading;             /* the queue's thread reads: what follows is its own, and in is NULL */
+    CharInput input;          /* borrowed */
+    LoopFd *input_source;     /* waits for input; NULL: for the guest's buffers */
+    bool input_failed;        /* atomic: its end or an error, and the main loop is told to read instead, once at least */
 } SerialPort;
 
 enum { UNTOLD_ADD = 1, UNTOLD_CONSOLE = 2, UNTOLD_NAME = 4, UNTOLD_OPEN = 8 };
@@ -121,6 +125,13 @@ void serial_port_drop(SerialPort *port);
 bool serial_port_go_direct(SerialPort *port);
 /* The main loop writes again. */
 void serial_port_go_back(SerialPort *port);
+
+/* ---- virtio_serial_input.c ---- */
+
+/* Has the queue's thread read. False: it cannot, now at least, and the main loop has to. */
+bool serial_port_start_reading(SerialPort *port);
+/* The main loop may read again. */
+void serial_port_stop_reading(SerialPort *port);
 
 /* ---- virtio_serial_state.c ---- */
 

@@ -194,7 +194,7 @@ static size_t can_receive(void *opaque)
 {
     SerialPort *port = opaque;
 
-    if (!port->serial->vdev.running || !port->guest_open) {
+    if (!port->serial->vdev.running || !port->guest_open || port->reading) {
         return 0;
     }
     while (!port->in) {
@@ -221,17 +221,25 @@ static void receive(void *opaque, const uint8_t *data, size_t len)
         data += n;
         len -= n;
     }
-    virtqueue_flush(port->to_guest);
-    virtio_kick(port->to_guest); /* its handler asks to be told of the next buffer */
+    port->input_failed = false; /* nothing is wrong any more */
+    serial_port_start_reading(port);
 }
 
-void serial_port_to_guest(SerialPort *port) { charport_accept_input(port->chr); }
+void serial_port_to_guest(SerialPort *port)
+{
+    if (!serial_port_start_reading(port)) {
+        charport_accept_input(port->chr);
+    }
+}
 
 /* ---- open and closed --------------------------------------------------------------------------------- */
 
 void serial_port_set_guest_open(SerialPort *port, bool open)
 {
     port->guest_open = open;
+    if (!open) {
+        serial_port_stop_reading(port);
+    }
     if (!port->is_console) {
         charport_set_open(port->chr, open);
     }
@@ -260,19 +268,25 @@ void serial_port_set_host_open(SerialPort *port, bool open)
     virtio_serial_tell(port->serial, port, UNTOLD_OPEN);
 }
 
+/* The host's end of a console is always open. */
 static void on_event(void *opaque, CharEvent event)
 {
-    if (event == CHAR_EVENT_OPENED || event == CHAR_EVENT_CLOSED) {
-        serial_port_set_host_open(opaque, event == CHAR_EVENT_OPENED);
+    SerialPort *port = opaque;
+
+    if (!port->is_console && (event == CHAR_EVENT_OPENED || event == CHAR_EVENT_CLOSED)) {
+        serial_port_set_host_open(port, event == CHAR_EVENT_OPENED);
+    }
+    if (event == CHAR_EVENT_OPENED) {
+        port->input_failed = false;
+        serial_port_start_reading(port);
     }
 }
 
 static void return_output(void *opaque) { serial_port_go_back(opaque); }
+static void return_input(void *opaque) { serial_port_stop_reading(opaque); }
 
-/* The host's end of a console is always open. */
-static const CharPortOps console_char_ops = {.can_receive = can_receive, .receive = receive, .return_output = return_output};
-static const CharPortOps port_char_ops = {.can_receive = can_receive, .receive = receive, .event = on_event,
-                                          .return_output = return_output};
+static const CharPortOps char_ops = {.can_receive = can_receive, .receive = receive, .event = on_event,
+                                     .return_output = return_output, .return_input = return_input};
 
 void serial_port_quiesce(SerialPort *port)
 {
@@ -301,12 +315,12 @@ static bool port_realize(Device *dev, GError **err)
     if (!virtio_serial_plug(virtio_serial(virtio_device(dev->bus->owner)), port, err)) {
         return false;
     }
-    if (port->is_console) {
-        charport_set_ops(port->chr, &console_char_ops, port);
-        serial_port_set_host_open(port, port->chr != NULL);
-    } else {
+    if (!port->is_console) {
         charport_set_open(port->chr, false);
-        charport_set_ops(port->chr, &port_char_ops, port);
+    }
+    charport_set_ops(port->chr, &char_ops, port);
+    if (port->is_console) {
+        serial_port_set_host_open(port, port->chr != NULL);
     }
     return true;
 }
@@ -317,6 +331,7 @@ static void port_unrealize(Device *dev)
     SerialPort *port = serial_port(dev);
 
     serial_port_go_back(port);
+    serial_port_stop_reading(port);
     charport_on_writable(port->chr, NULL, NULL);
     charport_set_ops(port->chr, NULL, NULL);
     port->host_open = port->blocked = false;

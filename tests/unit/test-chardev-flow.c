@@ -433,6 +433,77 @@ static void test_not_borrowed(void)
     close(peer);
 }
 
+/* ---- borrowed input ------------------------------------------------------------------- */
+
+typedef struct Reader {
+    User user;
+    CharInput input;
+    unsigned returned;
+} Reader;
+
+static void return_input(void *opaque)
+{
+    Reader *r = opaque;
+
+    g_assert_cmpint(fcntl(r->input.fd, F_GETFD), >=, 0);
+    r->returned++;
+    charport_return_input(r->user.port, &r->input);
+}
+
+static const CharPortOps reader_ops = {.can_receive = user_can_receive, .receive = user_receive, .event = user_event,
+                                       .return_input = return_input};
+
+static void expect_input(const Reader *r, const char *text)
+{
+    char first[2], rest[100];
+    const struct iovec pieces[] = {{first, sizeof first}, {rest, sizeof rest}};
+    g_autofree char *got = NULL;
+    ssize_t n = char_input_read(&r->input, pieces, 2);
+
+    g_assert_cmpint(n, ==, (ssize_t)strlen(text));
+    got = g_strdup_printf("%.2s%.*s", first, (int)n - 2, rest);
+    g_assert_cmpstr(got, ==, text);
+}
+
+/* All that comes goes to the borrower until it gives the input back; the end is the main loop's to see. */
+static void test_borrowed_input(void)
+{
+    int peer;
+    Vm *vm = start_pair(SOCK_STREAM, "", &peer);
+    struct iovec none = {&peer, sizeof peer};
+    Reader r;
+
+    user_start(&r.user, vm, "c");
+    r.returned = 0;
+    charport_set_ops(r.user.port, &reader_ops, &r);
+    g_assert_true(charport_borrow_input(r.user.port, &r.input));
+    g_assert_cmpint(write(peer, "to the thread", 13), ==, 13);
+    settle(vm);
+    g_assert_cmpuint(r.user.got->len, ==, 0);
+    expect_input(&r, "to the thread");
+    g_assert_cmpint(char_input_read(&r.input, &none, 1), ==, -1);
+    g_assert_cmpint(errno, ==, EAGAIN);
+    charport_return_input(r.user.port, &r.input);
+    charport_accept_input(r.user.port);
+    g_assert_cmpint(write(peer, "to the main loop", 16), ==, 16);
+    settle(vm);
+    g_assert_cmpstr(r.user.got->str, ==, "to the main loop");
+    g_assert_true(charport_borrow_input(r.user.port, &r.input));
+    g_assert_cmpint(write(peer, "the last", 8), ==, 8);
+    close(peer);
+    settle(vm);
+    g_assert_cmpuint(r.user.closed, ==, 0);
+    expect_input(&r, "the last");
+    g_assert_cmpint(char_input_read(&r.input, &none, 1), ==, 0);
+    charport_return_input(r.user.port, &r.input);
+    charport_accept_input(r.user.port);
+    wait_for(vm, &r.user.closed, 1);
+    g_assert_cmpuint(r.returned, ==, 0);
+    g_assert_false(charport_borrow_input(r.user.port, &r.input));
+    user_end(&r.user);
+    end(vm);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -449,5 +520,6 @@ int main(int argc, char **argv)
     g_test_add_func("/chardev-flow/borrowed", test_borrowed);
     g_test_add_func("/chardev-flow/borrowed-and-changed", test_borrowed_and_changed);
     g_test_add_func("/chardev-flow/not-borrowed", test_not_borrowed);
+    g_test_add_func("/chardev-flow/borrowed-input", test_borrowed_input);
     return run_in_scratch();
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * console PID FD RAM-SIZE DESC AVAIL USED DATA NUM KIND SOCKET COUNT
+ * console PID FD RAM-SIZE DESC AVAIL USED DATA NUM KIND SOCKET COUNT REST
  *
  * How long one byte takes through a console, of a ring (ring.h) that was set up before in the RAM of process PID; SOCKET is the
  * other end of its character device. KIND: 0 from the socket to the used ring, 1 from the notification to the socket, 2 from the
  * notification to the used ring.
+ * REST: microseconds from one byte to the next.
  * Prints: nanoseconds, median and 99 %.
  */
 #include <sys/socket.h>
@@ -27,14 +28,14 @@ static void wait_used(Ring *r)
     take_used(r);
 }
 
-static int64_t once(Ring *r, int kind, int fd)
+static int64_t once(Ring *r, int kind, int fd, useconds_t rest)
 {
     int64_t start;
     char byte = 0;
 
     if (kind == TO_GUEST) {
         give(r);
-        usleep(300); /* the buffer has arrived, and all sleep */
+        usleep(rest); /* the buffer has arrived, and all sleep */
         start = now();
         if (write(fd, &byte, 1) != 1) {
             fail("write");
@@ -42,7 +43,7 @@ static int64_t once(Ring *r, int kind, int fd)
         wait_used(r);
         return now() - start;
     }
-    usleep(300);
+    usleep(rest);
     start = now();
     give(r);
     if (kind == BACK) {
@@ -72,7 +73,7 @@ int main(int argc, char **argv)
     int kind, fd, count;
     int64_t *times;
 
-    if (argc != 12) {
+    if (argc != 13) {
         fprintf(stderr, "see the top of the source\n");
         return 2;
     }
@@ -97,7 +98,7 @@ int main(int argc, char **argv)
     }
     times = calloc((size_t)count, sizeof *times);
     for (int i = 0; i < count; i++) {
-        times[i] = once(&r, kind, fd);
+        times[i] = once(&r, kind, fd, (useconds_t)atoi(argv[12]));
     }
     qsort(times, (size_t)count, sizeof *times, compare);
     printf("%ld %ld\n", (long)times[count / 2], (long)times[count * 99 / 100]);
