@@ -492,11 +492,13 @@ static bool cancel_queued(BlockBackend *blk, BlkRequest *request)
 
 void blk_cancel(BlkRequest *request)
 {
-    BlockLoop *loop = request->blk->loop;
-
-    if (request->gate || cancel_queued(request->blk, request)) {
-        return;
+    if (!request->gate && !cancel_queued(request->blk, request)) {
+        blk_cancel_started(request, request->blk->loop);
     }
+}
+
+void blk_cancel_started(BlkRequest *request, BlockLoop *loop)
+{
     if (request->blk->throttle && throttle_member_cancel(request->blk->throttle, &request->io)) {
         block_loop_finish_later(loop, &request->io, -ECANCELED);
         return;

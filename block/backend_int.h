@@ -51,6 +51,12 @@ struct BlkRequest {
     BlkDone *done;
     void *opaque;
     BlkRequest *next;
+    /* ---- of a gate: its thread's, but for with_owner */
+    BlockMail cancel;
+    bool straight;        /* it went straight in; else through the owner */
+    bool with_owner;      /* it is there, or below. The owner's */
+    bool cancelling;      /* cancel is on its way; it ends when that is back */
+    bool ended;           /* while cancelling */
 };
 
 /* Does a device other than but's, which works in the tree's own loop, use it? Main thread, VM lock. */
@@ -62,6 +68,8 @@ BlkStatKind blk_stat_kind(BlockOp op);
 int blk_check_request(const BlockBackend *blk, const BlkRequest *request);
 /* Counted as in flight, checked, limited. Owner; io.done is set. */
 void blk_start_request(BlockBackend *blk, BlkRequest *request);
+/* Has been started and goes on with io in this loop: ends soon, cancelled, if that is not too late. */
+void blk_cancel_started(BlkRequest *request, BlockLoop *loop);
 static inline void blk_count_request(BlkAccount *account, const BlkRequest *request, int result)
 {
     if (request->kind != BLK_STAT_KINDS) {

@@ -735,7 +735,7 @@ BlockBackend *blk_new(Vm *vm, const char *name, BlockNode *node, uint32_t used, 
 BlkRequest *blk_submit(BlockBackend *blk, const BlockIo *io, BlkDone *done, void *opaque);
 struct BlkGate;
 /* The same through a gate (block/gates.h), in its loop; gate NULL: in the owner's. */
-void blk_gate_submit(BlockBackend *blk, struct BlkGate *gate, const BlockIo *io, BlkDone *done, void *opaque);
+BlkRequest *blk_gate_submit(BlockBackend *blk, struct BlkGate *gate, const BlockIo *io, BlkDone *done, void *opaque);
 /* Block status through all backing files; *depth: in which layer (0: the uppermost) it was decided; -1: in
  * none. Both are the caller's until done. Owner. */
 BlkRequest *blk_status_above(BlockBackend *blk, uint64_t offset, uint64_t len, BlockStatus *status,

@@ -80,6 +80,10 @@ static void hand_back(BlockMail *mail)
 {
     BlkRequest *request = container_of(mail, BlkRequest, io.mail);
 
+    if (request->cancelling) {
+        request->ended = true;
+        return;
+    }
     end_request(request, request->io.result);
 }
 
@@ -89,6 +93,7 @@ static void handed_done(BlockIo *io, int result)
     BlkRequest *request = container_of(io, BlkRequest, io);
 
     request->blk->in_flight--;
+    request->with_owner = false;
     io->result = result;
     if (request->gate->loop == request->blk->loop) {
         end_request(request, result);
@@ -103,6 +108,7 @@ static void take_over(BlockMail *mail)
 {
     BlkRequest *request = container_of(mail, BlkRequest, io.mail);
 
+    request->with_owner = true;
     blk_start_request(request->blk, request);
 }
 
@@ -130,6 +136,7 @@ static void start(BlkGate *g, BlkRequest *request)
         block_loop_send(g->owner, &io->mail);
         return;
     }
+    request->straight = true;
     io->done = straight_done;
     io->loop = g->loop;
     ret = blk_check_request(blk, request);
@@ -180,45 +187,94 @@ BlkRequest *blk_gate_request(BlkGate *g, BlkStatKind kind, const BlockIo *io, Bl
     return request;
 }
 
-void blk_gate_submit(BlockBackend *blk, BlkGate *gate, const BlockIo *io, BlkDone *done, void *opaque)
+BlkRequest *blk_gate_submit(BlockBackend *blk, BlkGate *gate, const BlockIo *io, BlkDone *done, void *opaque)
 {
-    if (gate) {
-        blk_gate_request(gate, blk_stat_kind(io->op), io, done, opaque);
-    } else {
-        blk_submit(blk, io, done, opaque);
-    }
+    return gate ? blk_gate_request(gate, blk_stat_kind(io->op), io, done, opaque) : blk_submit(blk, io, done, opaque);
 }
 
-void blk_gate_readv(BlockBackend *blk, BlkGate *gate, uint64_t offset, const struct iovec *iov, unsigned count,
-                    BlkDone *done, void *opaque)
+BlkRequest *blk_gate_readv(BlockBackend *blk, BlkGate *gate, uint64_t offset, const struct iovec *iov, unsigned count,
+                           BlkDone *done, void *opaque)
 {
     const BlockIo io = {.op = BLOCK_READ, .offset = offset, .len = iov_size(iov, count), .iov = iov, .iov_count = count};
 
-    blk_gate_submit(blk, gate, &io, done, opaque);
+    return blk_gate_submit(blk, gate, &io, done, opaque);
 }
 
-void blk_gate_writev(BlockBackend *blk, BlkGate *gate, uint64_t offset, const struct iovec *iov, unsigned count,
-                     BlkDone *done, void *opaque)
+BlkRequest *blk_gate_writev(BlockBackend *blk, BlkGate *gate, uint64_t offset, const struct iovec *iov, unsigned count,
+                            BlkDone *done, void *opaque)
 {
     const BlockIo io = {.op = BLOCK_WRITE, .offset = offset, .len = iov_size(iov, count), .iov = iov, .iov_count = count};
 
-    blk_gate_submit(blk, gate, &io, done, opaque);
+    return blk_gate_submit(blk, gate, &io, done, opaque);
 }
 
-void blk_gate_flush(BlockBackend *blk, BlkGate *gate, BlkDone *done, void *opaque)
+BlkRequest *blk_gate_flush(BlockBackend *blk, BlkGate *gate, BlkDone *done, void *opaque)
 {
-    blk_gate_submit(blk, gate, &(BlockIo){.op = BLOCK_FLUSH}, done, opaque);
+    return blk_gate_submit(blk, gate, &(BlockIo){.op = BLOCK_FLUSH}, done, opaque);
 }
 
-void blk_gate_discard(BlockBackend *blk, BlkGate *gate, uint64_t offset, uint64_t len, BlkDone *done, void *opaque)
+BlkRequest *blk_gate_discard(BlockBackend *blk, BlkGate *gate, uint64_t offset, uint64_t len, BlkDone *done, void *opaque)
 {
-    blk_gate_submit(blk, gate, &(BlockIo){.op = BLOCK_DISCARD, .offset = offset, .len = len}, done, opaque);
+    return blk_gate_submit(blk, gate, &(BlockIo){.op = BLOCK_DISCARD, .offset = offset, .len = len}, done, opaque);
 }
 
-void blk_gate_write_zeroes(BlockBackend *blk, BlkGate *gate, uint64_t offset, uint64_t len, bool may_unmap, BlkDone *done,
-                           void *opaque)
+BlkRequest *blk_gate_write_zeroes(BlockBackend *blk, BlkGate *gate, uint64_t offset, uint64_t len, bool may_unmap,
+                                  BlkDone *done, void *opaque)
 {
-    blk_gate_submit(blk, gate, &(BlockIo){.op = BLOCK_ZERO, .offset = offset, .len = len, .may_unmap = may_unmap}, done, opaque);
+    const BlockIo io = {.op = BLOCK_ZERO, .offset = offset, .len = len, .may_unmap = may_unmap};
+
+    return blk_gate_submit(blk, gate, &io, done, opaque);
+}
+
+/* ---- cancelling ----------------------------------------------------------------------------- */
+
+/* In the gate's thread. */
+static void on_cancelled(BlockMail *mail)
+{
+    BlkRequest *request = container_of(mail, BlkRequest, cancel);
+
+    request->cancelling = false;
+    if (request->ended) {
+        end_request(request, request->io.result);
+    }
+}
+
+/* In the owner, behind take_over. */
+static void on_cancel(BlockMail *mail)
+{
+    BlkRequest *request = container_of(mail, BlkRequest, cancel);
+
+    if (request->with_owner) {
+        blk_cancel_started(request, request->blk->loop);
+    }
+    request->cancel = (BlockMail){.fn = on_cancelled};
+    block_loop_send(request->gate->loop, &request->cancel);
+}
+
+static bool is_kept(const BlkGate *g, const BlkRequest *request)
+{
+    const BlkRequest *r = g->queued;
+
+    while (r && r != request) {
+        r = r->next;
+    }
+    return r;
+}
+
+void blk_gate_cancel(BlkRequest *request)
+{
+    BlkGate *g = request->gate;
+
+    if (request->cancelling || is_kept(g, request)) {
+        return;
+    }
+    if (request->straight) {
+        blk_cancel_started(request, g->loop);
+        return;
+    }
+    request->cancelling = true;
+    request->cancel = (BlockMail){.fn = on_cancel, .can_wait = true};
+    block_loop_send(g->owner, &request->cancel);
 }
 
 void blk_gate_count_invalid(BlockBackend *blk, BlkGate *gate, BlkStatKind kind)

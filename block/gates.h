@@ -34,14 +34,16 @@ BlkGate *blk_gate(BlockBackend *blk, Loop *loop, GError **err);
 bool blk_any_loop(BlockBackend *blk);
 
 /* As blk_readv and so on, in the gate's loop; done runs there too, never inside the call. gate NULL: in blk's own. */
-void blk_gate_readv(BlockBackend *blk, BlkGate *gate, uint64_t offset, const struct iovec *iov, unsigned count,
-                    BlkDone *done, void *opaque);
-void blk_gate_writev(BlockBackend *blk, BlkGate *gate, uint64_t offset, const struct iovec *iov, unsigned count,
-                     BlkDone *done, void *opaque);
-void blk_gate_flush(BlockBackend *blk, BlkGate *gate, BlkDone *done, void *opaque);
-void blk_gate_discard(BlockBackend *blk, BlkGate *gate, uint64_t offset, uint64_t len, BlkDone *done, void *opaque);
-void blk_gate_write_zeroes(BlockBackend *blk, BlkGate *gate, uint64_t offset, uint64_t len, bool may_unmap, BlkDone *done,
-                           void *opaque);
+BlkRequest *blk_gate_readv(BlockBackend *blk, BlkGate *gate, uint64_t offset, const struct iovec *iov, unsigned count,
+                           BlkDone *done, void *opaque);
+BlkRequest *blk_gate_writev(BlockBackend *blk, BlkGate *gate, uint64_t offset, const struct iovec *iov, unsigned count,
+                            BlkDone *done, void *opaque);
+BlkRequest *blk_gate_flush(BlockBackend *blk, BlkGate *gate, BlkDone *done, void *opaque);
+BlkRequest *blk_gate_discard(BlockBackend *blk, BlkGate *gate, uint64_t offset, uint64_t len, BlkDone *done, void *opaque);
+BlkRequest *blk_gate_write_zeroes(BlockBackend *blk, BlkGate *gate, uint64_t offset, uint64_t len, bool may_unmap,
+                                  BlkDone *done, void *opaque);
+/* As blk_cancel: in the gate's loop, of a request that has not ended. While a drained section keeps it, it stays. */
+void blk_gate_cancel(BlkRequest *request);
 void blk_gate_count_invalid(BlockBackend *blk, BlkGate *gate, BlkStatKind kind);
 void blk_gate_plug(BlockBackend *blk, BlkGate *gate);
 void blk_gate_unplug(BlockBackend *blk, BlkGate *gate);
