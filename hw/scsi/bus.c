@@ -73,7 +73,7 @@ void scsi_complete(ScsiRequest *req, uint8_t status)
         req->moved = req->xfer;
     }
     memcpy(dev->sense, req->sense, req->sense_len);
-    dev->sense_len = req->sense_len;
+    __atomic_store_n(&dev->sense_len, req->sense_len, __ATOMIC_RELAXED);
     dev->sense_is_ua = req->sense_len && (req->sense[2] & 15) == 6;
     forget(req);
     dev->sbus->ops->complete(req);
@@ -211,7 +211,7 @@ static bool tell_attention(ScsiRequest *req)
         return false;
     }
     sense = *pending;
-    *pending = (ScsiSense){0};
+    scsi_put_attention(pending, (ScsiSense){0});
     if (pending == &dev->unit_attention && dev->ops->attention_told) {
         dev->ops->attention_told(dev);
     }
@@ -219,19 +219,25 @@ static bool tell_attention(ScsiRequest *req)
     return true;
 }
 
-void scsi_request_start(ScsiRequest *req)
+static void append(ScsiRequest *req)
 {
-    ScsiDevice *dev = req->dev;
-    ScsiRequest **tail = &dev->requests;
+    ScsiRequest **tail = &req->dev->requests;
 
-    trace(scsi_request, "%u:%u:%u op %02x xfer %" PRIu64 " direction %d", dev->channel, dev->id, req->lun, req->cdb[0], req->xfer,
-          req->direction);
     while (*tail) {
         tail = &(*tail)->next;
     }
     req->next = NULL;
     req->link = tail;
     *tail = req;
+}
+
+void scsi_request_start(ScsiRequest *req)
+{
+    ScsiDevice *dev = req->dev;
+
+    trace(scsi_request, "%u:%u:%u op %02x xfer %" PRIu64 " direction %d", dev->channel, dev->id, req->lun, req->cdb[0], req->xfer,
+          req->direction);
+    append(req);
     if (!scsi_cdb_size(req->cdb[0])) {
         scsi_fail(req, SENSE_INVALID_COMMAND);
     } else if (!tell_attention(req)) {
@@ -241,6 +247,24 @@ void scsi_request_start(ScsiRequest *req)
             dev->ops->run(req);
         }
     }
+}
+
+ScsiDirect scsi_request_direct(ScsiRequest *req)
+{
+    const ScsiDevice *dev = req->dev;
+
+    if (req->lun != dev->lun || __atomic_load_n(&dev->sense_len, __ATOMIC_RELAXED) ||
+        __atomic_load_n(&dev->unit_attention.key, __ATOMIC_RELAXED) ||
+        __atomic_load_n(&dev->sbus->unit_attention.key, __ATOMIC_RELAXED)) {
+        return SCSI_NOT_DIRECT;
+    }
+    return dev->ops->direct(req);
+}
+
+void scsi_request_failed(ScsiRequest *req, int result)
+{
+    append(req);
+    req->dev->ops->failed(req, result);
 }
 
 void scsi_request_abort(ScsiRequest *req)
@@ -261,10 +285,17 @@ void scsi_request_abort(ScsiRequest *req)
 /* Resets come first. */
 static unsigned precedence(ScsiSense sense) { return sense.asc == 0x29 ? sense.ascq : sense.asc << 8 | sense.ascq; }
 
+void scsi_put_attention(ScsiSense *slot, ScsiSense sense)
+{
+    slot->asc = sense.asc;
+    slot->ascq = sense.ascq;
+    __atomic_store_n(&slot->key, sense.key, __ATOMIC_RELAXED);
+}
+
 void scsi_set_unit_attention(ScsiDevice *dev, ScsiSense sense)
 {
     if (!dev->unit_attention.key || precedence(sense) < precedence(dev->unit_attention)) {
-        dev->unit_attention = sense;
+        scsi_put_attention(&dev->unit_attention, sense);
     }
 }
 
@@ -277,11 +308,10 @@ void scsi_device_reset(ScsiDevice *dev)
     if (dev->ops->reset) {
         dev->ops->reset(dev);
     }
-    dev->sense_len = 0;
+    __atomic_store_n(&dev->sense_len, 0, __ATOMIC_RELAXED);
     dev->sense_is_ua = false;
     scsi_set_unit_attention(dev, SENSE_RESET);
 }
-
 
 void scsi_bus_retry(ScsiBus *bus)
 {
@@ -458,21 +488,41 @@ static void do_go(void *opaque)
     scsi_set_unit_attention(dev, SENSE_RESET);
 }
 
+/* No command finds it any more. */
+static void hide(void *opaque)
+{
+    ScsiDevice *dev = opaque;
+
+    g_ptr_array_remove(dev->sbus->units, dev);
+}
+
 /* Block requests have ended; what waits for the VM is left. */
 static void do_leave(void *opaque)
 {
     ScsiDevice *dev = opaque;
 
+    if (dev->sbus->ops->take_over) {
+        dev->sbus->ops->take_over(dev->sbus);
+    }
     while (dev->requests) {
         scsi_request_abort(dev->requests);
     }
-    g_ptr_array_remove(dev->sbus->units, dev);
 }
 
-void scsi_device_go(ScsiDevice *dev) { scsi_bus_call(dev->sbus, do_go, dev); }
+void scsi_device_go(ScsiDevice *dev)
+{
+    scsi_bus_call(dev->sbus, do_go, dev);
+    if (dev->sbus->ops->arrived) {
+        dev->sbus->ops->arrived(dev->sbus, dev);
+    }
+}
 
 void scsi_device_leave(ScsiDevice *dev)
 {
+    if (dev->sbus->ops->leaving) {
+        dev->sbus->ops->leaving(dev->sbus, dev);
+    }
+    scsi_bus_call(dev->sbus, hide, dev);
     drain_unit(dev, do_leave);
     if (dev->sbus->ops->unplugged) {
         dev->sbus->ops->unplugged(dev->sbus, dev);

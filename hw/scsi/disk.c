@@ -66,8 +66,8 @@ static bool block_ended(ScsiRequest *req, int result)
 
 /* ---- reading and writing ------------------------------------------------------------------------- */
 
-/* xfer bytes of the guest's memory: all of it, as a rule. */
-static const struct iovec *data_iov(ScsiRequest *req, unsigned *count)
+/* All of it, as a rule. */
+const struct iovec *scsi_request_data(ScsiRequest *req, unsigned *count)
 {
     uint64_t left = req->xfer;
 
@@ -112,7 +112,7 @@ static void moved(void *opaque, int result)
 static void do_read(ScsiRequest *req)
 {
     unsigned count;
-    const struct iovec *iov = data_iov(req, &count);
+    const struct iovec *iov = scsi_request_data(req, &count);
 
     req->blk_request = blk_readv(req->dev->blk, req->offset, iov, count, moved, req);
 }
@@ -133,7 +133,7 @@ static void move(ScsiRequest *req)
     const struct iovec *iov;
 
     if (req->direction == SCSI_TO_DEVICE) {
-        iov = data_iov(req, &count);
+        iov = scsi_request_data(req, &count);
         req->blk_request = blk_writev(req->dev->blk, req->offset, iov, count, req->fua, moved, req);
     } else if (req->fua) {
         req->blk_request = blk_flush(req->dev->blk, flushed_first, req);
@@ -142,15 +142,20 @@ static void move(ScsiRequest *req)
     }
 }
 
-/* Does [lba, lba + blocks) lie on the medium? Sets offset and len, in bytes. */
-static bool set_range(const ScsiDisk *s, ScsiRequest *req, uint64_t lba, uint64_t blocks)
+static bool set_range_of(const ScsiDisk *s, ScsiRequest *req, uint64_t lba, uint64_t blocks, uint64_t all)
 {
-    if (!range_fits(lba, blocks, scsi_disk_blocks(s))) {
+    if (!range_fits(lba, blocks, all)) {
         return false;
     }
     req->offset = lba * s->block_size;
     req->len = blocks * s->block_size;
     return true;
+}
+
+/* Does [lba, lba + blocks) lie on the medium? Sets offset and len, in bytes. */
+static bool set_range(const ScsiDisk *s, ScsiRequest *req, uint64_t lba, uint64_t blocks)
+{
+    return set_range_of(s, req, lba, blocks, scsi_disk_blocks(s));
 }
 
 static void cmd_read_write(ScsiDisk *s, ScsiRequest *req)
@@ -439,3 +444,24 @@ void scsi_disk_retry(ScsiRequest *req)
         scsi_disk_run(req);
     }
 }
+
+/* ---- in other threads ----------------------------------------------------------------------------------- */
+
+ScsiDirect scsi_disk_direct(ScsiRequest *req)
+{
+    const ScsiDisk *s = scsi_disk(req->dev);
+    const uint8_t *cdb = req->cdb;
+    const bool six = cdb[0] >> 5 == 0, verify = (cdb[0] & 0x1f) == 0x0e;
+    const uint64_t all = __atomic_load_n(&s->capacity, __ATOMIC_RELAXED) / s->block_size;
+
+    if (commands[cdb[0]].fn == cmd_synchronize_cache) {
+        return SCSI_DIRECT_FLUSH;
+    }
+    if (commands[cdb[0]].fn != cmd_read_write || !req->xfer || verify || (!six && (cdb[1] & 0xe8)) ||
+        (!is_read(req) && !s->direct_writes) || !set_range_of(s, req, scsi_cdb_lba(cdb), scsi_cdb_blocks(cdb), all)) {
+        return SCSI_NOT_DIRECT;
+    }
+    return is_read(req) ? SCSI_DIRECT_READ : SCSI_DIRECT_WRITE;
+}
+
+void scsi_disk_failed(ScsiRequest *req, int result) { moved(req, result); }

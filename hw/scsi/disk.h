@@ -12,6 +12,8 @@ typedef struct ScsiDisk {
     bool is_cd;
     bool attached, owns_blk;
     uint32_t block_size;           /* of the medium, as the guest sees it */
+    uint64_t capacity;             /* bytes, of a direct unit; atomic */
+    bool direct_writes;            /* could be written to when it was plugged */
     /* ---- of the state */
     bool media_changed, media_event, eject_request, tray_locked;
     bool tray_open;                /* atomic where it is not the loop that reads it, and to write */
@@ -63,6 +65,8 @@ void scsi_cd_media_changed(ScsiDisk *s, bool loaded);
 
 void scsi_disk_run(ScsiRequest *req);
 void scsi_disk_retry(ScsiRequest *req);
+ScsiDirect scsi_disk_direct(ScsiRequest *req);
+void scsi_disk_failed(ScsiRequest *req, int result);
 
 /* state.c */
 extern const StateDesc scsi_disk_state;

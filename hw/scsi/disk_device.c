@@ -13,6 +13,9 @@ static void resized(void *opaque)
 {
     ScsiDisk *s = opaque;
 
+    if (s->sdev.direct) {
+        __atomic_store_n(&s->capacity, blk_size(s->sdev.blk), __ATOMIC_RELAXED);
+    }
     scsi_set_unit_attention(&s->sdev, SENSE_CAPACITY_CHANGED);
     if (s->sdev.sbus->ops->changed) {
         s->sdev.sbus->ops->changed(s->sdev.sbus, &s->sdev, SENSE_CAPACITY_CHANGED);
@@ -152,6 +155,7 @@ static bool disk_realize(ScsiDisk *s, GError **err)
         detach(s);
         return false;
     }
+    dev->direct = !s->removable;
     s->block_size = s->is_cd ? CD_BLOCK : (uint32_t)s->options.logical_block_size;
     if (!attach(s, err) || (!s->is_cd && !disk_options_set_geometry(&s->options, dev->blk, 255, err)) ||
         !dev->sbus->ops->place(dev->sbus, dev, err)) {
@@ -159,6 +163,8 @@ static bool disk_realize(ScsiDisk *s, GError **err)
         return false;
     }
     set_device_id(s);
+    s->capacity = blk_size(dev->blk);
+    s->direct_writes = !blk_is_read_only(dev->blk);
     scsi_device_go(dev);
     return true;
 }
@@ -222,6 +228,8 @@ static const ScsiDeviceOps hd_ops = {
     .retry = scsi_disk_retry,
     .reset = disk_reset,
     .attention_told = attention_told,
+    .direct = scsi_disk_direct,
+    .failed = scsi_disk_failed,
     .block_size = block_size,
     .type = SCSI_TYPE_DISK,
 };

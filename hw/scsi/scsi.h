@@ -13,7 +13,8 @@
  * that does not merely ask who is there.
  *
  * Threads: requests, sense data and unit attentions belong to the adapter's loop (ScsiBus.loop), or to who holds the VM
- * lock while the adapter is stopped. Plugging, media and properties: VM lock; what of media commands look at (trays, what
+ * lock while the adapter is stopped. An adapter may do simple commands in other threads, which it then knows alone
+ * (scsi_request_direct): they look at atomic fields only. Plugging, media and properties: VM lock; what of media commands look at (trays, what
  * lies in them) changes in the loop while the main thread waits (block/media.c), so it needs no lock.
  */
 #ifndef HW_SCSI_SCSI_H
@@ -61,6 +62,9 @@ typedef struct ScsiSense {
 
 typedef enum ScsiDirection { SCSI_NO_DATA, SCSI_FROM_DEVICE, SCSI_TO_DEVICE } ScsiDirection;
 
+/* The one block request that a simple command is. */
+typedef enum ScsiDirect { SCSI_NOT_DIRECT, SCSI_DIRECT_READ, SCSI_DIRECT_WRITE, SCSI_DIRECT_FLUSH } ScsiDirect;
+
 typedef struct ScsiBusOps {
     unsigned max_channel, max_target, max_lun;
     bool tcq;                       /* several commands at once */
@@ -70,6 +74,11 @@ typedef struct ScsiBusOps {
     bool (*place)(ScsiBus *bus, ScsiDevice *dev, GError **err);
     /* A unit's new medium has to stay in this loop: all goes there. Main thread, VM lock. */
     bool (*follow)(ScsiBus *bus, Loop *loop, GError **err);
+    /* For adapters with further threads; NULL: has none. A unit takes commands now / no new ones from now on; main thread, VM
+     * lock. What these threads have handed over is taken now; loop. */
+    void (*arrived)(ScsiBus *bus, ScsiDevice *dev);
+    void (*leaving)(ScsiBus *bus, ScsiDevice *dev);
+    void (*take_over)(ScsiBus *bus);
     /* A unit has gone: the guest may be told. VM lock. NULL: nothing to do. */
     void (*unplugged)(ScsiBus *bus, ScsiDevice *dev);
     /* The unit has something new to tell (capacity). Loop. NULL: nothing to do. */
@@ -92,7 +101,7 @@ struct ScsiBus {
     void *opaque;                   /* the adapter's */
     Loop *loop;
     GPtrArray *units;               /* ScsiDevice * that take commands; changed in the loop while the main thread waits */
-    ScsiSense unit_attention;       /* of all units; key 0: none */
+    ScsiSense unit_attention;       /* of all units; key (atomic) 0: none */
 };
 
 struct ScsiRequest {
@@ -135,6 +144,9 @@ typedef struct ScsiDeviceOps {
     void (*reset)(ScsiDevice *dev);
     /* Its unit attention was told: there may be a next one. NULL: never. */
     void (*attention_told)(ScsiDevice *dev);
+    /* What scsi_request_direct and scsi_request_failed do for units that are direct; any thread, and the loop. */
+    ScsiDirect (*direct)(ScsiRequest *req);
+    void (*failed)(ScsiRequest *req, int result);
     /* Of a block of the medium, for lengths in CDBs. */
     uint32_t (*block_size)(const ScsiDevice *dev);
     uint8_t type;                   /* SCSI_TYPE_* */
@@ -148,10 +160,11 @@ struct ScsiDevice {
     const ScsiDeviceOps *ops;
     BlockBackend *blk;              /* property "drive" */
     uint32_t channel, id, lun;      /* id, lun: UINT32_MAX: chosen when it is plugged */
-    ScsiSense unit_attention;       /* key 0: none */
+    bool direct;                    /* has commands that other threads may do through gates of blk */
+    ScsiSense unit_attention;       /* key (atomic) 0: none */
     bool sense_is_ua;
     uint8_t sense[SCSI_SENSE_SIZE];
-    uint32_t sense_len;
+    uint32_t sense_len;             /* atomic */
     ScsiRequest *requests;          /* in the order in which they came */
     bool holding;                   /* somebody waits for block requests: commands that take several go on later. Loop */
     GPtrArray *loaded;              /* of a stream, until it is taken: LoadedRequest */
@@ -180,10 +193,19 @@ void scsi_request_clear(ScsiRequest *req);
 void scsi_device_reset(ScsiDevice *dev);
 /* The more important one of what waits and this stays (SAM-5, 5.14). */
 void scsi_set_unit_attention(ScsiDevice *dev, ScsiSense sense);
+/* Sets or (no key) clears what a unit or a bus has to tell. Loop. */
+void scsi_put_attention(ScsiSense *slot, ScsiSense sense);
 /* Waits for all block requests of all units; what takes several waits for scsi_bus_retry then. Main thread, VM lock. */
 void scsi_bus_drain(ScsiBus *bus);
 /* Starts what waits for the VM. */
 void scsi_bus_retry(ScsiBus *bus);
+/* Behind scsi_request_init, for a unit that is direct: what a thread other than the bus's may do of it by itself, through
+ * scsi_request_data, offset and len, instead of starting it. Any thread. */
+ScsiDirect scsi_request_direct(ScsiRequest *req);
+/* That failed: the request goes on as if it had been started here. */
+void scsi_request_failed(ScsiRequest *req, int result);
+/* xfer bytes of the guest's memory, which are there. */
+const struct iovec *scsi_request_data(ScsiRequest *req, unsigned *count);
 
 /* ---- for units ---------------------------------------------------------------------------------- */
 

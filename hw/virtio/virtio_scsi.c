@@ -17,7 +17,7 @@
 
 /* ---- ending ---------------------------------------------------------------------------------------- */
 
-static void finish(VirtioScsiRequest *r, uint8_t response)
+uint64_t virtio_scsi_respond(VirtioScsiRequest *r, uint8_t response)
 {
     ScsiRequest *req = &r->req;
     const uint32_t sense_len = response == VIRTIO_SCSI_S_OK ? MIN(req->sense_len, r->sense_size) : 0;
@@ -40,8 +40,20 @@ static void finish(VirtioScsiRequest *r, uint8_t response)
     }
     trace(virtio_scsi_finish, "tag 0x%" PRIx64 " op %02x response %u status %02x", req->tag, req->cdb[0], response, req->status);
     g_clear_pointer(&r->own_data, g_free);
-    virtio_scsi_tell_waiters(r);
-    virtqueue_push(&r->elem, written);
+    return written;
+}
+
+static void finish(VirtioScsiRequest *r, uint8_t response)
+{
+    const uint64_t written = virtio_scsi_respond(r, response);
+    GSList *waiters = r->waiters;
+
+    if (r->lane) {
+        virtio_scsi_lane_push(r, written);
+    } else {
+        virtqueue_push(&r->elem, written);
+    }
+    virtio_scsi_tell_waiters(waiters);
 }
 
 void virtio_scsi_complete(ScsiRequest *req)
@@ -56,7 +68,7 @@ void virtio_scsi_complete(ScsiRequest *req)
         finish(r, r->reset ? VIRTIO_SCSI_S_RESET : VIRTIO_SCSI_S_ABORTED);
     } else { /* the driver has gone */
         g_clear_pointer(&r->own_data, g_free);
-        virtio_scsi_tell_waiters(r);
+        virtio_scsi_tell_waiters(r->waiters);
         virtqueue_drop(&r->elem);
     }
 }
@@ -90,7 +102,7 @@ static void find_data(VirtioScsiRequest *r, const struct iovec *iov, unsigned co
 }
 
 /* Finds the parts of a request whose memory is there. False: the device is broken. */
-static bool parse(VirtioScsi *s, VirtioScsiRequest *r, uint8_t *address)
+static bool parse(VirtioScsi *s, VirtioScsiRequest *r)
 {
     VirtElement *e = &r->elem;
     const uint32_t cdb_size = __atomic_load_n(&s->cdb_size, __ATOMIC_RELAXED);
@@ -106,12 +118,13 @@ static bool parse(VirtioScsi *s, VirtioScsiRequest *r, uint8_t *address)
     r->own_data = NULL;
     r->waiters = NULL;
     r->reset = false;
+    r->lane = s->lanes ? s->queue_lanes[virtqueue_index(e->queue) - VIRTIO_SCSI_QUEUES_FIXED] : NULL;
     if (e->out_size < header || e->in_size < response || (e->out_size > header && e->in_size > response)) {
         virtio_broken(&s->vdev, "a request of %" PRIu64 " bytes to read and %" PRIu64 " to write", e->out_size, e->in_size);
         return false;
     }
     virt_element_read(e, 0, raw, header);
-    memcpy(address, raw, 8);
+    memcpy(r->address, raw, sizeof r->address);
     r->req.tag = load64_le(raw + 8);
     memcpy(r->req.cdb, raw + VIRTIO_SCSI_HEADER, MIN(cdb_size, SCSI_CDB_SIZE));
     if (e->out_size > header) {
@@ -125,13 +138,13 @@ static bool parse(VirtioScsi *s, VirtioScsiRequest *r, uint8_t *address)
     return true;
 }
 
-static void start(VirtioScsi *s, VirtioScsiRequest *r, const uint8_t *address)
+void virtio_scsi_start(VirtioScsiRequest *r)
 {
     ScsiRequest *req = &r->req;
     unsigned target, lun;
 
-    if (virtio_scsi_lun(address, &target, &lun)) {
-        req->dev = scsi_find(&s->bus, 0, target, lun);
+    if (virtio_scsi_lun(r->address, &target, &lun)) {
+        req->dev = scsi_find(&r->s->bus, 0, target, lun);
     }
     if (!req->dev) {
         finish(r, VIRTIO_SCSI_S_BAD_TARGET);
@@ -148,29 +161,43 @@ static void start(VirtioScsi *s, VirtioScsiRequest *r, const uint8_t *address)
     scsi_request_start(req);
 }
 
-void virtio_scsi_handle_commands(VirtioDevice *vdev, VirtQueue *vq)
+static void handle(VirtioScsi *s, VirtQueue *vq)
 {
-    VirtioScsi *s = virtio_scsi(vdev);
-    ScsiDevice *any = scsi_nth(&s->bus, 0); /* their back ends share a loop */
     uint64_t bytes = 0;
     VirtElement *e;
 
-    if (any) {
-        blk_plug(any->blk);
-    }
     while (bytes < BYTES_AT_ONCE && (e = virtqueue_pop(vq))) {
         VirtioScsiRequest *r = container_of(e, VirtioScsiRequest, elem);
-        uint8_t address[8];
 
-        if (!parse(s, r, address)) {
+        if (!parse(s, r)) {
             virtqueue_drop(e);
             break;
         }
         bytes += r->room;
-        start(s, r, address);
+        if (r->lane) {
+            virtio_scsi_lane_start(r->lane, r);
+        } else {
+            virtio_scsi_start(r);
+        }
     }
+}
+
+void virtio_scsi_handle_commands(VirtioDevice *vdev, VirtQueue *vq)
+{
+    VirtioScsi *s = virtio_scsi(vdev);
+    VirtioScsiLane *lane = s->lanes ? s->queue_lanes[virtqueue_index(vq) - VIRTIO_SCSI_QUEUES_FIXED] : NULL;
+    ScsiDevice *any = lane ? NULL : scsi_nth(&s->bus, 0); /* their back ends share a loop */
+    struct BlkGate *gate = lane ? virtio_scsi_lane_plug(lane) : NULL;
+
+    if (any) {
+        blk_plug(any->blk);
+    }
+    handle(s, vq);
     if (any) {
         blk_unplug(any->blk);
+    }
+    if (gate) {
+        virtio_scsi_lane_unplug(lane, gate);
     }
 }
 
@@ -216,14 +243,13 @@ ScsiRequest *virtio_scsi_take_loaded(ScsiBus *bus, void *loaded)
     g_autoptr(GError) why = NULL;
     VirtElement *e = virt_saved_element_adopt(virtio_queue(&s->vdev, l->queue + VIRTIO_SCSI_QUEUES_FIXED), &l->elem, &why);
     VirtioScsiRequest *r = e ? container_of(e, VirtioScsiRequest, elem) : NULL;
-    uint8_t address[8];
 
     virtio_scsi_free_loaded(loaded);
     if (!e) {
         virtio_broken(&s->vdev, "%s", why->message);
         return NULL;
     }
-    if (!parse(s, r, address)) {
+    if (!parse(s, r)) {
         virtqueue_drop(e);
         return NULL;
     }

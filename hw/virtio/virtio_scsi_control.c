@@ -9,21 +9,33 @@
 
 #include "util/trace.h"
 
-enum { TMF_OUT = 24, AN_OUT = 16, AN_IN = 5, EVENT_SIZE = 16 };
+enum { TMF_OUT = sizeof ((VirtioScsiTmf *)NULL)->raw, AN_OUT = 16, AN_IN = 5, EVENT_SIZE = 16 };
 
-static void answer(VirtioScsiTmf *t, uint8_t response)
+/* Who is told that requests are over may use their memory: so that they are is to be seen first. */
+void virtio_scsi_answer_tmf(VirtioScsiTmf *t)
 {
-    trace(virtio_scsi_tmf_done, "response %u", response);
-    virt_element_write(&t->elem, 0, &response, 1);
+    trace(virtio_scsi_tmf_done, "response %u", t->response);
+    virtio_scsi_flush_queues(t->s, NULL);
+    virt_element_write(&t->elem, 0, &t->response, 1);
     virtqueue_push(&t->elem, 1);
 }
 
-void virtio_scsi_tell_waiters(VirtioScsiRequest *r)
+static void answer(VirtioScsiTmf *t, uint8_t response)
 {
-    while (r->waiters) {
-        VirtioScsiTmf *t = r->waiters->data;
+    t->response = response;
+    if (t->s->lanes) {
+        virtio_scsi_flush_lanes(t);
+    } else {
+        virtio_scsi_answer_tmf(t);
+    }
+}
 
-        r->waiters = g_slist_delete_link(r->waiters, r->waiters);
+void virtio_scsi_tell_waiters(GSList *waiters)
+{
+    while (waiters) {
+        VirtioScsiTmf *t = waiters->data;
+
+        waiters = g_slist_delete_link(waiters, waiters);
         if (!--t->remaining) {
             answer(t, VIRTIO_SCSI_S_OK);
         }
@@ -70,8 +82,11 @@ static void reset_target(VirtioScsi *s, VirtioScsiTmf *t, unsigned target)
     }
 }
 
-static uint8_t query(const ScsiDevice *dev, bool any, uint64_t tag)
+static uint8_t query(const VirtioScsiTmf *t, const ScsiDevice *dev, bool any, uint64_t tag)
 {
+    if (t->found) {
+        return VIRTIO_SCSI_S_FUNCTION_SUCCEEDED;
+    }
     for (const ScsiRequest *req = dev->requests; req; req = req->next) {
         if (any || req->tag == tag) {
             return VIRTIO_SCSI_S_FUNCTION_SUCCEEDED;
@@ -95,7 +110,7 @@ static uint8_t run_for_unit(VirtioScsiTmf *t, ScsiDevice *dev, uint32_t subtype,
         reset_unit(t, dev);
         break;
     default:
-        return query(dev, subtype == VIRTIO_SCSI_T_TMF_QUERY_TASK_SET, tag);
+        return query(t, dev, subtype == VIRTIO_SCSI_T_TMF_QUERY_TASK_SET, tag);
     }
     return VIRTIO_SCSI_S_OK;
 }
@@ -121,15 +136,27 @@ static uint8_t run_tmf(VirtioScsi *s, VirtioScsiTmf *t, const uint8_t *raw)
     return dev->lun == lun ? run_for_unit(t, dev, subtype, load64_le(raw + 16)) : VIRTIO_SCSI_S_INCORRECT_LUN;
 }
 
+void virtio_scsi_run_tmf(VirtioScsiTmf *t)
+{
+    uint8_t response;
+
+    t->remaining = 1; /* until all were asked */
+    response = run_tmf(t->s, t, t->raw);
+    if (!--t->remaining) {
+        answer(t, response);
+    }
+}
+
 /* False: broken. */
 static bool handle_one(VirtioScsi *s, VirtioScsiTmf *t)
 {
     VirtElement *e = &t->elem;
-    uint8_t raw[TMF_OUT] = {0}, nothing[AN_IN] = {0}, response;
+    uint8_t nothing[AN_IN] = {0};
     uint32_t type;
 
-    virt_element_read(e, 0, raw, sizeof raw);
-    type = load32_le(raw);
+    memset(t->raw, 0, sizeof t->raw);
+    virt_element_read(e, 0, t->raw, sizeof t->raw);
+    type = load32_le(t->raw);
     if (e->out_size < 4 || (type == VIRTIO_SCSI_T_TMF && (e->out_size < TMF_OUT || e->in_size < 1)) ||
         ((type == VIRTIO_SCSI_T_AN_QUERY || type == VIRTIO_SCSI_T_AN_SUBSCRIBE) && (e->out_size < AN_OUT || e->in_size < AN_IN))) {
         virtio_broken(&s->vdev, "a control request of %" PRIu64 " bytes to read and %" PRIu64 " to write", e->out_size, e->in_size);
@@ -139,10 +166,12 @@ static bool handle_one(VirtioScsi *s, VirtioScsiTmf *t)
         virtqueue_push(e, type <= VIRTIO_SCSI_T_AN_SUBSCRIBE ? virt_element_write(e, 0, nothing, sizeof nothing) : 0);
         return true;
     }
-    t->remaining = 1; /* until all were asked */
-    response = run_tmf(s, t, raw);
-    if (!--t->remaining) {
-        answer(t, response);
+    t->s = s;
+    t->found = false;
+    if (s->lanes) {
+        virtio_scsi_ask_lanes(t);
+    } else {
+        virtio_scsi_run_tmf(t);
     }
     return true;
 }

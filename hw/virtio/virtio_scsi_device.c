@@ -3,7 +3,8 @@
  * "virtio-scsi-device": configuration, properties and life of a virtio SCSI adapter; its fronts on PCI.
  *
  * Its queues and the block nodes of all its units run in one thread: that of iothread=, else one of Kiln's own, or that
- * where the nodes of a unit are because another device uses them, too.
+ * where the nodes of a unit are because another device uses them, too. With iothread-vq-mapping= command queues run in
+ * several (virtio_scsi_lanes.c); the control and event queues, and the block nodes, are in the first command queue's.
  */
 #include "backends/iothread.h"
 #include "hw/virtio/virtio_pci.h"
@@ -59,7 +60,17 @@ static void retry_all(void *opaque)
 }
 
 static void started(VirtioDevice *vdev) { virtio_call(vdev, retry_all, virtio_scsi(vdev)); }
-static void quiesce(VirtioDevice *vdev, VirtQueue *vq) { scsi_bus_drain(&virtio_scsi(vdev)->bus); }
+
+static void quiesce(VirtioDevice *vdev, VirtQueue *vq)
+{
+    VirtioScsi *s = virtio_scsi(vdev);
+
+    if (s->lanes) {
+        virtio_scsi_lanes_settle(s);
+    } else {
+        scsi_bus_drain(&s->bus);
+    }
+}
 
 static void scsi_reset(VirtioDevice *vdev)
 {
@@ -72,7 +83,7 @@ static void scsi_reset(VirtioDevice *vdev)
     for (unsigned n = 0; (dev = scsi_nth(&s->bus, n)); n++) {
         scsi_device_reset(dev);
     }
-    s->bus.unit_attention = (ScsiSense){0};
+    scsi_put_attention(&s->bus.unit_attention, (ScsiSense){0});
 }
 
 /* Requests of the queue that wait for the VM. */
@@ -96,7 +107,8 @@ static bool is_running(ScsiBus *bus) { return ((VirtioScsi *)bus->opaque)->vdev.
 
 static bool check_move(VirtioScsi *s, const Loop *loop, GError **err)
 {
-    const char *why = s->iothread ? "this controller's, which iothread= names" : NULL;
+    const char *why = s->iothread ? "this controller's, which iothread= names"
+                      : s->mapping ? "this controller's, which iothread-vq-mapping= names" : NULL;
     ScsiDevice *dev;
 
     for (unsigned n = 0; !why && (dev = scsi_nth(&s->bus, n)); n++) {
@@ -135,8 +147,13 @@ static bool place(ScsiBus *bus, ScsiDevice *dev, GError **err)
 {
     VirtioScsi *s = bus->opaque;
 
-    return blk_set_loop(dev->blk, s->vdev.loop, NULL) || go_to(s, blk_loop(dev->blk), err);
+    return (blk_set_loop(dev->blk, s->vdev.loop, NULL) || go_to(s, blk_loop(dev->blk), err)) &&
+           virtio_scsi_lanes_gates(s, dev, err);
 }
+
+static void arrived(ScsiBus *bus, ScsiDevice *dev) { virtio_scsi_lanes_add(bus->opaque, dev); }
+static void leaving(ScsiBus *bus, ScsiDevice *dev) { virtio_scsi_lanes_close(bus->opaque, dev); }
+static void take_over(ScsiBus *bus) { virtio_scsi_take_mail(bus->opaque); }
 
 typedef struct UnitEvent {
     VirtioScsi *s;
@@ -151,7 +168,7 @@ static void tell_unit(void *opaque)
     if (virtio_has_feature(&u->s->vdev, VIRTIO_SCSI_F_HOTPLUG)) {
         virtio_scsi_push_event(u->s, u->dev, u->event, u->reason);
     }
-    u->s->bus.unit_attention = SENSE_UNITS_CHANGED;
+    scsi_put_attention(&u->s->bus.unit_attention, SENSE_UNITS_CHANGED);
 }
 
 static void plugged(void *opaque, Device *dev)
@@ -163,6 +180,7 @@ static void plugged(void *opaque, Device *dev)
 
 static void unplugged(ScsiBus *bus, ScsiDevice *dev)
 {
+    virtio_scsi_lanes_remove(bus->opaque, dev);
     scsi_bus_call(bus, tell_unit, &(UnitEvent){bus->opaque, dev, VIRTIO_SCSI_T_TRANSPORT_RESET, VIRTIO_SCSI_EVT_RESET_REMOVED});
 }
 
@@ -191,6 +209,9 @@ static const ScsiBusOps bus_ops = {
     .complete = virtio_scsi_complete,
     .place = place,
     .follow = follow,
+    .arrived = arrived,
+    .leaving = leaving,
+    .take_over = take_over,
     .unplugged = unplugged,
     .changed = changed,
     .is_running = is_running,
@@ -218,12 +239,46 @@ static bool check_options(VirtioScsi *s, GError **err)
     return true;
 }
 
+/* Where each command queue runs; loops[0] NULL: in the main loop. */
+static bool find_loops(VirtioScsi *s, Loop **loops, GError **err)
+{
+    Vm *vm = s->vdev.dev.vm;
+
+    if (s->mapping && s->iothread) {
+        return error_set(err, "iothread and iothread-vq-mapping cannot both be given: the latter alone names all iothreads");
+    }
+    if (s->mapping) {
+        return virtio_iothreads_assign(s->mapping, vm, s->num_queues, loops, err);
+    }
+    loops[0] = s->iothread ? ((IoThread *)(void *)s->iothread)->loop : iothread_own_loop(vm, NULL);
+    for (unsigned i = 1; i < s->num_queues; i++) {
+        loops[i] = loops[0];
+    }
+    return true;
+}
+
+static void add_queues(VirtioScsi *s)
+{
+    VirtioDevice *vdev = &s->vdev;
+
+    virtio_add_queue(vdev, s->queue_size, virtio_scsi_handle_control, sizeof(VirtioScsiTmf));
+    virtio_queue_set_lazy(virtio_add_queue(vdev, s->queue_size, virtio_scsi_handle_events, sizeof(VirtElement)));
+    for (unsigned i = 0; i < s->num_queues; i++) {
+        virtio_add_queue(vdev, s->queue_size, virtio_scsi_handle_commands, sizeof(VirtioScsiRequest));
+    }
+}
+
 static bool scsi_realize(Device *dev, GError **err)
 {
     VirtioDevice *vdev = virtio_device(dev);
     VirtioScsi *s = virtio_scsi(vdev);
+    g_autofree Loop **loops = NULL;
 
     if (!check_options(s, err)) {
+        return false;
+    }
+    loops = g_new0(Loop *, s->num_queues);
+    if (!find_loops(s, loops, err)) {
         return false;
     }
     vdev->host_features |= s->features_prop;
@@ -232,8 +287,7 @@ static bool scsi_realize(Device *dev, GError **err)
     }
     scsi_bus_init(&s->bus, dev->vm, dev, dev->bus->owner->id, &bus_ops, s);
     virtio_init(vdev, VIRTIO_SCSI_CONFIG_SIZE);
-    vdev->loop = s->iothread ? ((IoThread *)(void *)s->iothread)->loop : iothread_own_loop(dev->vm, NULL);
-    vdev->loop = vdev->loop ? vdev->loop : dev->vm->loop;
+    vdev->loop = loops[0] ? loops[0] : dev->vm->loop;
     s->bus.loop = vdev->loop;
     if ((s->features_prop >> VIRTIO_SCSI_F_HOTPLUG) & 1) {
         s->bus.bus.hotplug = &hotplug_ops;
@@ -241,10 +295,9 @@ static bool scsi_realize(Device *dev, GError **err)
     }
     s->sense_size = SENSE_DEFAULT;
     s->cdb_size = CDB_DEFAULT;
-    virtio_add_queue(vdev, s->queue_size, virtio_scsi_handle_control, sizeof(VirtioScsiTmf));
-    virtio_queue_set_lazy(virtio_add_queue(vdev, s->queue_size, virtio_scsi_handle_events, sizeof(VirtElement)));
-    for (unsigned i = 0; i < s->num_queues; i++) {
-        virtio_add_queue(vdev, s->queue_size, virtio_scsi_handle_commands, sizeof(VirtioScsiRequest));
+    add_queues(s);
+    if (s->mapping) {
+        virtio_scsi_make_lanes(s, loops);
     }
     return true;
 }
@@ -254,6 +307,8 @@ static void scsi_unrealize(Device *dev)
     VirtioDevice *vdev = virtio_device(dev);
 
     virtio_cleanup(vdev);
+    virtio_scsi_free_lanes(virtio_scsi(vdev));
+    virtio_iothreads_release(virtio_scsi(vdev)->mapping);
     scsi_bus_cleanup(&virtio_scsi(vdev)->bus);
 }
 
@@ -264,6 +319,8 @@ static void scsi_unrealize(Device *dev)
 static const Property scsi_props[] = {
     PROP_LINK("iothread", VirtioScsi, iothread, .link_type = "iothread", .type = "link<iothread>",
               .help = "thread of its queues; default: one of Kiln's own"),
+    PROP_IOTHREAD_VQ_MAPPING("iothread-vq-mapping", VirtioScsi, mapping,
+                             .help = "JSON: threads of its command queues, [{\"iothread\": ..., \"vqs\": [...]}, ...]"),
     PROP_U32("num_queues", VirtioScsi, num_queues, .def = AUTO_QUEUES, .help = "for commands; default: one for each CPU"),
     PROP_U32("virtqueue_size", VirtioScsi, queue_size, .def = 256, .help = "descriptors of a queue, a power of two"),
     PROP_BOOL("seg_max_adjust", VirtioScsi, seg_max_adjust, .def = 1, .help = "requests may fill the queue; off: 126 pieces"),

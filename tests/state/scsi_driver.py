@@ -88,6 +88,8 @@ class Reply:
 
 
 class Driver:
+    data = DATA
+
     def __init__(self, m, slot=SLOT, queues=3):
         self.m, self.slot = m, slot
         m.config(slot, 0x10, PORTS)
@@ -95,6 +97,7 @@ class Driver:
         m.config(slot, 0x20, BAR)
         m.config(slot, 0x04, 7, 2)
         self.rings = [Ring(self, i) for i in range(queues)]
+        self.data = max(DATA, RAM + 0x4000 * queues)
         self.tag = 0
 
     def common(self, offset, size, value=None):
@@ -131,7 +134,7 @@ class Driver:
               sense_size=96):
         """Gives a command. out: data for the device; read: room for what it sends."""
         r, m = self.rings[ring], self.m
-        page, data = r.page + 0x400 * place, DATA + 0x100000 * place
+        page, data = r.page + 0x400 * place, self.data + 0x100000 * place
         self.tag += 1
         header = (address or lun8(target, lun)) + (self.tag if tag is None else tag).to_bytes(8, "little") + bytes(3)
         m.write(page, header + bytes(cdb) + bytes(cdb_size - len(cdb)))
