@@ -508,6 +508,9 @@ void blk_cancel_started(BlkRequest *request, BlockLoop *loop)
             return;
         }
     }
+    if (request->io.op == BLOCK_SG) {
+        blk_cancel_sg(request->blk, &request->io);
+    }
 }
 
 void blk_plug(BlockBackend *blk)
@@ -708,6 +711,7 @@ static void drain_in_owner(void *opaque)
     if (blk->throttle) {
         throttle_member_drain_begin(blk->throttle);
     }
+    blk_hurry_sg(blk);
     blk_gates_hold(blk);
     blk_gates_wait(blk);
     blk_gates_go(blk);

@@ -115,5 +115,9 @@ BlockLoop *blk_device_loop(const BlockBackend *blk);
 BlkRequest *blk_submit_sg(BlockBackend *blk, const BlockIo *io, BlkDone *done, void *opaque);
 /* block/sg.c: gives it to the node that can do it. Owner. */
 void blk_start_sg(BlockBackend *blk, BlockIo *io);
+/* It runs: where that can be, it ends soon. */
+void blk_cancel_sg(BlockBackend *blk, BlockIo *io);
+/* Somebody waits for all that is under way. */
+void blk_hurry_sg(BlockBackend *blk);
 
 #endif

@@ -197,7 +197,7 @@ bool blk_is_sg_char(const BlockBackend *blk);
 /* Bytes that one command can move at most. */
 uint32_t blk_sg_max_transfer(const BlockBackend *blk);
 /* Sends a command; the result is ioctl SG_IO's, the command's own is in hdr. hdr and the memory that it names stay as they are
- * until the end; at most IOV_MAX pieces. Once started it cannot be cancelled. */
+ * until the end; at most IOV_MAX pieces. Once started it cannot be cancelled, unless it is one for a pr-manager. */
 BlkRequest *blk_sg_io(BlockBackend *blk, struct sg_io_hdr *hdr, BlkDone *done, void *opaque);
 /* The same, waiting. Main thread, VM lock. */
 int blk_sg_io_wait(BlockBackend *blk, struct sg_io_hdr *hdr);

@@ -89,12 +89,16 @@ struct BlockIo {
     bool precise;    /* STATUS: take the time to find zeros and holes */
     bool alone;      /* READ, WRITE: shall not be joined with its neighbours (block_merge_hold) */
     bool joined;     /* READ, WRITE, when done: was, with one that came before */
+    bool cancelled;  /* SG: atomic; nobody wants it any more */
     uint64_t offset, len;    /* bytes, in the node it is at now */
     const struct iovec *iov; /* READ, WRITE: exactly len bytes */
     unsigned iov_count;
     union {
         BlockStatus *status;               /* STATUS: the answer; the submitter's */
-        struct sg_io_hdr *sg;              /* SG: the command and its answer; the submitter's */
+        struct {
+            struct sg_io_hdr *sg;          /* SG: the command and its answer; the submitter's */
+            int64_t sg_given_ns;           /* when it came */
+        };
     };
     void (*done)(BlockIo *io, int result); /* the submitter's; 0 or -errno */
     void *opaque;                          /* the submitter's */

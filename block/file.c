@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "block/file_int.h"
+#include "block/pr_manager.h"
 #include "core/fdset.h"
 #include "util/log.h"
 #include "util/trace.h"
@@ -216,6 +217,7 @@ static bool take_file_options(BlockNode *node, BlockOpts *opts, int *locking, GE
     static const char *const aio_names[] = {"threads", "native", "io_uring", NULL};
     static const char *const locking_names[] = {"auto", "on", "off", NULL};
     FileState *f = node->state;
+    g_autofree char *manager = block_opts_take(opts, "pr-manager");
     int aio = BLOCK_AIO_THREADS;
     uint64_t batch = 0;
 
@@ -235,7 +237,17 @@ static bool take_file_options(BlockNode *node, BlockOpts *opts, int *locking, GE
     }
     f->aio = (BlockAio)aio;
     f->aio_batch = (unsigned)MIN(batch, UINT_MAX);
-    return true;
+    f->pr_manager = manager ? pr_manager_get(node->vm, manager, err) : NULL;
+    return !manager || f->pr_manager;
+}
+
+static void let_go(FileState *f)
+{
+    object_unref(f->pr_manager);
+    if (f->fd >= 0) {
+        pthread_mutex_destroy(&f->lock);
+        close(f->fd); /* drops the locks */
+    }
 }
 
 static bool file_open_any(BlockNode *node, BlockOpts *opts, GError **err)
@@ -247,6 +259,7 @@ static bool file_open_any(BlockNode *node, BlockOpts *opts, GError **err)
     f->waiting_tail = &f->waiting;
     g_queue_init(&f->writes);
     if (!take_file_options(node, opts, &locking, err) || !open_fd(node, err)) {
+        let_go(f);
         return false;
     }
     pthread_mutex_init(&f->lock, NULL);
@@ -267,8 +280,7 @@ static bool file_open_any(BlockNode *node, BlockOpts *opts, GError **err)
     return true;
 
 fail:
-    pthread_mutex_destroy(&f->lock);
-    close(f->fd);
+    let_go(f);
     return false;
 }
 
@@ -297,8 +309,7 @@ static bool cdrom_open(BlockNode *node, BlockOpts *opts, GError **err)
     if (ioctl(f->fd, CDROM_DRIVE_STATUS, CDSL_CURRENT) < 0) {
         error_set_errno(err, errno, "'host_cdrom' driver requires '%s' to be a CD-ROM drive",
                         node->filename);
-        pthread_mutex_destroy(&f->lock);
-        close(f->fd);
+        let_go(f);
         return false;
     }
     return true;
@@ -314,8 +325,7 @@ static void file_close(BlockNode *node)
     for (unsigned i = 0; i < FILE_LANES; i++) {
         g_free(f->syncs[i]);
     }
-    pthread_mutex_destroy(&f->lock);
-    close(f->fd); /* drops the locks */
+    let_go(f);
 }
 
 static bool file_set_perm(BlockNode *node, uint32_t used, uint32_t unshared, GError **err)
@@ -589,7 +599,7 @@ static void file_submit(BlockNode *node, BlockIo *io)
     } else if (f->align == 1 && is_unsynced_write(f, io)) {
         __atomic_store_n(&f->promised, true, __ATOMIC_RELAXED);
     }
-    io->lane = f->align == 1 && !f->is_device && io->op == BLOCK_WRITE && !io->fua ? write_lane(node, io) : NULL;
+    io->lane = io->op == BLOCK_SG ? file_sg_lane(node, io) : f->align == 1 && !f->is_device && io->op == BLOCK_WRITE && !io->fua ? write_lane(node, io) : NULL;
     io->serialising = ((io->offset | io->len) & (f->align - 1)) && io->op != BLOCK_READ;
     if ((io->op == BLOCK_FLUSH && node->no_flush) ||
         (io->op == BLOCK_DISCARD && !node->discard_unmap)) {
@@ -646,7 +656,7 @@ static bool file_reopen_prepare(BlockReopen *r, GError **err)
     BlockNode *node = r->node;
     FileState *f = node->state;
     g_autofree char *filename = block_opts_take(r->opts, "filename");
-    g_autofree char *locking = block_opts_take(r->opts, "locking");
+    g_autofree char *locking = block_opts_take(r->opts, "locking"), *manager = block_opts_take(r->opts, "pr-manager");
     FileReopen *fr = g_new0(FileReopen, 1);
     int aio = BLOCK_AIO_THREADS;
     uint64_t batch = 0;
@@ -660,6 +670,8 @@ static bool file_reopen_prepare(BlockReopen *r, GError **err)
         ok = error_set(err, "Cannot change the option 'filename'");
     } else if (ok && locking && strcmp(locking, "auto") && !strcmp(locking, "on") != f->locking) {
         ok = error_set(err, "Cannot change the option 'locking'");
+    } else if (ok && g_strcmp0(manager, f->pr_manager ? ((Object *)(void *)f->pr_manager)->name : NULL)) {
+        ok = error_set(err, "Cannot change the option 'pr-manager'");
     } else if (ok && aio == BLOCK_AIO_NATIVE && !r->direct) {
         ok = error_set(err, "aio=native was specified, but it requires cache.direct=on, which was "
                             "not specified.");
@@ -755,7 +767,7 @@ static void file_discard_stats(const BlockNode *node, BlockDiscardStats *stats)
     {                                                                                              \
         .name = NAME, .state_size = sizeof(FileState), .open = OPEN, .close = file_close,          \
         .submit = file_submit, .set_perm = file_set_perm, .attach_loop = file_attach_loop,         \
-        .any_loop = file_any_loop,                                                                 \
+        .any_loop = file_any_loop, .drain_begin = file_hurry_sg,                                                                 \
         .reopen_prepare = file_reopen_prepare, .reopen_commit = file_reopen_commit,                \
         .reopen_abort = file_reopen_abort, .refresh_limits = file_refresh_limits, .truncate = file_truncate,                          \
         .allocated_size = file_allocated_size, .discard_stats = file_discard_stats, ##__VA_ARGS__                                       \

@@ -49,6 +49,9 @@ typedef struct FileState {
     unsigned sync_errors; /* how many did */
     /* Of the buffered writes, which the kernel's lock of the file runs singly anyway; of each loop (BlockLoop.index). */
     bool write_lanes[FILE_LANES];
+    bool pr_lanes[FILE_LANES]; /* of what goes to pr_manager: it holds up one worker */
+    int64_t hurried_ns; /* atomic; file_hurry_sg */
+    struct PrManager *pr_manager; /* a reference; NULL: none */
     FileSync *syncs[FILE_LANES]; /* likewise; NULL: none was needed yet */
     pthread_mutex_t lock; /* of all that follows: requests may be in several loops */
     GQueue writes;                    /* BlockIo (link) in flight; kept only with O_DIRECT */
@@ -70,8 +73,11 @@ bool file_is_aligned(const FileState *f, const BlockIo *io);
 
 /* The descriptor of a node of "file", "host_device" or "host_cdrom". */
 static inline int file_fd(const BlockNode *node) { return ((const FileState *)node->state)->fd; }
-/* BLOCK_SG, in a worker thread (block/sg.c). */
+/* BLOCK_SG, in a worker thread (block/sg.c), and which of these wait for each other. */
 int file_run_sg(BlockIo *io);
+bool *file_sg_lane(BlockNode *node, const BlockIo *io);
+/* Somebody waits for all that is under way. Any thread. */
+void file_hurry_sg(BlockNode *node);
 
 /* Is io a write that can share a sync with others? Then file_share_sync, before it is given to an engine: it is not fua any
  * more and ends (io->finish) when a sync has covered it, or it failed. Of the page cache's, file_sync_cached: it shares where

@@ -5,6 +5,7 @@
  */
 #include "block/block_int.h"
 #include "block/dirty_bitmap.h"
+#include "block/pr_manager.h"
 #include "block/slow.h"
 #include "core/event.h"
 #include "qapi/qapi-block.h"
@@ -50,6 +51,11 @@ static void on_run_state(void *opaque, bool running, RunState state)
     }
 }
 
+static void on_end_vm(void *opaque)
+{
+    pr_managers_end(opaque);
+}
+
 static void on_exit_vm(void *opaque)
 {
     blk_cleanup(opaque);
@@ -77,6 +83,7 @@ BlockState *block_state(Vm *vm)
             g_error("%s", err->message); /* no eventfd at the start of the process */
         }
         vm_on_run_state(vm, on_run_state, s);
+        vm_on_end(vm, on_end_vm, vm);
         vm_on_exit(vm, on_exit_vm, vm);
     }
     return s;

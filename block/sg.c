@@ -16,6 +16,7 @@
 
 #include "block/backend_int.h"
 #include "block/file_int.h"
+#include "block/pr_manager.h"
 
 #define SG_MIN_VERSION 30000
 #define DEFAULT_SECTORS 240 /* where the kernel does not say: what every adapter can */
@@ -97,7 +98,7 @@ uint32_t blk_sg_max_transfer(const BlockBackend *blk)
 
 BlkRequest *blk_sg_io(BlockBackend *blk, struct sg_io_hdr *hdr, BlkDone *done, void *opaque)
 {
-    return blk_submit_sg(blk, &(BlockIo){.op = BLOCK_SG, .sg = hdr}, done, opaque);
+    return blk_submit_sg(blk, &(BlockIo){.op = BLOCK_SG, .sg = hdr, .sg_given_ns = clock_monotonic_ns()}, done, opaque);
 }
 
 void blk_start_sg(BlockBackend *blk, BlockIo *io)
@@ -109,6 +110,44 @@ void blk_start_sg(BlockBackend *blk, BlockIo *io)
     } else {
         block_loop_finish_later(blk->loop, io, -ENOTSUP);
     }
+}
+
+void blk_cancel_sg(BlockBackend *blk, BlockIo *io)
+{
+    const BlockNode *node = sg_node(blk);
+    const FileState *f = node ? node->state : NULL;
+
+    __atomic_store_n(&io->cancelled, true, __ATOMIC_RELAXED);
+    if (f && f->pr_manager) {
+        pr_manager_cancelled(f->pr_manager, io->sg);
+    }
+}
+
+void file_hurry_sg(BlockNode *node)
+{
+    FileState *f = node->state;
+
+    if (f->pr_manager) {
+        __atomic_store_n(&f->hurried_ns, clock_monotonic_ns(), __ATOMIC_RELAXED);
+        pr_manager_hurried(f->pr_manager);
+    }
+}
+
+void blk_hurry_sg(BlockBackend *blk)
+{
+    BlockNode *node = sg_node(blk);
+
+    if (node) {
+        file_hurry_sg(node);
+    }
+}
+
+bool *file_sg_lane(BlockNode *node, const BlockIo *io)
+{
+    FileState *f = node->state;
+    const unsigned index = block_io_loop(node, io)->index;
+
+    return f->pr_manager && index < FILE_LANES && pr_manager_takes(io->sg) ? &f->pr_lanes[index] : NULL;
 }
 
 static void set_result(void *opaque, int result) { *(int *)opaque = result; }
@@ -124,8 +163,12 @@ int blk_sg_io_wait(BlockBackend *blk, struct sg_io_hdr *hdr)
 
 int file_run_sg(BlockIo *io)
 {
+    FileState *f = io->node->state;
     int ret;
 
+    if (f->pr_manager && pr_manager_takes(io->sg)) {
+        return pr_manager_run(f->pr_manager, io->fd, io->sg, io->sg_given_ns, &io->cancelled, &f->hurried_ns);
+    }
     do {
         ret = ioctl(io->fd, SG_IO, io->sg);
     } while (ret != 0 && errno == EINTR);

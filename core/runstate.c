@@ -20,7 +20,7 @@ typedef struct Hook {
     void *opaque;
 } Hook;
 
-enum { HOOK_POWERDOWN, HOOK_SUSPEND, HOOK_WAKEUP, HOOK_EXIT, HOOK_RESET, HOOK_STATE, HOOK_KINDS };
+enum { HOOK_POWERDOWN, HOOK_SUSPEND, HOOK_WAKEUP, HOOK_END, HOOK_EXIT, HOOK_RESET, HOOK_STATE, HOOK_KINDS };
 
 #define NO_STOP_REQUEST (-1)
 
@@ -69,6 +69,7 @@ static void run_hooks(Vm *vm, int kind)
 DEFINE_ON(vm_on_powerdown, HOOK_POWERDOWN)
 DEFINE_ON(vm_on_suspend, HOOK_SUSPEND)
 DEFINE_ON(vm_on_wakeup, HOOK_WAKEUP)
+DEFINE_ON(vm_on_end, HOOK_END)
 DEFINE_ON(vm_on_exit, HOOK_EXIT)
 DEFINE_ON(vm_on_reset, HOOK_RESET)
 
@@ -409,6 +410,7 @@ int vm_main_loop(Vm *vm)
     for (vm_take_requests(vm); !run->ended; vm_take_requests(vm)) {
         loop_run_once(vm->loop, -1);
     }
+    run_hooks(vm, HOOK_END);
     stop_cpus(vm, run->state == RUN_STATE_RUNNING ? RUN_STATE_SHUTDOWN : run->state);
     vm_run_exit(vm);
     run->ended = false; /* tests run it again */

@@ -88,6 +88,9 @@ void vm_off_run_state(Vm *vm, RunStateFn *fn, void *opaque);
 void vm_on_powerdown(Vm *vm, void (*fn)(void *opaque), void *opaque);
 void vm_on_suspend(Vm *vm, void (*fn)(void *opaque), void *opaque);
 void vm_on_wakeup(Vm *vm, void (*fn)(void *opaque), void *opaque);
+/* Runs when the process is about to end, before the VM is stopped, which waits for what devices do: who may keep them waiting
+ * lets go now. */
+void vm_on_end(Vm *vm, void (*fn)(void *opaque), void *opaque);
 /* Runs at the end of the process, VM stopped, before objects are freed. */
 void vm_on_exit(Vm *vm, void (*fn)(void *opaque), void *opaque);
 /* Reset hooks of what is no device; devices have Type.reset. Run after the devices. */

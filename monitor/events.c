@@ -30,6 +30,7 @@ static const struct Limit {
     {"VSERPORT_CHANGE", 1, NULL, {"id"}},
     {"MEMORY_DEVICE_SIZE_CHANGE", 1, NULL, {"id", "qom-path"}},
     {"ACPI_DEVICE_OST", MANY, "info", {"slot-type", "slot"}},
+    {"PR_MANAGER_STATUS_CHANGED", MANY, NULL, {"id"}},
     {"BLOCK_IO_ERROR", MANY, NULL, {"node-name", "operation", "action"}},
     {"DEVICE_TRAY_MOVED", MANY, NULL, {"id"}},
 };

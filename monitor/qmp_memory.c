@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* query-memdev, query-memory-size-summary, query-memory-devices, query-iothreads. */
+/* query-memdev, query-memory-size-summary, query-memory-devices, query-iothreads, query-pr-managers. */
 #include "backends/iothread.h"
+#include "block/pr_manager.h"
 #include "backends/memory.h"
 #include "core/vm.h"
 #include "hw/mem/pc_dimm.h"
@@ -98,6 +99,23 @@ bool qmp_query_iothreads(QmpCall *call, GError **err)
     GPtrArray *list = g_ptr_array_new();
 
     foreach_object(call->vm, "iothread", add_iothread, list);
+    call->result = list;
+    return true;
+}
+
+static void add_pr_manager(Object *obj, GPtrArray *list)
+{
+    PRManagerInfo *info = g_new0(PRManagerInfo, 1);
+
+    *info = (PRManagerInfo){.id = g_strdup(obj->name), .connected = pr_manager_connected((PrManager *)(void *)obj)};
+    g_ptr_array_add(list, info);
+}
+
+bool qmp_query_pr_managers(QmpCall *call, GError **err)
+{
+    GPtrArray *list = g_ptr_array_new();
+
+    foreach_object(call->vm, "pr-manager", add_pr_manager, list);
     call->result = list;
     return true;
 }

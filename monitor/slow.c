@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Commands that open block nodes, which may have to wait for servers or keys: a thread does that (block/slow.h), and the
+ * Commands that open block nodes or make objects, which may have to wait for servers, keys or helpers: a thread does that (block/slow.h), and the
  * command runs again, with the same arguments, until it needs no more. Only the monitor that asked waits. A peer that goes
  * meanwhile takes nothing back, as with commands that answer at once.
  */
@@ -12,8 +12,8 @@
 #include "monitor/qmp.h"
 #include "qapi/qapi-commands.h"
 
-static const char *const qmp_slow[] = {"blockdev-add", "blockdev-change-medium", "blockdev-reopen", NULL};
-static const char *const hmp_slow[] = {"change", "drive_add", NULL};
+static const char *const qmp_slow[] = {"blockdev-add", "blockdev-change-medium", "blockdev-reopen", "object-add", NULL};
+static const char *const hmp_slow[] = {"change", "drive_add", "object_add", NULL};
 
 typedef struct SlowCommand {
     Vm *vm;
@@ -81,11 +81,13 @@ static bool run_qmp_again(SlowCommand *c, GError *err)
     void *args = NULL;
     bool ok, waits = false;
 
-    if (!err && qapi_read(c->qmp->args, c->arguments, 0, &args, &err)) {
-        call.args = args;
+    if (!err && (c->qmp->raw || qapi_read(c->qmp->args, c->arguments, 0, &args, &err))) {
+        call.args = c->qmp->raw ? (const void *)c->arguments : args;
         waits = try_qmp(c->slow, &call, &ok, &err);
     }
-    qapi_free(c->qmp->args, args);
+    if (!c->qmp->raw) {
+        qapi_free(c->qmp->args, args);
+    }
     if (!waits) {
         qmp_later_end(c->later, call.result, err);
     }

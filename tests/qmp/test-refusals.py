@@ -114,7 +114,7 @@ PLAIN = """query-acpi-ospm-status query-block query-block-exports query-blocksta
 query-cpu-definitions query-cpus-fast query-current-machine query-dump query-dump-guest-memory-capability query-fdsets
 query-hotpluggable-cpus query-iothreads query-jobs query-kvm query-machines query-memdev query-memory-devices
 query-memory-size-summary query-mice query-migrate query-migrate-capabilities query-migrate-parameters query-name
-query-named-block-nodes query-pci query-qmp-schema query-stats query-stats-schemas query-status query-target query-tpm
+query-named-block-nodes query-pci query-pr-managers query-qmp-schema query-stats query-stats-schemas query-status query-target query-tpm
 query-tpm-models query-tpm-types query-uuid query-version query-yank quit cont stop system_powerdown system_reset inject-nmi
 rtc-reset-reinjection human-monitor-command migrate-set-capabilities qom-list-types set-action watchdog-set-action
 x-query-irq x-query-numa x-query-ramblock x-query-roms announce-self""".split()
@@ -205,6 +205,7 @@ QMP = [
     ("netdev_del", {"id": "none"}, "'none'", NOT_FOUND),
     ("object-add", {"qom-type": "iothread", "id": "ram"}, "ram"),
     ("object-add", {"qom-type": "secret", "id": "s"}, ""),
+    ("object-add", {"qom-type": "pr-manager-helper", "id": "p", "path": "/nonexistent/helper"}, "/nonexistent/helper"),
     ("object-del", {"id": "none"}, "'none'"),
     ("qmp_capabilities", {}, "already complete", "CommandNotFound"),
     ("qom-get", {"path": "/none", "property": "type"}, "'/none'", NOT_FOUND),

@@ -19,15 +19,22 @@ class Dead(Exception):
     """The emulator ended, or broke the connection."""
 
 
+# What a machine's arguments have, and the kernel that it needs: shared objects, built beside the program under test.
+FAKES = {"vhost-": "vhost-fake", "scsi-generic": "scsi-fake", "scsi-block": "scsi-fake"}
+
+
 def environment(args):
-    """Devices behind vhost find a kernel that has it: vhost-fake.c, built beside the program under test."""
-    if not any("vhost-" in arg for arg in args):
+    """Devices behind vhost, and those that are SCSI units of the host, find a kernel that has them."""
+    names = sorted({fake for word, fake in FAKES.items() if any(word in arg for arg in args)})
+    if not names:
         return None
-    fake = os.path.join(os.path.dirname(os.path.abspath(sys.argv[1])), "tests/state/vhost-fake.so")
-    if not os.path.exists(fake):
-        raise FileNotFoundError(f"{fake} is not built: ninja -C DIR tests/state/vhost-fake.so")
+    build = os.path.dirname(os.path.abspath(sys.argv[1]))
+    fakes = [os.path.join(build, f"tests/state/{name}.so") for name in names]
+    for fake in fakes:
+        if not os.path.exists(fake):
+            raise FileNotFoundError(f"{fake} is not built: ninja -C DIR {os.path.relpath(fake, build)}")
     asan = os.environ.get("ASAN_OPTIONS", "")
-    return os.environ | {"LD_PRELOAD": fake, "ASAN_OPTIONS": f"{asan}{':' if asan else ''}verify_asan_link_order=0"}
+    return os.environ | {"LD_PRELOAD": ":".join(fakes), "ASAN_OPTIONS": f"{asan}{':' if asan else ''}verify_asan_link_order=0"}
 
 
 class Machine:
