@@ -21,6 +21,7 @@ class Dead(Exception):
 
 # What a machine's arguments have, and the kernel that it needs: shared objects, built beside the program under test.
 FAKES = {"vhost-": "vhost-fake", "scsi-generic": "scsi-fake", "scsi-block": "scsi-fake"}
+BUILD = os.path.dirname(os.path.abspath(sys.argv[1])) if len(sys.argv) > 1 else None  # a test may go elsewhere
 
 
 def environment(args):
@@ -28,11 +29,10 @@ def environment(args):
     names = sorted({fake for word, fake in FAKES.items() if any(word in arg for arg in args)})
     if not names:
         return None
-    build = os.path.dirname(os.path.abspath(sys.argv[1]))
-    fakes = [os.path.join(build, f"tests/state/{name}.so") for name in names]
+    fakes = [os.path.join(BUILD, f"tests/state/{name}.so") for name in names]
     for fake in fakes:
         if not os.path.exists(fake):
-            raise FileNotFoundError(f"{fake} is not built: ninja -C DIR {os.path.relpath(fake, build)}")
+            raise FileNotFoundError(f"{fake} is not built: ninja -C DIR {os.path.relpath(fake, BUILD)}")
     asan = os.environ.get("ASAN_OPTIONS", "")
     return os.environ | {"LD_PRELOAD": ":".join(fakes), "ASAN_OPTIONS": f"{asan}{':' if asan else ''}verify_asan_link_order=0"}
 
