@@ -178,7 +178,7 @@ void charport_event(CharPort *port, CharEvent event);
 /* Writes the queue as far as it goes. */
 void chardev_flush(Chardev *chr);
 
-/* ---- chardev/output.c: what is borrowed is wanted back ---- */
+/* ---- chardev/borrow.c: what is borrowed is wanted back ---- */
 void charport_recall_output(CharPort *port);
 /* Input too. */
 void charport_recall(CharPort *port);

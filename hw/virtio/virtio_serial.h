@@ -16,7 +16,7 @@
  *
  * Character devices and the table of ports are in the main loop, and so is all of this. The rings are not: their thread, which
  * disks and cards share, lends the buffers (virtqueue.h), or writes and reads itself while it has the character device's output
- * and input (virtio_serial_direct.c, virtio_serial_input.c). So the main loop has no more to do for a port than its character
+ * and input (virtio_serial_output.c, virtio_serial_input.c). So the main loop has no more to do for a port than its character
  * device makes it do, in turns that end by time.
  */
 #ifndef HW_VIRTIO_VIRTIO_SERIAL_H
@@ -52,7 +52,7 @@ typedef struct SerialPort {
     VirtElement *in;          /* a buffer to be filled; only while the queues run; NULL: none */
     GByteArray *backlog;      /* consoles: what chr has not taken yet, from byte backlog_at on; NULL: none */
     size_t backlog_at;
-    /* ---- virtio_serial_direct.c ---- */
+    /* ---- virtio_serial_output.c ---- */
     bool direct;              /* the queue's thread writes: out, out_done, blocked, backlog and what follows are its own */
     CharOutput output;        /* borrowed */
     LoopFd *full;             /* waits until output takes something; NULL: it does not wait */
@@ -119,7 +119,7 @@ void serial_port_quiesce(SerialPort *port);
 /* The driver has gone: drops what is kept of its buffers. Stopped. */
 void serial_port_drop(SerialPort *port);
 
-/* ---- virtio_serial_direct.c ---- */
+/* ---- virtio_serial_output.c ---- */
 
 /* Has the queue's thread write. False: it cannot, now at least, and the main loop has to. */
 bool serial_port_go_direct(SerialPort *port);
