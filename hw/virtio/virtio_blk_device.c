@@ -169,24 +169,6 @@ static bool attach(VirtioBlk *s, GError **err)
     return s->attached;
 }
 
-/* Where each queue shall run: where the user says, else in threads of Kiln's own. */
-static bool find_loops(VirtioBlk *s, Loop **loops, GError **err)
-{
-    Vm *vm = s->vdev.dev.vm;
-
-    if (s->mapping && s->iothread) {
-        return error_set(err, "iothread and iothread-vq-mapping cannot both be given: the latter alone names all iothreads");
-    }
-    if (s->mapping) {
-        return virtio_iothreads_assign(s->mapping, vm, s->num_queues, loops, err);
-    }
-    loops[0] = s->iothread ? ((IoThread *)(void *)s->iothread)->loop : iothread_own_loop(vm, NULL);
-    for (unsigned i = 1; i < s->num_queues; i++) {
-        loops[i] = loops[0];
-    }
-    return true;
-}
-
 /* The nodes take requests in any loop: so many own threads as there are queues, if there may be. */
 static void spread(VirtioBlk *s, Loop **loops)
 {
@@ -220,7 +202,7 @@ static bool add_queues(VirtioBlk *s, GError **err)
     const bool asked = s->iothread || s->mapping;
     bool moved;
 
-    if (!find_loops(s, loops, err)) {
+    if (!virtio_iothreads_choose(s->iothread, s->mapping, s->vdev.dev.vm, s->num_queues, loops, err)) {
         return false;
     }
     moved = loops[0] && blk_set_loop(s->blk, loops[0], asked ? err : NULL);

@@ -159,7 +159,7 @@ static bool find_iothreads(VirtioIoThreads *map, Vm *vm, GError **err)
     return true;
 }
 
-static Loop *loop_of(const Entry *e) { return ((IoThread *)(void *)e->iothread)->loop; }
+static Loop *loop_of(Object *iothread) { return ((IoThread *)(void *)iothread)->loop; }
 
 static bool assign_named(const VirtioIoThreads *map, unsigned n_queues, Loop **loops, GError **err)
 {
@@ -176,7 +176,7 @@ static bool assign_named(const VirtioIoThreads *map, unsigned n_queues, Loop **l
             if (loops[vq]) {
                 return error_set(err, "cannot assign vq %u to IOThread \"%s\" because it is already assigned", vq, e->name);
             }
-            loops[vq] = loop_of(e);
+            loops[vq] = loop_of(e->iothread);
         }
     }
     for (unsigned vq = 0; vq < n_queues; vq++) {
@@ -187,7 +187,7 @@ static bool assign_named(const VirtioIoThreads *map, unsigned n_queues, Loop **l
     return true;
 }
 
-bool virtio_iothreads_assign(VirtioIoThreads *map, Vm *vm, unsigned n_queues, Loop **loops, GError **err)
+static bool assign(VirtioIoThreads *map, Vm *vm, unsigned n_queues, Loop **loops, GError **err)
 {
     bool ok = find_iothreads(map, vm, err);
 
@@ -196,13 +196,28 @@ bool virtio_iothreads_assign(VirtioIoThreads *map, Vm *vm, unsigned n_queues, Lo
         ok = assign_named(map, n_queues, loops, err);
     } else if (ok) {
         for (unsigned vq = 0; vq < n_queues; vq++) {
-            loops[vq] = loop_of(entry_at(map, vq % map->entries->len));
+            loops[vq] = loop_of(entry_at(map, vq % map->entries->len)->iothread);
         }
     }
     if (!ok) {
         virtio_iothreads_release(map);
     }
     return ok;
+}
+
+bool virtio_iothreads_choose(Object *iothread, VirtioIoThreads *map, Vm *vm, unsigned n_queues, Loop **loops, GError **err)
+{
+    if (map && iothread) {
+        return error_set(err, "iothread and " PROPERTY " cannot both be given: the latter alone names all iothreads");
+    }
+    if (map) {
+        return assign(map, vm, n_queues, loops, err);
+    }
+    loops[0] = iothread ? loop_of(iothread) : iothread_own_loop(vm, NULL);
+    for (unsigned vq = 1; vq < n_queues; vq++) {
+        loops[vq] = loops[0];
+    }
+    return true;
 }
 
 void virtio_iothreads_release(VirtioIoThreads *map)

@@ -17,10 +17,11 @@ typedef struct VirtioIoThreads VirtioIoThreads;
 extern const PropKind prop_kind_iothread_vq_mapping;
 #define PROP_IOTHREAD_VQ_MAPPING(n, st, f, ...) PROP_ANY(n, &prop_kind_iothread_vq_mapping, st, f, ##__VA_ARGS__)
 
-/* Finds the iothreads, which are referenced from then on, and loops[i], where queue i of n_queues runs. False with *err: the
- * mapping does not fit. In realize. */
-bool virtio_iothreads_assign(VirtioIoThreads *map, Vm *vm, unsigned n_queues, Loop **loops, GError **err);
-/* The iothreads may go. In unrealize, or when realize fails; NULL is fine. */
+/* Where each of n_queues queues shall run: where the user says (properties iothread and iothread-vq-mapping; NULL: not given),
+ * else in a thread of Kiln's own; loops[0] NULL: in the main loop. The iothreads of a mapping are referenced from then on. False
+ * with *err: the mapping does not fit. In realize. */
+bool virtio_iothreads_choose(Object *iothread, VirtioIoThreads *map, Vm *vm, unsigned n_queues, Loop **loops, GError **err);
+/* The iothreads may go. In unrealize, or when realize fails behind this; NULL is fine. */
 void virtio_iothreads_release(VirtioIoThreads *map);
 
 #endif

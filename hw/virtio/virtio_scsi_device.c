@@ -6,7 +6,6 @@
  * where the nodes of a unit are because another device uses them, too. With iothread-vq-mapping= command queues run in
  * several (virtio_scsi_lanes.c); the control and event queues, and the block nodes, are in the first command queue's.
  */
-#include "backends/iothread.h"
 #include "hw/virtio/virtio_pci.h"
 #include "hw/virtio/virtio_scsi.h"
 
@@ -239,24 +238,6 @@ static bool check_options(VirtioScsi *s, GError **err)
     return true;
 }
 
-/* Where each command queue runs; loops[0] NULL: in the main loop. */
-static bool find_loops(VirtioScsi *s, Loop **loops, GError **err)
-{
-    Vm *vm = s->vdev.dev.vm;
-
-    if (s->mapping && s->iothread) {
-        return error_set(err, "iothread and iothread-vq-mapping cannot both be given: the latter alone names all iothreads");
-    }
-    if (s->mapping) {
-        return virtio_iothreads_assign(s->mapping, vm, s->num_queues, loops, err);
-    }
-    loops[0] = s->iothread ? ((IoThread *)(void *)s->iothread)->loop : iothread_own_loop(vm, NULL);
-    for (unsigned i = 1; i < s->num_queues; i++) {
-        loops[i] = loops[0];
-    }
-    return true;
-}
-
 static void add_queues(VirtioScsi *s)
 {
     VirtioDevice *vdev = &s->vdev;
@@ -278,7 +259,7 @@ static bool scsi_realize(Device *dev, GError **err)
         return false;
     }
     loops = g_new0(Loop *, s->num_queues);
-    if (!find_loops(s, loops, err)) {
+    if (!virtio_iothreads_choose(s->iothread, s->mapping, dev->vm, s->num_queues, loops, err)) {
         return false;
     }
     vdev->host_features |= s->features_prop;
