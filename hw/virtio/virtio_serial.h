@@ -119,6 +119,28 @@ void serial_port_quiesce(SerialPort *port);
 /* The driver has gone: drops what is kept of its buffers. Stopped. */
 void serial_port_drop(SerialPort *port);
 
+/* ---- virtio_serial_batch.c: in the queue's thread ---- */
+
+#define SERIAL_TURN_NS (NSEC_PER_MSEC / 8) /* others wait for the thread */
+#define SERIAL_BATCH_BUFFERS 64
+#define SERIAL_BATCH_PIECES 128
+#define SERIAL_BATCH_BYTES (256 * KIB)
+
+/* Buffers that one call fills or writes. */
+typedef struct SerialBatch {
+    VirtElement *elems[SERIAL_BATCH_BUFFERS];
+    unsigned count, n_pieces;
+    struct iovec pieces[SERIAL_BATCH_PIECES];
+    size_t size;              /* of pieces */
+} SerialBatch;
+
+void serial_batch_begin(SerialBatch *b);
+/* One buffer more, of which there are fewer than SERIAL_BATCH_BUFFERS: its pieces (of one direction, count of them) from byte skip
+ * on. False: there is no room for all of them. */
+bool serial_batch_add(SerialBatch *b, VirtElement *e, const struct iovec *pieces, unsigned count, uint64_t skip);
+/* The buffers from the first-th on go back into the ring. */
+void serial_batch_unpop(const SerialBatch *b, unsigned first);
+
 /* ---- virtio_serial_output.c ---- */
 
 /* Has the queue's thread write. False: it cannot, now at least, and the main loop has to. */

@@ -16,20 +16,6 @@
 #include "hw/virtio/virtio_serial.h"
 #include "util/trace.h"
 
-#define BUFFERS_AT_ONCE 64
-#define PIECES_AT_ONCE 128
-#define BYTES_AT_ONCE (256 * KIB)
-#define TURN_NS (NSEC_PER_MSEC / 8) /* others wait for the thread */
-
-/* Buffers that one read fills. */
-typedef struct Batch {
-    VirtElement *elems[BUFFERS_AT_ONCE];
-    unsigned count;
-    struct iovec pieces[PIECES_AT_ONCE];
-    unsigned n_pieces;
-    size_t size;              /* of pieces */
-} Batch;
-
 typedef enum Outcome {
     FILLED,                   /* there may be more to read */
     DRY,                      /* there is not, now */
@@ -39,40 +25,17 @@ typedef enum Outcome {
 
 /* ---- a batch: in the thread ---------------------------------------------------------------------------------- */
 
-/* False: there is no room for all of it. */
-static bool add_pieces(Batch *b, const VirtElement *e)
-{
-    for (unsigned i = 0; i < e->in_count; i++) {
-        const size_t n = MIN(e->in[i].iov_len, BYTES_AT_ONCE - b->size);
-
-        if (b->n_pieces == PIECES_AT_ONCE || !n) {
-            return false;
-        }
-        b->pieces[b->n_pieces++] = (struct iovec){e->in[i].iov_base, n};
-        b->size += n;
-        if (n < e->in[i].iov_len) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static void gather(SerialPort *port, Batch *b, unsigned max)
+static void gather(SerialPort *port, SerialBatch *b, unsigned max)
 {
     VirtElement *e;
 
-    b->count = b->n_pieces = 0;
-    b->size = 0;
-    while (b->count < max && (e = virtqueue_pop(port->to_guest))) {
-        b->elems[b->count++] = e;
-        if (!add_pieces(b, e)) {
-            break;
-        }
+    serial_batch_begin(b);
+    while (b->count < max && (e = virtqueue_pop(port->to_guest)) && serial_batch_add(b, e, e->in, e->in_count, 0)) {
     }
 }
 
 /* taken bytes were read into it. Buffers that got none go back into the ring, but for those that can get none. */
-static void give_back(const Batch *b, size_t taken)
+static void give_back(const SerialBatch *b, size_t taken)
 {
     unsigned i;
 
@@ -86,9 +49,7 @@ static void give_back(const Batch *b, size_t taken)
         taken -= n;
         virtqueue_push(e, n);
     }
-    for (unsigned j = b->count; j > i; j--) {
-        virtqueue_unpop(b->elems[j - 1]);
-    }
+    serial_batch_unpop(b, i);
 }
 
 /* ---- reading: in the thread ------------------------------------------------------------------------------------ */
@@ -122,7 +83,7 @@ static void fail(SerialPort *port, int errnum)
 
 static Outcome read_batch(SerialPort *port, unsigned max)
 {
-    Batch b;
+    SerialBatch b;
     ssize_t n;
     int errnum;
 
@@ -151,10 +112,10 @@ static Outcome read_batch(SerialPort *port, unsigned max)
 /* A key needs one buffer; who sends much gets more and more of them filled by one call. */
 static Outcome read_all(SerialPort *port)
 {
-    const int64_t end = clock_monotonic_ns() + TURN_NS;
+    const int64_t end = clock_monotonic_ns() + SERIAL_TURN_NS;
     Outcome outcome;
 
-    for (unsigned max = 1; (outcome = read_batch(port, max)) == FILLED; max = MIN(4 * max, BUFFERS_AT_ONCE)) {
+    for (unsigned max = 1; (outcome = read_batch(port, max)) == FILLED; max = MIN(4 * max, SERIAL_BATCH_BUFFERS)) {
         virtqueue_flush(port->to_guest);
         if (clock_monotonic_ns() >= end) {
             break;

@@ -15,70 +15,30 @@
 #include "hw/virtio/virtio_serial.h"
 #include "util/trace.h"
 
-#define BUFFERS_AT_ONCE 64
-#define PIECES_AT_ONCE 128
-#define BYTES_AT_ONCE (256 * KIB)
-#define TURN_NS (NSEC_PER_MSEC / 8) /* others wait for the thread */
-
-/* Buffers of the guest that are written at once, from port->out_done of the first on. */
-typedef struct Batch {
-    VirtElement *elems[BUFFERS_AT_ONCE];
-    unsigned count;
-    struct iovec pieces[PIECES_AT_ONCE];
-    unsigned n_pieces;
-    size_t size;              /* of pieces */
-    bool begun;               /* the first one was port->out */
-    bool whole;               /* pieces are all of elems: the last one fitted */
-} Batch;
-
 /* ---- a batch: in the thread ---------------------------------------------------------------------------------- */
 
-/* From byte skip on. False: there is no room for all. */
-static bool add_pieces(Batch *b, const VirtElement *e, uint64_t skip)
-{
-    for (unsigned i = 0; i < e->out_count; i++) {
-        const struct iovec piece = e->out[i];
-        const size_t from = MIN(skip, piece.iov_len), left = piece.iov_len - from, n = MIN(left, BYTES_AT_ONCE - b->size);
-
-        skip -= from;
-        if (!left) {
-            continue;
-        }
-        if (b->n_pieces == PIECES_AT_ONCE || !n) {
-            return false;
-        }
-        b->pieces[b->n_pieces++] = (struct iovec){(uint8_t *)piece.iov_base + from, n};
-        b->size += n;
-        if (n < left) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static void gather(SerialPort *port, Batch *b)
+/* From port->out_done of the first on. True: that was begun, it is port->out. */
+static bool gather(SerialPort *port, SerialBatch *b)
 {
     VirtElement *e = g_steal_pointer(&port->out);
-    uint64_t skip = e ? port->out_done : 0;
+    const bool begun = e != NULL;
+    uint64_t skip = begun ? port->out_done : 0;
 
-    b->count = b->n_pieces = 0;
-    b->size = 0;
-    b->begun = e != NULL;
-    b->whole = true;
+    serial_batch_begin(b);
     if (!e) {
         port->out_done = 0;
         e = virtqueue_pop(port->from_guest);
     }
     while (e) {
-        b->elems[b->count++] = e;
-        b->whole = add_pieces(b, e, skip);
+        const bool room = serial_batch_add(b, e, e->out, e->out_count, skip);
         skip = 0;
-        e = b->whole && b->count < BUFFERS_AT_ONCE ? virtqueue_pop(port->from_guest) : NULL;
+        e = room && b->count < SERIAL_BATCH_BUFFERS ? virtqueue_pop(port->from_guest) : NULL;
     }
+    return begun;
 }
 
 /* taken bytes of it need not be kept. What was not begun goes back into the ring. */
-static void give_back(SerialPort *port, const Batch *b, uint64_t taken)
+static void give_back(SerialPort *port, const SerialBatch *b, bool begun, uint64_t taken)
 {
     unsigned i, rest;
 
@@ -93,13 +53,11 @@ static void give_back(SerialPort *port, const Batch *b, uint64_t taken)
         virtqueue_push(b->elems[i], 0);
     }
     rest = i;
-    if (i < b->count && (taken || (b->begun && !i))) {
+    if (i < b->count && (taken || (begun && !i))) {
         port->out = b->elems[rest++];
         port->out_done += taken;
     }
-    for (i = b->count; i > rest; i--) {
-        virtqueue_unpop(b->elems[i - 1]);
-    }
+    serial_batch_unpop(b, rest);
 }
 
 /* ---- waiting: in the thread ------------------------------------------------------------------------------------ */
@@ -188,7 +146,7 @@ static size_t write_now(SerialPort *port, const struct iovec *pieces, unsigned c
     return n > 0 ? (size_t)n : 0;
 }
 
-static void keep_in_backlog(SerialPort *port, const Batch *b, size_t done)
+static void keep_in_backlog(SerialPort *port, const SerialBatch *b, size_t done)
 {
     for (unsigned i = 0; i < b->n_pieces; i++) {
         const struct iovec piece = b->pieces[i];
@@ -215,25 +173,26 @@ static bool write_backlog(SerialPort *port)
 /* False: there is no more, or it has to wait. */
 static bool write_batch(SerialPort *port)
 {
-    Batch b;
+    SerialBatch b;
     size_t taken;
+    bool begun;
 
     if (port->failed || (port->blocked && !port->is_console)) {
         return false;
     }
-    gather(port, &b);
+    begun = gather(port, &b);
     taken = write_backlog(port) ? write_now(port, b.pieces, b.n_pieces, b.size) : 0;
     if (taken < b.size && port->is_console) { /* whose driver does not wait */
         keep_in_backlog(port, &b, taken);
         taken = b.size;
     }
-    give_back(port, &b, taken);
+    give_back(port, &b, begun, taken);
     return b.count && taken == b.size;
 }
 
 static void write_all(SerialPort *port)
 {
-    const int64_t end = clock_monotonic_ns() + TURN_NS;
+    const int64_t end = clock_monotonic_ns() + SERIAL_TURN_NS;
 
     while (write_batch(port)) {
         virtqueue_flush(port->from_guest);
