@@ -567,11 +567,16 @@ static void file_finish(BlockIo *io, int result)
     io->done(io, result);
 }
 
-static bool *write_lane(BlockNode *node, const BlockIo *io)
+/* What it shares with those of its loop that workers shall run one after the other. */
+static bool *lane_of(BlockNode *node, const BlockIo *io)
 {
+    FileState *f = node->state;
     const unsigned index = block_io_loop(node, io)->index;
 
-    return index < FILE_LANES ? &((FileState *)node->state)->write_lanes[index] : NULL;
+    if (io->op == BLOCK_SG) {
+        return file_sg_lane(node, io);
+    }
+    return f->align == 1 && !f->is_device && io->op == BLOCK_WRITE && !io->fua && index < FILE_LANES ? &f->write_lanes[index] : NULL;
 }
 
 /* It ends without being on stable storage. */
@@ -599,7 +604,7 @@ static void file_submit(BlockNode *node, BlockIo *io)
     } else if (f->align == 1 && is_unsynced_write(f, io)) {
         __atomic_store_n(&f->promised, true, __ATOMIC_RELAXED);
     }
-    io->lane = io->op == BLOCK_SG ? file_sg_lane(node, io) : f->align == 1 && !f->is_device && io->op == BLOCK_WRITE && !io->fua ? write_lane(node, io) : NULL;
+    io->lane = lane_of(node, io);
     io->serialising = ((io->offset | io->len) & (f->align - 1)) && io->op != BLOCK_READ;
     if ((io->op == BLOCK_FLUSH && node->no_flush) ||
         (io->op == BLOCK_DISCARD && !node->discard_unmap)) {
@@ -767,10 +772,10 @@ static void file_discard_stats(const BlockNode *node, BlockDiscardStats *stats)
     {                                                                                              \
         .name = NAME, .state_size = sizeof(FileState), .open = OPEN, .close = file_close,          \
         .submit = file_submit, .set_perm = file_set_perm, .attach_loop = file_attach_loop,         \
-        .any_loop = file_any_loop, .drain_begin = file_hurry_sg,                                                                 \
+        .any_loop = file_any_loop, .drain_begin = file_hurry_sg, .truncate = file_truncate,        \
         .reopen_prepare = file_reopen_prepare, .reopen_commit = file_reopen_commit,                \
-        .reopen_abort = file_reopen_abort, .refresh_limits = file_refresh_limits, .truncate = file_truncate,                          \
-        .allocated_size = file_allocated_size, .discard_stats = file_discard_stats, ##__VA_ARGS__                                       \
+        .reopen_abort = file_reopen_abort, .refresh_limits = file_refresh_limits,                  \
+        .allocated_size = file_allocated_size, .discard_stats = file_discard_stats, ##__VA_ARGS__  \
     }
 
 const BlockDriver block_driver_file =
