@@ -47,9 +47,17 @@ class Queue:
     def statuses(self):
         return [self.m.read(self.data + SLOT * (n % AT_ONCE) + 16, 1)[0] for n in range(max(0, self.put - AT_ONCE), self.put)]
 
-    def one(self, kind, sector, fill=None):
+    def begin(self, kind, sector, fill=None):
         self.add(kind, sector, fill)
         self.kick()
+
+    def end(self):
+        """All of them, well."""
+        v.wait(self.done)
+        assert not any(self.statuses()), f"queue {self.index}: {self.statuses()}"
+
+    def one(self, kind, sector, fill=None):
+        self.begin(kind, sector, fill)
         v.wait(self.done)
         assert self.statuses()[-1] == 0, f"queue {self.index}: status {self.statuses()[-1]}"
         return self.m.read(self.data + SLOT * ((self.put - 1) % AT_ONCE) + 512, 512)

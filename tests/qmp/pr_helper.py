@@ -7,6 +7,8 @@ import socket
 import struct
 import threading
 
+from qmpclient import receive
+
 GOOD, CHECK_CONDITION, CONFLICT = 0, 2, 0x18
 
 
@@ -79,12 +81,9 @@ class Helper:
 
     @staticmethod
     def read(connection, size):
-        data = b""
-        while len(data) < size:
-            part = connection.recv(size - len(data))
-            if not part:
-                raise Closed
-            data += part
+        data = receive(connection, size)
+        if len(data) < size:
+            raise Closed
         return data
 
     def next_request(self, connection):

@@ -10,6 +10,17 @@ import time
 LIMIT = 120  # seconds for what takes a fraction of one: only a hang meets it
 
 
+def receive(sock, count):
+    """So many bytes; fewer: it ended."""
+    data = b""
+    while len(data) < count:
+        more = sock.recv(count - len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
 class Connection:
     def __init__(self, path):
         self.socket = socket.socket(socket.AF_UNIX)

@@ -28,6 +28,13 @@ def start(m, buffers=15):
         v.put_buffer(m, 2, number, 64)
 
 
+def read_all(host, got, size):
+    """Until so many bytes are there."""
+    host.settimeout(120)
+    while len(got) < size:
+        got += host.recv(1 << 16)
+
+
 DATA, SIZE = 0x200000, 16
 
 
@@ -70,22 +77,23 @@ class Flood:
             assert line + b"\n" == self.line(first + i), (i, line[:20])
         return first + len(lines)
 
+    def read_rest(self, host, got):
+        """Until all that was written is there."""
+        read_all(host, got, self.number * self.length)
+        assert self.check(got) == self.number
+
+
+def connected(q):
+    """Is there a reader?"""
+    return any(c["label"] == "c0" and "disconnected" not in c["filename"] for c in q.do("query-chardev"))
+
 
 def attach(q):
     """A reader that is alone there, and is known to be."""
-    def is_there():
-        return any(c["label"] == "c0" and "disconnected" not in c["filename"] for c in q.do("query-chardev"))
-    v.wait(lambda: not is_there())
+    v.wait(lambda: not connected(q))
     host = connect("agent")
-    v.wait(is_there)
+    v.wait(lambda: connected(q))
     return host
-
-
-def read_all(host, got, size):
-    """Until so many bytes are there."""
-    host.settimeout(120)
-    while len(got) < size:
-        got += host.recv(1 << 16)
 
 
 def read_some(host, got):

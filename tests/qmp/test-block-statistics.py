@@ -177,8 +177,7 @@ def several_threads():
                 for i in range(4):
                     q.one(WRITE, i, i)
                 q.one(READ, 1)
-                q.add(READ, BEHIND)
-                q.kick()
+                q.begin(READ, BEHIND)
                 v.wait(q.done)
                 assert q.statuses()[-1] == 1
             s = stats_of(m)

@@ -19,7 +19,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
 from harness import Skip, Suite, check, same  # noqa: E402
 from oracle import QEMU  # noqa: E402
-from qmpclient import LIMIT, Machine  # noqa: E402
+from qmpclient import LIMIT, Machine, receive  # noqa: E402
 
 BINARY = os.path.abspath(sys.argv[1])
 suite = Suite(BINARY)
@@ -247,11 +247,8 @@ class WebClient:
         self.accepted = b"Sec-WebSocket-Accept: %s\r\n" % accept in answer
 
     def exactly(self, count):
-        data = b""
-        while len(data) < count:
-            more = self.socket.recv(count - len(data))
-            check(more, "ended after %r" % data)
-            data += more
+        data = receive(self.socket, count)
+        check(len(data) == count, "ended after %r" % data)
         return data
 
     def send(self, data, opcode=2):

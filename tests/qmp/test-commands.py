@@ -15,7 +15,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
 from harness import Suite, check, same  # noqa: E402
 from oracle import QEMU, answers, version_is_7_2  # noqa: E402
-from qmpclient import LIMIT, Machine  # noqa: E402
+from qmpclient import LIMIT, Machine, receive  # noqa: E402
 
 BINARY = os.path.abspath(sys.argv[1])
 suite = Suite(BINARY)
@@ -40,26 +40,17 @@ def nbd_server(listener):
     connection = listener.accept()[0]
     connection.settimeout(LIMIT)
 
-    def take(count):
-        data = b""
-        while len(data) < count:
-            more = connection.recv(count - len(data))
-            if not more:
-                return None
-            data += more
-        return data
-
     connection.sendall(b"NBDMAGICIHAVEOPT" + struct.pack(">H", 3))
-    take(4)
+    receive(connection, 4)
     while True:
-        magic, option, length = struct.unpack(">8sII", take(16))
-        take(length)
+        magic, option, length = struct.unpack(">8sII", receive(connection, 16))
+        receive(connection, length)
         if option == 7:  # NBD_OPT_GO
             break
         connection.sendall(struct.pack(">QIII", 0x3e889045565a9, option, 0x80000001, 0))
     connection.sendall(struct.pack(">QIIIHQH", 0x3e889045565a9, 7, 3, 12, 0, 1 << 20, 1))
     connection.sendall(struct.pack(">QIII", 0x3e889045565a9, 7, 1, 0))
-    while take(1):
+    while receive(connection, 1):
         pass
 
 

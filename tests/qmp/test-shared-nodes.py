@@ -176,8 +176,7 @@ def managers():
                 run()
                 dma_end(m)
                 for q in queues:
-                    v.wait(q.done)
-                    assert not any(q.statuses()), q.statuses()
+                    q.end()
                 dma_start(m, MINE + 8 * n, count=MANY)
                 dma_end(m)
                 assert m.read(DMA_DATA, MANY * 512) == bytes([turn * 16 + n + 1]) * (MANY * 512)
@@ -204,15 +203,13 @@ def two_threads():
         queues = start(m)
         for _ in range(20):
             for q in queues:
-                q.add(READ, 0)
-                q.kick()
+                q.begin(READ, 0)
             why = m.error_of("blockdev-add", driver="qcow2", backing="d", file="e", **{"node-name": "q", "read-only": True})
             assert "'d' is in use in another iothread" in why, why
             m.qmp(("blockdev-add", {"driver": "raw", "node-name": "q", "file": "d", "read-only": True}),
                   ("blockdev-del", {"node-name": "q"}))
             for q in queues:
-                v.wait(q.done)
-                assert not any(q.statuses()), q.statuses()
+                q.end()
 
 
 @test
@@ -239,8 +236,7 @@ def resets():
                 m.qmp(("system_reset", {}))
             if turn % 4 < 2:
                 for q in queues:
-                    v.wait(q.done)
-                    assert not any(q.statuses())
+                    q.end()
         see_each_other(m, start(m))
 
 
@@ -281,8 +277,7 @@ def drive_goes():
         dma_start(m, MINE, 9, MANY)
         m.qmp(("human-monitor-command", {"command-line": "drive_del e"}))
         for q in queues:
-            v.wait(q.done)
-            assert not any(q.statuses())
+            q.end()
         ide_start(m, 0x20, 5)
         assert ide_wait(m) & ERR
         assert queues[0].one(READ, MINE + MANY - 1) in (bytes(512), bytes([9]) * 512)
@@ -337,13 +332,11 @@ def media():
         queues = start(m)
         for turn in range(4):
             for q in queues:
-                q.add(READ, 0)
-                q.kick()
+                q.begin(READ, 0)
             m.qmp(("blockdev-open-tray", {"id": "cd"}), ("blockdev-remove-medium", {"id": "cd"}),
                   ("blockdev-insert-medium", {"id": "fd", "node-name": "h"}), ("query-block", {}))
             for q in queues:
-                v.wait(q.done)
-                assert not any(q.statuses())
+                q.end()
             if turn == 1:
                 m.qmp(("blockdev-add", {"driver": "raw", "node-name": "g", "file": "f", "read-only": True}))
             m.qmp(("eject", {"id": "fd"}), ("blockdev-insert-medium", {"id": "cd", "node-name": "e"}),

@@ -49,8 +49,7 @@ def used(q):
 
 def check_contents(q, seeds):
     send(q, READ)
-    v.wait(q.done)
-    assert not any(q.statuses()), q.statuses()
+    q.end()
     for i, seed in enumerate(seeds):
         got = q.m.read(q.data + SLOT * ((q.put - AT_ONCE + i) % AT_ONCE) + 512, REQUEST)
         assert got == bytes([seed]) * REQUEST, f"request {i}: 0x{got[0]:02x}..0x{got[-1]:02x} instead of 0x{seed:02x}"
@@ -73,8 +72,7 @@ def counted():
                 q = start(m, 1)[0]
                 for turn in range(3):
                     send(q, WRITE, 16 * turn + 1)
-                    v.wait(q.done)
-                    assert not any(q.statuses()), q.statuses()
+                    q.end()
                 s = stats(m)
                 expected = 0 if not merging or in_memory() else 3 * (AT_ONCE - 1)
                 assert s["wr_merged"] == expected, f"aio={aio} request-merging={merging}: {s['wr_merged']} merged"

@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 
-from serial_guest import SIZE, Flood, agent, attach, connect, read_all, read_some, v
+from serial_guest import SIZE, Flood, agent, attach, connect, connected, read_some, v
 from busy_virtio import modern_common
 from machine import Machine
 from qmpclient import Connection
@@ -18,6 +18,12 @@ PCI_SEL, PCI_EJ = 0xAE10, 0xAE08
 ROOM = 0x300000         # of the guest's buffers
 READABLE, NEXT, WRITE = 0, 1, 2
 TRACE = ("-trace", "virtio_serial_reading")
+
+
+def same(got, sent):
+    """Says where they differ rather than all."""
+    at = next((i for i, pair in enumerate(zip(got, sent)) if pair[0] != pair[1]), min(len(got), len(sent)))
+    assert got == sent, (len(got), len(sent), at, bytes(got[at - 20:at + 20]), bytes(sent[at - 20:at + 20]))
 
 
 class Thirst:
@@ -66,6 +72,11 @@ class Thirst:
             return len(self.got) >= size
         v.wait(has_all)
 
+    def drink_all(self, sent):
+        """What was sent, and nothing else."""
+        self.drink_until(len(sent))
+        same(self.got, sent)
+
 
 class Source:
     """The host's end: sends a text that never repeats itself, as much as is taken at once. Its first byte is nowhere else in it."""
@@ -85,12 +96,6 @@ class Source:
             self.sent += self.rest[:n]
             self.rest = self.rest[n:]
             most -= n
-
-
-def same(got, sent):
-    """Says where they differ rather than all."""
-    at = next((i for i, pair in enumerate(zip(got, sent)) if pair[0] != pair[1]), min(len(got), len(sent)))
-    assert got == sent, (len(got), len(sent), at, bytes(got[at - 20:at + 20]), bytes(sent[at - 20:at + 20]))
 
 
 def source_of(sock, first=b"#"):
@@ -129,10 +134,8 @@ def both_ways_and_stop():
                     assert len(guest.got) == before, "the guest was given something while it was stopped"
                     q.do("cont")
                 read_some(host, heard)
-            guest.drink_until(len(source.sent))
-            same(guest.got, source.sent)
-            read_all(host, heard, flood.number * flood.length)
-            assert flood.check(heard) == flood.number
+            guest.drink_all(source.sent)
+            flood.read_rest(host, heard)
             assert m.last_words().count("port 1: 1") >= 20, m.last_words()
             host.close()
             q.close()
@@ -150,8 +153,7 @@ def slow_guest():
             source.pour(1 << 24)
             stuck = len(source.sent)
             assert stuck < 1 << 23, "nothing holds up the host"
-            guest.drink_until(stuck)
-            same(guest.got, source.sent)
+            guest.drink_all(source.sent)
         host.close()
         q.close()
 
@@ -186,8 +188,7 @@ def reset_and_unplug():
             guest.take()
             flood.begin()
             guest.begin()
-        guest.drink_until(len(source.sent))
-        same(guest.got, source.sent)
+        guest.drink_all(source.sent)
         q.do("device_del", id="vs")
         source.pour(1 << 16)
         m.outl(PCI_SEL, 0)
@@ -220,17 +221,12 @@ def hosts_that_come_and_go():
             else:
                 host.close()
             sent += source.sent
-            guest.drink_until(len(sent))
-            same(guest.got, sent)
+            guest.drink_all(sent)
             if turn % 2:
                 host.settimeout(100)
                 assert host.recv(1) == b"", "the port is still connected to who said that he has no more to say"
                 host.close()
         q.close()
-
-
-def connected(q):
-    return any(c["label"] == "c0" and "disconnected" not in c["filename"] for c in q.do("query-chardev"))
 
 
 def socket_at(path, **more):
@@ -290,8 +286,7 @@ def layers():
                     q.do("stop")
                     m.save()
                     q.do("cont")
-            guest.drink_until(len(source.sent))
-            same(guest.got, source.sent)
+            guest.drink_all(source.sent)
             assert "port 1" not in m.last_words()
             host.close()
             q.close()
@@ -314,8 +309,7 @@ def passed_descriptors():
             sent += text
             if turn % 2:
                 guest.drink_until(len(sent))
-        guest.drink_until(len(sent))
-        same(guest.got, sent)
+        guest.drink_all(sent)
         for reader in ends:
             assert os.read(reader, 1) == b""    # waits until the last one is closed
             os.close(reader)
@@ -338,8 +332,7 @@ def terminal():
                 source.pour(200)
                 guest.drink()
             sent += source.sent
-            guest.drink_until(len(sent))
-            same(guest.got, sent)
+            guest.drink_all(sent)
             os.close(fd)
         assert "port 1: 1" in m.last_words()
         q.close()
@@ -357,8 +350,7 @@ def yank():
             guest.got.clear()
             source.pour(1000 if turn % 2 else 3000)
             if turn % 2:
-                guest.drink_until(len(source.sent))
-                same(guest.got, source.sent)
+                guest.drink_all(source.sent)
             q.do("yank", instances=[{"type": "chardev", "id": "c0"}])
             host.settimeout(100)
             v.wait(lambda: guest.drink() or not connected(q))

@@ -13,6 +13,7 @@ import busy_virtio as v  # noqa: E402
 from blk_queues import FLUSH, QUEUES, READ, WRITE, start  # noqa: E402
 from machine import Machine  # noqa: E402
 from tap import main, test  # noqa: E402
+from vq_mapping import check_refusals  # noqa: E402
 
 KILN = os.path.abspath(sys.argv[1])
 IOTHREADS = ["-object", "iothread,id=io0,poll-max-ns=50000", "-object", "iothread,id=io1,poll-max-ns=0"]
@@ -99,8 +100,7 @@ def managers():
                             q.fill(turn * 16 + n)
                         run()
                         for q in queues:
-                            v.wait(q.done)
-                            assert not any(q.statuses()), q.statuses()
+                            q.end()
                 each_sees_all(m)
 
 
@@ -119,8 +119,7 @@ def resets():
                         v.modern_common(m, 58, 2, 1)
                         assert v.modern_common(m, 28, 2) == 0
                         for q in queues[::2]:
-                            v.wait(q.done)
-                            assert not any(q.statuses())
+                            q.end()
                         before = v.get16(m, queues[1].used + 2)
                         queues[0].one(READ, 0)
                         assert v.get16(m, queues[1].used + 2) == before, "a queue that was reset works"
@@ -136,12 +135,10 @@ def error_stop():
             "inject-error": [{"event": "none", "iotype": "write", "errno": 28, "once": True}]}
     with Machine(KILN, args(node, NAMED, werror="stop", cyls=16, heads=16, secs=63)) as m:
         queues = start(m)
-        queues[1].add(WRITE, 3, 1)
-        queues[1].kick()
+        queues[1].begin(WRITE, 3, 1)
         v.wait(lambda: m.qmp(("query-status", {}))[0]["status"] == "io-error")
         assert not queues[1].done()
-        queues[0].add(READ, 0)
-        queues[0].kick()
+        queues[0].begin(READ, 0)
         m.qmp(("cont", {}))
         for q in queues[:2]:
             v.wait(q.done)
@@ -170,26 +167,8 @@ def plug():
 
 @test
 def refused():
-    cases = [
-        ([], "is empty"), ("io0", "set as JSON"), ([7], "list of objects"), ([{"vqs": [0]}], "list of objects"),
-        ([{"iothread": "nobody"}], 'IOThread "nobody" object does not exist'),
-        ([{"iothread": "io0"}, {"iothread": "io0"}], "duplicate"),
-        ([{"iothread": "io0", "vqs": [0, 1, 2]}, {"iothread": "io1"}], "either all"),
-        ([{"iothread": "io0", "vqs": [0, 1]}], "missing vq 2"),
-        ([{"iothread": "io0", "vqs": [0, 1, 2, 3]}], "must be less than num_queues 3"),
-        ([{"iothread": "io0", "vqs": [0, 1]}, {"iothread": "io1", "vqs": [1, 2]}], "already assigned"),
-        ([{"iothread": "io0", "vqs": [0, 1, 1]}], "already assigned"),
-        ([{"iothread": "io0", "vqs": 3}], "expected: array"), ([{"iothread": "io0", "vqs": [-1]}], "numbers of queues"),
-        ([{"iothread": "io0", "vqs": ["0"]}], "numbers of queues"), ([{"iothread": "io0", "cpus": 1}], "'cpus' is unexpected"),
-    ]
     with Machine(KILN, ["-nodefaults", *IOTHREADS, "-blockdev", "driver=null-co,node-name=d"]) as m:
-        for mapping, why in cases:
-            got = m.error_of("device_add", **device(mapping))
-            assert why in got, f"{mapping}: {got}"
-        got = m.error_of("device_add", **device(NAMED, iothread="io0"))
-        assert "cannot both be given" in got, got
-        got = m.error_of("device_add", **device(NAMED, **{"num-queues": 2}))
-        assert "less than num_queues 2" in got, got
+        check_refusals(m, device, NAMED, "num-queues")
         m.qmp(("device_add", device(NAMED)))
         for q in start(m):
             q.one(WRITE, 1, 1)

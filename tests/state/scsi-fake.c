@@ -5,42 +5,16 @@
  * it is meant for, is refused with "COMMUNICATION FAILURE", which nobody else says.
  */
 #include <linux/fs.h>
-#include <scsi/sg.h>
 #include <stdarg.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "tests/sg_unit.h"
+
 #define BLOCKS 2048u
-
-static void answer(sg_io_hdr_t *h, const void *data, unsigned len)
-{
-    const struct iovec { void *base; size_t len; } one = {h->dxferp, h->dxfer_len}, *iov = h->iovec_count ? h->dxferp : &one;
-    const unsigned count = h->iovec_count ? h->iovec_count : 1;
-    const char *from = data;
-
-    len = len < h->dxfer_len ? len : h->dxfer_len;
-    h->resid = (int)(h->dxfer_len - len);
-    for (unsigned i = 0; i < count && len; i++) {
-        const unsigned part = len < iov[i].len ? len : (unsigned)iov[i].len;
-
-        memcpy(iov[i].base, from, part);
-        from += part;
-        len -= part;
-    }
-}
-
-static void check_condition(sg_io_hdr_t *h, unsigned char key, unsigned char asc)
-{
-    const unsigned char sense[18] = {0x70, 0, key, 0, 0, 0, 0, 10, 0, 0, 0, 0, asc};
-
-    h->status = 2;
-    h->sb_len_wr = h->mx_sb_len < sizeof sense ? h->mx_sb_len : sizeof sense;
-    memcpy(h->sbp, sense, h->sb_len_wr);
-}
 
 static int run(sg_io_hdr_t *h)
 {
@@ -56,17 +30,17 @@ static int run(sg_io_hdr_t *h)
     case 0x00:
         break;
     case 0x12:
-        answer(h, h->cmdp[1] & 1 ? pages : inquiry, h->cmdp[1] & 1 ? sizeof pages : sizeof inquiry);
+        sg_answer(h, h->cmdp[1] & 1 ? pages : inquiry, h->cmdp[1] & 1 ? sizeof pages : sizeof inquiry);
         break;
     case 0x25:
-        answer(h, capacity, sizeof capacity);
+        sg_answer(h, capacity, sizeof capacity);
         break;
     case 0x5e:
     case 0x5f:
-        check_condition(h, 4, 0x08);
+        sg_check_condition(h, 4, 0x08);
         break;
     default:
-        check_condition(h, 5, 0x20);
+        sg_check_condition(h, 5, 0x20);
     }
     return 0;
 }

@@ -4,10 +4,8 @@
  * character device as /dev/sgN is. The adapter is a bus that notes how requests end.
  */
 #include <errno.h>
-#include <scsi/sg.h>
 #include <stdarg.h>
 #include <linux/fs.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -15,6 +13,7 @@
 #include "core/device.h"
 #include "core/vm.h"
 #include "hw/scsi/scsi.h"
+#include "tests/sg_unit.h"
 
 #define BLOCKS 256u
 #define DAMAGED 100u /* this block cannot be read */
@@ -32,32 +31,6 @@ static struct {
     unsigned commands, pieces;  /* of the last one */
 } unit;
 
-static void answer(sg_io_hdr_t *h, const void *data, size_t len)
-{
-    const uint8_t *from = data;
-    const struct iovec one = {h->dxferp, h->dxfer_len}, *iov = h->iovec_count ? h->dxferp : &one;
-
-    len = MIN(len, h->dxfer_len);
-    h->resid = (int)(h->dxfer_len - len);
-    for (unsigned i = 0; len; i++) {
-        const size_t part = MIN(len, iov[i].iov_len);
-
-        memcpy(iov[i].iov_base, from, part);
-        from += part;
-        len -= part;
-    }
-}
-
-static void check_condition(sg_io_hdr_t *h, uint8_t key, uint8_t asc)
-{
-    uint8_t sense[18] = {0x70, 0, key, 0, 0, 0, 0, 10, 0, 0, 0, 0, asc};
-
-    h->status = 2;
-    h->resid = (int)h->dxfer_len;
-    h->sb_len_wr = (uint8_t)MIN(sizeof sense, h->mx_sb_len);
-    memcpy(h->sbp, sense, h->sb_len_wr);
-}
-
 static void inquiry(sg_io_hdr_t *h)
 {
     uint8_t standard[36] = {unit.type, 0, 6, 2, 31}, pages[6] = {unit.type, 0, 0, 2, 0x00, 0x83};
@@ -66,13 +39,13 @@ static void inquiry(sg_io_hdr_t *h)
     memcpy(standard + 8, "KILN    A UNIT", 14);
     memset(limits + 8, 0xff, 8);
     if (!(h->cmdp[1] & 1)) {
-        answer(h, standard, sizeof standard);
+        sg_answer(h, standard, sizeof standard);
     } else if (!h->cmdp[2]) {
-        answer(h, unit.has_limits ? more : pages, unit.has_limits ? sizeof more : sizeof pages);
+        sg_answer(h, unit.has_limits ? more : pages, unit.has_limits ? sizeof more : sizeof pages);
     } else if (h->cmdp[2] == 0xb0 && unit.has_limits) {
-        answer(h, limits, sizeof limits);
+        sg_answer(h, limits, sizeof limits);
     } else {
-        check_condition(h, 5, 0x24);
+        sg_check_condition(h, 5, 0x24);
     }
 }
 
@@ -81,15 +54,15 @@ static void transfer(sg_io_hdr_t *h, bool write)
     const unsigned block = load32_be(h->cmdp + 2), count = load16_be(h->cmdp + 7);
 
     if (block + count > BLOCKS) {
-        check_condition(h, 5, 0x21);
+        sg_check_condition(h, 5, 0x21);
     } else if (!write && block <= DAMAGED && DAMAGED < block + count) {
-        check_condition(h, 3, 0x11);
+        sg_check_condition(h, 3, 0x11);
     } else if (write) {
         const struct iovec one = {h->dxferp, h->dxfer_len};
 
         iov_to_buf(h->iovec_count ? h->dxferp : &one, h->iovec_count ? h->iovec_count : 1, 0, unit.data + block * 512, count * 512);
     } else {
-        answer(h, unit.data + block * 512, count * 512);
+        sg_answer(h, unit.data + block * 512, count * 512);
     }
 }
 
@@ -119,7 +92,7 @@ static int sg_io(sg_io_hdr_t *h)
     case 0x25:
         store32_be(capacity, BLOCKS - 1);
         store32_be(capacity + 4, 512);
-        answer(h, capacity, sizeof capacity);
+        sg_answer(h, capacity, sizeof capacity);
         return 0;
     case 0x28:
     case 0x2a:
@@ -132,7 +105,7 @@ static int sg_io(sg_io_hdr_t *h)
         errno = EPERM;
         return -1;
     default:
-        check_condition(h, 5, 0x20);
+        sg_check_condition(h, 5, 0x20);
         return 0;
     }
 }
