@@ -47,7 +47,8 @@ typedef struct ImgOption {
 } ImgOption;
 
 /* Reads the options; --help, -h and --object are every command's. *first becomes the index of the
- * first argument that is none. False: the message is out, the command ends with status 1. */
+ * first argument that is none. False: the message is out, the command ends with status 1. Without a VM no
+ * objects are made. */
 bool img_parse(Vm *vm, int argc, char **argv, const ImgOption *options, int *first);
 /* The tool's, for "Try ... --help". */
 extern const char *img_program_name;

@@ -154,7 +154,7 @@ static bool take_option(Vm *vm, int c, char **argv, const ImgOption *options)
         exit(0);
     }
     if (c == OPT_OBJECT) {
-        return add_object(vm, optarg);
+        return !vm || add_object(vm, optarg);
     }
     if (c == '?' || c == ':') {
         word = option_word(argv);

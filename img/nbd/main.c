@@ -3,7 +3,7 @@
  * kiln-nbd: serves a disk image to NBD clients, lists another server's exports, or connects an image to
  * a device of the kernel's NBD driver; options, texts and exit statuses of qemu-nbd 7.2.
  *
- * Not done: --selinux-label, -T.
+ * Not done: --selinux-label.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -23,10 +23,10 @@
 
 typedef struct Options {
     const char *port, *bind, *socket, *format, *export, *description, *offset, *shared, *creds, *authz,
-        *pid_file, *cache, *aio, *discard, *detect_zeroes, *snapshot, *connect, *disconnect, *label,
+        *pid_file, *cache, *aio, *discard, *detect_zeroes, *snapshot, *connect, *label,
         *hostname, *trace;
     GPtrArray *bitmaps;
-    bool read_only, persistent, verbose, fork, image_opts, list, no_cache, overlay, depth, version;
+    bool read_only, persistent, verbose, fork, image_opts, list, no_cache, overlay, depth, version, disconnect;
 } Options;
 
 typedef struct Tool {
@@ -37,13 +37,15 @@ typedef struct Tool {
     NbdServer *server;
     NbdKernelDevice *device;
     int ready_fd;         /* --fork: tells the parent; -1: none */
-    bool served, over;
+    int signal_fd;
+    bool served, told, over; /* told: by a signal to end */
 } Tool;
 
 void img_help(void)
 {
     printf("Usage: kiln-nbd [OPTIONS] FILE\n"
            "  or:  kiln-nbd -L [OPTIONS]\n"
+           "  or:  kiln-nbd -d DEV\n"
            "Serves a disk image over the Network Block Device protocol\n\n"
            "  -h, --help                display this help and exit\n"
            "  -V, --version             output version information and exit\n"
@@ -70,8 +72,8 @@ void img_help(void)
            "      --fork                go to the background when clients can connect\n"
            "      --pid-file=PATH       write the process's number there\n\n"
            "The kernel's client:\n"
-           "  -c, --connect=DEV         connect FILE to this device\n"
-           "  -d, --disconnect          disconnect a device\n\n"
+           "  -c, --connect=DEV         connect FILE to this device (in the background; with -v in the foreground)\n"
+           "  -d, --disconnect          disconnect the device DEV\n\n"
            "The image:\n"
            "  -f, --format=FORMAT       its format\n"
            "  -r, --read-only           nobody writes\n"
@@ -248,16 +250,24 @@ static void on_peers(void *opaque, unsigned n)
     Tool *t = opaque;
 
     t->served |= n > 0;
-    if (t->served && !n && !t->o.persistent) {
+    if (t->served && !n && !t->o.persistent && !t->o.connect) { /* a device says itself when it is gone */
         t->over = true;
     }
 }
 
+/* A device is first written out; who says it again does not want to wait for that. */
 static void on_signal(void *opaque, uint32_t events)
 {
     Tool *t = opaque;
+    struct signalfd_siginfo info;
 
-    t->over = true;
+    while (read(t->signal_fd, &info, sizeof info) == sizeof info) {
+        t->over |= t->told || !t->device || nbd_kernel_state(t->device) != NBD_KERNEL_CONNECTED;
+        t->told = true;
+        if (!t->over) {
+            nbd_kernel_disconnect(t->device);
+        }
+    }
 }
 
 /* systemd's sockets (sd_listen_fds(3)); 0: none. */
@@ -284,7 +294,7 @@ static bool start_listening(Tool *t, unsigned passed, GError **err)
         fcntl(3 + (int)i, F_SETFD, FD_CLOEXEC);
         nbd_server_listen_fd(t->server, 3 + (int)i);
     }
-    if (!passed && !t->o.connect) {
+    if (!passed && (!t->o.connect || t->o.socket)) {
         ok = make_address(&t->o, "0.0.0.0", &address, err) && nbd_server_listen(t->server, &address, err);
         nbd_address_clear(&address);
     }
@@ -389,21 +399,40 @@ static bool write_pid_file(const char *path, GError **err)
     return g_file_set_contents(path, text, -1, err);
 }
 
-static bool get_ready(Tool *t, GError **err)
+static bool connect_device(Tool *t, GError **err)
+{
+    NbdKernelState state = NBD_KERNEL_CONNECTING;
+
+    t->device = nbd_kernel_connect(t->server, t->vm->loop, t->o.connect, t->o.export ? t->o.export : "", err);
+    if (!t->device) {
+        return false;
+    }
+    while (!t->over && (state = nbd_kernel_state(t->device)) == NBD_KERNEL_CONNECTING) {
+        loop_run_once(t->vm->loop, -1);
+    }
+    if (state == NBD_KERNEL_GONE && nbd_kernel_error(t->device, err)) {
+        return false;
+    }
+    return state == NBD_KERNEL_CONNECTED ||
+           error_set(err, "%s was disconnected before it was ready", t->o.connect);
+}
+
+static bool get_ready(Tool *t, const char *image, GError **err)
 {
     if (t->o.connect) {
-        t->device = nbd_kernel_connect(t->server, t->o.connect, t->o.export ? t->o.export : "", err);
-        if (!t->device) {
+        if (!connect_device(t, err)) {
             return false;
+        }
+        if (t->o.verbose) {
+            fprintf(stderr, "NBD device %s is now connected to %s\n", t->o.connect, image);
         }
     }
     return !t->o.pid_file || write_pid_file(t->o.pid_file, err);
 }
 
-static bool run(Tool *t, GError **err)
+static bool run(Tool *t, const char *image, GError **err)
 {
     sigset_t signals;
-    int fd;
     LoopFd *source;
     bool ok;
 
@@ -411,19 +440,19 @@ static bool run(Tool *t, GError **err)
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGHUP);
-    fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-    source = loop_fd_add(t->vm->loop, fd, EPOLLIN, on_signal, t);
-    ok = get_ready(t, err);
+    t->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    source = loop_fd_add(t->vm->loop, t->signal_fd, EPOLLIN, on_signal, t);
+    ok = get_ready(t, image, err);
     if (ok) {
         tell_parent(t);
     }
-    while (ok && !t->over) {
+    while (ok && !t->over && !(t->device && nbd_kernel_state(t->device) == NBD_KERNEL_GONE)) {
         loop_run_once(t->vm->loop, -1);
     }
-    nbd_kernel_disconnect(t->device);
+    nbd_kernel_cut(t->device);
     loop_fd_remove(source);
-    close(fd);
-    return ok;
+    close(t->signal_fd);
+    return ok && !(t->device && nbd_kernel_error(t->device, err));
 }
 
 static void block_signals(void)
@@ -442,11 +471,12 @@ static void block_signals(void)
 static int serve(Tool *t, const char *name, unsigned passed)
 {
     GError *err = NULL;
-    bool ok = open_image(t, name, &err) && make_server(t, passed, &err) && run(t, &err);
+    bool ok = open_image(t, name, &err) && make_server(t, passed, &err) && run(t, name, &err);
 
     nbd_server_free(t->server);
     block_node_unref(t->node);
     img_close(&t->image);
+    nbd_kernel_free(t->device);
     return ok ? 0 : img_fail(err);
 }
 
@@ -478,6 +508,49 @@ static int check_modes(const Options *o)
     return o->label ? refuse("there is no support for SELinux in this build: --selinux-label=", o->label) : 0;
 }
 
+/* What -L is told that is about an image of ours. */
+static bool about_an_image(const Options *o)
+{
+    return o->export || o->description || o->offset || o->connect || o->disconnect || o->format || o->snapshot ||
+           o->bitmaps || o->depth || o->aio || o->discard || o->cache || o->no_cache;
+}
+
+static const char *find_conflict(const Options *o, int words, unsigned passed)
+{
+    if (o->list) {
+        return words               ? "List mode is incompatible with a file name"
+               : about_an_image(o) ? "List mode is incompatible with per-device settings"
+               : o->fork           ? "List mode is incompatible with forking"
+               : passed            ? "List mode is incompatible with socket activation"
+                                   : NULL;
+    }
+    if (passed && !o->disconnect) {
+        return o->connect  ? "NBD device can't be set when using socket activation: leave --connect out"
+               : o->socket ? "Unix socket can't be set when using socket activation: leave --socket out"
+               : o->bind   ? "The interface can't be set when using socket activation: leave --bind out"
+               : o->port   ? "TCP port number can't be set when using socket activation: leave --port out"
+                           : NULL;
+    }
+    return o->connect && o->creds ? "TLS is not supported with a host device: leave --tls-creds or --connect out" : NULL;
+}
+
+static int check_conflicts(const Options *o, int words, unsigned passed)
+{
+    const char *conflict = find_conflict(o, words, passed);
+
+    if (conflict) {
+        report_error("%s", conflict);
+        return 1;
+    }
+    if (!o->list && words != 1) {
+        return img_usage_error("Invalid number of arguments");
+    }
+    if (o->connect && !o->disconnect && !o->socket && (o->port || o->bind)) {
+        report_warning("--connect: nothing listens on TCP, so --port and --bind have no effect");
+    }
+    return 0;
+}
+
 static bool parse(Tool *t, int argc, char **argv, int *first)
 {
     Options *o = &t->o;
@@ -489,7 +562,7 @@ static bool parse(Tool *t, int argc, char **argv, int *first)
         {'r', "read-only", IMG_FLAG, &o->read_only},
         {'c', "connect", IMG_TEXT, &o->connect},
         {'B', "bitmap", IMG_LIST, &o->bitmaps},
-        {'d', "disconnect", IMG_TEXT, &o->disconnect},
+        {'d', "disconnect", IMG_FLAG, &o->disconnect},
         {'s', "snapshot", IMG_FLAG, &o->overlay},
         {'l', "load-snapshot", IMG_TEXT, &o->snapshot},
         {'n', "nocache", IMG_FLAG, &o->no_cache},
@@ -538,30 +611,31 @@ static int run_tool(Tool *t, int argc, char **argv, unsigned passed)
         printf("kiln-nbd version %s (does what qemu-nbd 7.2 does)\n", KILN_VERSION);
         return 0;
     }
+    if (check_conflicts(o, argc - first, passed)) {
+        return 1;
+    }
     if (o->list) {
-        if (argc != first) {
-            report_error("List mode is incompatible with a file name");
-            return 1;
-        }
         return list_exports(t, &err) ? 0 : img_fail(err);
     }
     if (o->disconnect) {
-        return nbd_kernel_clear(o->disconnect, &err) ? 0 : img_fail(err);
-    }
-    if (argc - first != 1) {
-        return img_usage_error("Invalid number of arguments");
+        return nbd_kernel_clear(argv[first], &err) ? 0 : img_fail(err);
     }
     return check_modes(o) ? 1 : serve(t, argv[first], passed);
 }
 
-static bool wants_fork(int argc, char **argv)
+/* Reads the options without doing anything; they are read again. */
+static bool wants_fork(int argc, char **argv, bool *fork)
 {
-    for (int i = 1; i < argc && strcmp(argv[i], "--"); i++) {
-        if (!strcmp(argv[i], "--fork")) {
-            return true;
-        }
+    Tool t = {.vm = NULL};
+    Options *o = &t.o;
+    int first;
+    bool ok = parse(&t, argc, argv, &first);
+
+    *fork = (o->fork || (o->connect && !o->verbose)) && !o->list && !o->disconnect && !o->version;
+    if (o->bitmaps) {
+        g_ptr_array_free(o->bitmaps, TRUE);
     }
-    return false;
+    return ok;
 }
 
 int main(int argc, char **argv)
@@ -569,6 +643,7 @@ int main(int argc, char **argv)
     Tool t = {.ready_fd = -1};
     unsigned passed = take_passed_sockets();
     GError *err = NULL;
+    bool fork = false;
     int status;
 
     log_set_program("kiln-nbd");
@@ -576,7 +651,10 @@ int main(int argc, char **argv)
     img_program_name = "kiln-nbd";
     block_signals();
     /* Before there are threads. */
-    if (wants_fork(argc, argv) && !go_to_background(&t, &status)) {
+    if (!wants_fork(argc, argv, &fork)) {
+        return 1;
+    }
+    if (fork && !go_to_background(&t, &status)) {
         return status;
     }
     t.vm = vm_new(&err);
