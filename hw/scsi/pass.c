@@ -140,13 +140,55 @@ static void fail_result(ScsiRequest *req, int result)
     }
 }
 
+/* One descriptor of so many bytes. What does not fit the fixed format is left out. */
+static void add_descriptor(uint8_t *fixed, const uint8_t *d, unsigned len)
+{
+    enum { INFORMATION = 0, COMMAND = 1, KEY = 2, STREAM = 4, BLOCK = 5, VALID = 0x80, ILI = 0x20, MARKS = 0xe0 };
+
+    if (d[0] == INFORMATION && len >= 12 && d[2] & VALID && load64_be(d + 4) <= UINT32_MAX) {
+        fixed[0] |= VALID;
+        store32_be(fixed + 3, (uint32_t)load64_be(d + 4));
+    } else if (d[0] == COMMAND && len >= 12 && load64_be(d + 4) <= UINT32_MAX) {
+        store32_be(fixed + 8, (uint32_t)load64_be(d + 4));
+    } else if (d[0] == KEY && len >= 7) {
+        memcpy(fixed + 15, d + 4, 3);
+    } else if ((d[0] == STREAM || d[0] == BLOCK) && len >= 4) {
+        fixed[2] |= d[3] & (d[0] == STREAM ? MARKS : ILI);
+    }
+}
+
+/* The guest is given the fixed format, whichever the unit uses, as by QEMU, which leaves out all descriptors (SPC-4, 4.5.2). Bytes
+ * of fixed, of which there are SCSI_SENSE_SIZE. */
+static uint8_t put_fixed(uint8_t *fixed, const uint8_t *sense, unsigned len)
+{
+    enum { CURRENT = 0x72, DEFERRED = 0x73, SHORTEST = 4, HEAD = 8 };
+    const uint8_t code = len ? sense[0] & 0x7f : 0;
+    unsigned end = 0;
+
+    if (code != CURRENT && code != DEFERRED) {
+        memcpy(fixed, sense, len);
+        return (uint8_t)len;
+    }
+    if (len < SHORTEST) {
+        return (uint8_t)scsi_put_sense(fixed, SENSE_IO_ERROR);
+    }
+    scsi_put_sense(fixed, (ScsiSense){sense[1] & 15, sense[2], sense[3]});
+    fixed[0] |= code == DEFERRED;
+    if (len > HEAD) {
+        end = MIN(len, HEAD + (unsigned)sense[7]);
+    }
+    for (unsigned at = HEAD; at + 2 <= end && at + 2 + sense[at + 1] <= end; at += 2u + sense[at + 1]) {
+        add_descriptor(fixed, sense + at, 2u + sense[at + 1]);
+    }
+    return 18;
+}
+
 static void give_answer(ScsiRequest *req, PassIo *io)
 {
     ScsiPass *s = pass_of(req->dev);
 
     req->moved = req->xfer - MIN(req->xfer, (uint64_t)MAX(io->hdr.resid, 0));
-    req->sense_len = MIN(io->hdr.sb_len_wr, SCSI_SENSE_SIZE);
-    memcpy(req->sense, io->sense, req->sense_len);
+    req->sense_len = put_fixed(req->sense, io->sense, MIN(io->hdr.sb_len_wr, SCSI_SENSE_SIZE));
     if (!io->hdr.iovec_count && req->direction == SCSI_FROM_DEVICE) {
         if (req->cdb[0] == OP_INQUIRY && !io->hdr.status) {
             req->moved = edit_inquiry(s, req->cdb, io->data, req->moved, req->xfer);

@@ -116,6 +116,9 @@ def commands():
                 reply = answer(CHECK_CONDITION, sense=words)
                 got = s.d.command(reserve_in(8), read=8)
                 same((got.status, got.sense, got.data), (CHECK_CONDITION, words.ljust(96, b"\0"), b""))
+            # In descriptor format, of this command: the guest gets the fixed one.
+            reply = answer(CHECK_CONDITION, sense=bytes((0x72, 5, 0x26, 1, 0, 0, 0, 8, 2, 6, 0, 0, 0xC0, 0, 9)))
+            same(s.d.command(reserve_in(8), read=8).sense[:18], bytes((0x70, 0, 5, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x26, 1, 0, 0xC0, 0, 9)))
             count = len(said)
             for cdb, rest in ((reserve_in(256), {"read": 4}), (reserve_in(0), {}), (reserve_in(8193), {"read": 8193}), (reserve_out(0), {}),
                               (reserve_out(24), {"out": bytes(8)}), (reserve_out(24), {}), (reserve_out(24), {"read": 24}),

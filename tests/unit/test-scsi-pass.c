@@ -17,6 +17,7 @@
 
 #define BLOCKS 256u
 #define DAMAGED 100u /* this block cannot be read */
+#define DESCRIBED 110u /* neither can this; described[] says so */
 #define SECTORS_MAX 8192u
 
 /* ---- the unit of the host ----------------------------------------------------------------------- */
@@ -29,6 +30,8 @@ static struct {
     GCond cond;
     bool hold, held;            /* TEST UNIT READY waits */
     unsigned commands, pieces;  /* of the last one */
+    uint8_t described[96];      /* sense data, so many bytes of it */
+    uint8_t n_described;
 } unit;
 
 static void inquiry(sg_io_hdr_t *h)
@@ -57,6 +60,10 @@ static void transfer(sg_io_hdr_t *h, bool write)
         sg_check_condition(h, 5, 0x21);
     } else if (!write && block <= DAMAGED && DAMAGED < block + count) {
         sg_check_condition(h, 3, 0x11);
+    } else if (!write && block <= DESCRIBED && DESCRIBED < block + count) {
+        sg_check_condition(h, 0, 0);
+        memcpy(h->sbp, unit.described, unit.n_described);
+        h->sb_len_wr = unit.n_described;
     } else if (write) {
         const struct iovec one = {h->dxferp, h->dxfer_len};
 
@@ -327,6 +334,61 @@ static void test_errors(Fixture *f, const void *data)
     g_assert_cmpuint(unit.commands, ==, before);
 }
 
+typedef struct Sense {
+    uint8_t len, bytes[96];
+} Sense;
+
+static void check_described(Fixture *f, Sense said, Sense told)
+{
+    static uint8_t buf[512];
+    const struct iovec one = {buf, sizeof buf};
+    ScsiRequest req;
+
+    memcpy(unit.described, said.bytes, sizeof unit.described);
+    unit.n_described = said.len;
+    run(f, &req, CDB(0x28, 0, 0, 0, 0, DESCRIBED, 0, 0, 1, 0), &one, 1, false);
+    g_assert_cmpuint(req.status, ==, SCSI_CHECK_CONDITION);
+    g_assert_cmpmem(req.sense, req.sense_len, told.bytes, told.len);
+}
+
+/* Sense data in descriptor format is given in the fixed one, whole or cut off anywhere. */
+static void test_described(Fixture *f, const void *data)
+{
+    Sense whole = {96, {0x72, 3, 0x11, 1, 0, 0, 0, 88,
+                        0, 10, 0x80, 0, 0, 0, 0, 0, 1, 2, 3, 4, /* information */
+                        1, 10, 0, 0, 0, 0, 0, 0, 5, 6, 7, 8,    /* of the command */
+                        2, 6, 0, 0, 0x80, 9, 10, 0,             /* of the key */
+                        4, 2, 0, 0xc0, 5, 2, 0, 0x20,           /* marks, a length that is not right */
+                        0x80, 200}};                            /* longer than there is room */
+
+    greet(f);
+    check_described(f, whole, (Sense){18, {0xf0, 0, 0xe3, 1, 2, 3, 4, 10, 5, 6, 7, 8, 0x11, 1, 0, 0x80, 9, 10}});
+    for (unsigned len = 0; len <= sizeof whole.bytes; len++) {
+        Sense cut = whole, told = {18, {0x70, 0, 3, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x11, 1}};
+
+        cut.len = (uint8_t)len;
+        cut.bytes[7] = 0;
+        check_described(f, cut, len >= 4 ? told : len ? (Sense){18, {0x70, 0, 0xb, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0, 6}} : (Sense){0});
+        cut.bytes[7] = 88;
+        told.bytes[0] = len < 20 ? 0x70 : 0xf0;
+        memcpy(told.bytes + 3, whole.bytes + 16, len < 20 ? 0 : 4);
+        memcpy(told.bytes + 8, whole.bytes + 28, len < 32 ? 0 : 4);
+        memcpy(told.bytes + 15, whole.bytes + 36, len < 40 ? 0 : 3);
+        told.bytes[2] = (uint8_t)(3 | (len < 44 ? 0 : 0xc0) | (len < 48 ? 0 : 0x20));
+        if (len >= 4) {
+            check_described(f, cut, told);
+        }
+    }
+    /* Deferred; numbers that the fixed format has no room for; what says that it is not valid. */
+    check_described(f, (Sense){20, {0xf3, 4, 0x44, 0, 0, 0, 0, 12, 0, 10, 0x80, 0, 0, 0, 0, 1}},
+                    (Sense){18, {0x71, 0, 4, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x44}});
+    check_described(f, (Sense){20, {0x72, 4, 0x44, 0, 0, 0, 0, 12, 0, 10, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4}},
+                    (Sense){18, {0x70, 0, 4, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x44}});
+    /* The fixed format goes through. */
+    check_described(f, (Sense){24, {0xf0, 0, 3, 9, 8, 7, 6, 16, [18] = 1, 2, 3, 4, 5, 6}},
+                    (Sense){24, {0xf0, 0, 3, 9, 8, 7, 6, 16, [18] = 1, 2, 3, 4, 5, 6}});
+}
+
 static void check_limits(Fixture *f, unsigned blocks)
 {
     uint8_t buf[255] = {0};
@@ -474,6 +536,7 @@ int main(int argc, char **argv)
     g_test_add("/scsi-pass/data", Fixture, NULL, setup, test_data, teardown);
     g_test_add("/scsi-pass/many-pieces", Fixture, NULL, setup, test_many_pieces, teardown);
     g_test_add("/scsi-pass/errors", Fixture, NULL, setup, test_errors, teardown);
+    g_test_add("/scsi-pass/described", Fixture, NULL, setup, test_described, teardown);
     g_test_add("/scsi-pass/inquiry", Fixture, NULL, setup, test_inquiry, teardown);
     g_test_add("/scsi-pass/stream", Fixture, NULL, setup, test_stream, teardown);
     g_test_add_func("/scsi-pass/own-limits", test_own_limits);
