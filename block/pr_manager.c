@@ -587,7 +587,8 @@ PrManager *pr_manager_get(Vm *vm, const char *id, GError **err)
         return NULL;
     }
     if (!object_is_a(obj, "pr-manager-helper")) {
-        error_set(err, "Object with id '%s' is not a persistent reservation manager but of type '%s'", id, obj->type->name);
+        error_set(err, "Object with id '%s' is not a persistent reservation manager but of type '%s': -object pr-manager-helper,"
+                  "id=ID,path=SOCKET makes one", id, obj->type->name);
         return NULL;
     }
     return (PrManager *)(void *)object_ref(obj);

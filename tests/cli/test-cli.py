@@ -19,6 +19,9 @@ import termios
 
 from harness import LIMIT, QTEST, Failed, Skip, Suite, check, option_tables, wait_gone
 
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "qmp"))
+from pr_helper import Helper  # noqa: E402
+
 suite = Suite(sys.argv[1])
 SOURCE = os.path.abspath(sys.argv[2])
 TABLES = option_tables(SOURCE)
@@ -75,6 +78,19 @@ def oracle(*args):
     """Status and output of QEMU; arguments that end it by themselves."""
     done = subprocess.run([ORACLE, *args], stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT)
     return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+@contextlib.contextmanager
+def helpers(line):
+    """Who listens at the addresses that the line names."""
+    those = [Helper("helper")] if "helper\"" in line or "path=helper" in line else []
+    if "path=closed" in line:
+        those.append(Helper("closed", greet=lambda connection: connection.shutdown(socket.SHUT_RDWR)))
+    try:
+        yield
+    finally:
+        for helper in those:
+            helper.go()
 
 
 # ---- tables: one line a use -----------------------------------------------------------------------
@@ -139,6 +155,8 @@ GOOD = """
 -object iothread,id=io1,poll-max-ns=1000 -object secret,id=masterKey0,format=raw,file=text
 -object authz-list,id=a,policy=allow -object rng-builtin,id=r -object rng-random,id=s,filename=/dev/urandom
 -object rng-egd,id=r,chardev=c -chardev null,id=c
+-object pr-manager-helper,id=pr0,path=helper -drive if=none,format=raw,file.driver=host_device,file.filename=/dev/null,file.pr-manager=pr0
+-object {"qom-type":"pr-manager-helper","id":"pr0","path":"helper"} -blockdev driver=file,node-name=f,filename=disk.img,pr-manager=pr0
 -object secret,id=t,format=base64,data=FJOLJixuQnuY8A2EjKuHzA==,keyid=k,iv=MDEyMzQ1Njc4OWFiY2RlZg== -object secret,id=k,data=01234567890123456789012345678901
 -drive file=disk.img,format=raw
 -drive file=disk.img,format=raw,if=none,id=d -device ide-hd,drive=d
@@ -351,6 +369,16 @@ BAD = """
 -object {"qom-type":"memory-backend-ram","id":"a","size":"1M"} | 'size' => expected: integer
 -object {"qom-type" | -object | JSON => write all of it in one word for the
 -object rng-egd,id=a,chardev=nope | nope => make one with -chardev BACKEND
+-object pr-manager-helper,path=helper | -object pr-manager-helper | 'id' is missing => give the object a name with it
+-object pr-manager-helper,id=a | -object pr-manager-helper,id=a | 'path' is missing => add path=
+-object pr-manager-helper,id=a,paht=helper | 'path' is missing => is 'paht' meant for it?
+-object pr-manager-helper,id=a,path=helper,foo=1 | foo | not found => ,help lists what it has
+-object pr-manager-helper,id=a,path=nosuch | path=nosuch | No such file => is the path right
+-object pr-manager-helper,id=a,path=text | path=text | Connection refused => start the server first
+-object pr-manager-helper,id=a,path=closed | path=closed | closed the connection at once => is it a qemu-pr-helper?
+-object pr-manager,id=a | pr-manager => -object help lists the types
+-blockdev driver=file,node-name=f,filename=disk.img,pr-manager=a | 'a' => -object pr-manager-helper,id=ID,path=SOCKET makes one
+-object iothread,id=a -blockdev driver=file,node-name=f,filename=disk.img,pr-manager=a | 'a' | iothread => -object pr-manager-helper,id=ID,path=SOCKET makes one
 -object nosuch,help | nosuch => -object help lists the types
 -machine pc,memory-backend=nope | -machine memory-backend=nope | not found => make it with -object memory-backend-ram
 -machine pc,memory-backend=m -m 64 -object memory-backend-ram,id=m,size=32M | memory-backend=m | does not match => give them the same size
@@ -660,7 +688,8 @@ nosuch.img | nosuch.img | No such file => is the path right
 def one_good(line):
     files()
     args, *warning = line.split(" | ")
-    suite.good(args.split(), *warning)
+    with helpers(line):
+        suite.good(args.split(), *warning)
 
 
 def one_bad(line):
@@ -668,7 +697,8 @@ def one_bad(line):
     row, way_out = line.split(" => ")
     args, *needles = row.split(" | ")
     check(way_out not in args, "the way out is what the user typed: %r" % way_out)
-    said = suite.bad([*([] if "-accel" in args else QTEST), *args.split()], *needles)
+    with helpers(line):
+        said = suite.bad([*([] if "-accel" in args else QTEST), *args.split()], *needles)
     check(way_out in said, "no way out %r: %s" % (way_out, said))
     names_what_was_typed(args.split(), said)
 
