@@ -492,7 +492,9 @@ static bool cancel_queued(BlockBackend *blk, BlkRequest *request)
 
 void blk_cancel(BlkRequest *request)
 {
-    if (!request->gate && !cancel_queued(request->blk, request)) {
+    if (request->gate) {
+        blk_home_cancel(request);
+    } else if (!cancel_queued(request->blk, request)) {
         blk_cancel_started(request, request->blk->loop);
     }
 }

@@ -104,6 +104,8 @@ BlkRequest *blk_gate_request(struct BlkGate *g, BlkStatKind kind, const BlockIo 
 bool blk_needs_home(const BlockBackend *blk);
 /* From now on it submits through a gate in the main loop, wherever the nodes are. */
 bool blk_make_home(BlockBackend *blk, GError **err);
+/* As blk_cancel. */
+void blk_home_cancel(BlkRequest *request);
 /* Waits until its device has nothing under way. */
 void blk_home_drain(BlockBackend *blk);
 /* Its device shall hear of a new size. Owner. */

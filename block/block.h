@@ -147,7 +147,7 @@ BlkRequest *blk_discard(BlockBackend *blk, uint64_t offset, uint64_t len, BlkDon
                         void *opaque);
 BlkRequest *blk_write_zeroes(BlockBackend *blk, uint64_t offset, uint64_t len, bool may_unmap,
                              BlkDone *done, void *opaque);
-/* The completion still runs, with -ECANCELED if the request had not started. */
+/* The completion still runs, later, with -ECANCELED if the request had not started. Who needs it to have run drains. */
 void blk_cancel(BlkRequest *request);
 /* Waits until nothing is in flight; completions run meanwhile. The owner, or the main thread under
  * the VM lock. */

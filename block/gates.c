@@ -31,6 +31,7 @@ struct BlkGate {
     bool held;
     unsigned in_flight;
     BlkRequest *queued, **queued_tail; /* submitted while held */
+    unsigned dropped;    /* home: of those, cancelled, and not yet told */
     BlkRequest *pool;
     unsigned pool_len;
     BlkAccount account;
@@ -45,11 +46,10 @@ static void tell_idle(BlkGate *g)
     }
 }
 
-static void end_request(BlkRequest *request, int result)
+/* done has not been called. */
+static void retire(BlkRequest *request, int result)
 {
     BlkGate *g = request->gate;
-    BlkDone *done = request->done;
-    void *opaque = request->opaque;
 
     trace(blk_gate_done, "blk %s kind %d result %d", blk_name(g->blk), request->kind, result);
     blk_count_request(&g->account, request, result);
@@ -60,6 +60,15 @@ static void end_request(BlkRequest *request, int result)
         g->pool = request;
         g->pool_len++;
     }
+}
+
+static void end_request(BlkRequest *request, int result)
+{
+    BlkGate *g = request->gate;
+    BlkDone *done = request->done;
+    void *opaque = request->opaque;
+
+    retire(request, result);
     if (g == g->blk->home) { /* who waits for the gate does so in this thread, below this call, and may do so in done, too */
         g->in_flight--;
         tell_idle(g);
@@ -251,30 +260,61 @@ static void on_cancel(BlockMail *mail)
     block_loop_send(request->gate->loop, &request->cancel);
 }
 
-static bool is_kept(const BlkGate *g, const BlkRequest *request)
+/* Where the queue names it; *it NULL: it is not kept. */
+static BlkRequest **find_kept(BlkGate *g, const BlkRequest *request)
 {
-    const BlkRequest *r = g->queued;
+    BlkRequest **at = &g->queued;
 
-    while (r && r != request) {
-        r = r->next;
+    while (*at && *at != request) {
+        at = &(*at)->next;
     }
-    return r;
+    return at;
 }
 
 void blk_gate_cancel(BlkRequest *request)
 {
     BlkGate *g = request->gate;
 
-    if (request->cancelling || is_kept(g, request)) {
+    if (request->cancelling || *find_kept(g, request)) {
         return;
     }
-    if (request->straight) {
+    if (request->straight || g->owner == g->loop) { /* home, and the nodes are there now */
         blk_cancel_started(request, g->loop);
         return;
     }
     request->cancelling = true;
     request->cancel = (BlockMail){.fn = on_cancel, .can_wait = true};
     block_loop_send(g->owner, &request->cancel);
+}
+
+/* The gate, which is held, may have said that nothing is in flight: this was not. */
+static void on_dropped(BlockMail *mail)
+{
+    BlkRequest *request = container_of(mail, BlkRequest, cancel);
+    BlkDone *done = request->done;
+    void *opaque = request->opaque;
+
+    request->gate->dropped--;
+    retire(request, -ECANCELED);
+    done(opaque, -ECANCELED);
+}
+
+void blk_home_cancel(BlkRequest *request)
+{
+    BlkGate *g = request->gate;
+    BlkRequest **at = find_kept(g, request);
+
+    if (!*at) {
+        blk_gate_cancel(request);
+        return;
+    }
+    *at = request->next;
+    if (!*at) {
+        g->queued_tail = at;
+    }
+    g->dropped++;
+    request->cancel = (BlockMail){.fn = on_dropped};
+    block_loop_send(g->loop, &request->cancel);
 }
 
 void blk_gate_count_invalid(BlockBackend *blk, BlkGate *gate, BlkStatKind kind)
@@ -581,7 +621,7 @@ void blk_home_drain(BlockBackend *blk)
 {
     const BlkGate *g = blk->home;
 
-    while (g->in_flight || (g->queued && !blk->quiesced)) {
+    while (g->in_flight || g->dropped || (g->queued && !blk->quiesced)) {
         if (blk->loop == g->loop) {
             block_loop_wait(g->loop);
         } else {
@@ -600,7 +640,7 @@ static void free_gate(void *opaque)
 {
     BlkGate *g = opaque;
 
-    g_assert(!g->in_flight && !g->queued);
+    g_assert(!g->in_flight && !g->queued && !g->dropped);
     while (g->pool) {
         BlkRequest *request = g->pool;
 

@@ -579,6 +579,121 @@ static void test_home(Fixture *f, const void *options, bool first)
 static void test_home_first(Fixture *f, const void *options) { test_home(f, options, true); }
 static void test_home_second(Fixture *f, const void *options) { test_home(f, options, false); }
 
+/* ---- cancelled ---- */
+
+typedef struct Single {
+    BlkRequest *request;
+    struct iovec iov;
+    char buf[512];
+    bool ended;
+    int result;
+} Single;
+
+static void single_done(void *opaque, int result)
+{
+    Single *s = opaque;
+
+    g_assert_false(s->ended);
+    s->ended = true;
+    s->result = result;
+}
+
+static Single *single_read(Home *h)
+{
+    Single *s = g_new0(Single, 1);
+
+    s->iov = (struct iovec){s->buf, sizeof s->buf};
+    s->request = blk_readv(h->blk, 0, &s->iov, 1, single_done, s);
+    return s;
+}
+
+/* Its end comes; not inside the call. */
+static int single_cancel(Fixture *f, Single *s, bool drain, Home *h)
+{
+    const int64_t limit = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
+    int result;
+
+    g_assert_false(s->ended);
+    blk_cancel(s->request);
+    g_assert_false(s->ended);
+    if (drain) {
+        blk_drain(h->blk);
+        g_assert_true(s->ended);
+    }
+    while (!s->ended) {
+        loop_run_once(f->vm->loop, NSEC_PER_MSEC);
+        g_assert_cmpint(g_get_monotonic_time(), <, limit);
+    }
+    result = s->result;
+    g_free(s);
+    return result;
+}
+
+/* What waits for its turn in the owner, what a section keeps, and what is on its way anywhere. */
+static void cancel_round(Fixture *f, Home *h, BlockNode *node)
+{
+    ThrottleConfig config = throttle_config_default();
+    GError *err = NULL;
+    Single *first, *second, *full[70];
+
+    for (unsigned i = 0; i < 200; i++) {
+        int result = single_cancel(f, single_read(h), i % 2, h);
+
+        g_assert_true(result == 0 || result == -ECANCELED);
+    }
+    block_drain_begin(node);
+    loop_run_once(f->vm->loop, 0);
+    for (unsigned i = 0; i < 4; i++) { /* the last one, and the first one, of two that are kept */
+        first = single_read(h);
+        second = single_read(h);
+        g_assert_cmpint(single_cancel(f, i & 1 ? first : second, i & 2, h), ==, -ECANCELED);
+        g_assert_cmpint(single_cancel(f, i & 1 ? second : first, i & 2, h), ==, -ECANCELED);
+    }
+    first = single_read(h);
+    block_drain_end(node);
+    blk_drain(h->blk);
+    g_assert_true(first->ended && first->result == 0);
+    g_free(first);
+    config.avg[THROTTLE_IOPS_TOTAL] = 1;
+    blk_set_throttle(h->blk, NULL, &config, &err);
+    g_assert_no_error(err);
+    for (unsigned i = 0; i < G_N_ELEMENTS(full); i++) { /* those that cannot go wait for a second each */
+        full[i] = single_read(h);
+    }
+    for (unsigned i = 0; i < 20; i++) {
+        second = single_read(h);
+        for (unsigned j = 0; j < i; j++) {
+            loop_run_once(f->vm->loop, 0);
+        }
+        g_assert_cmpint(single_cancel(f, second, false, h), ==, -ECANCELED);
+    }
+    blk_drain(h->blk); /* limits end for it */
+    for (unsigned i = 0; i < G_N_ELEMENTS(full); i++) {
+        g_assert_true(full[i]->ended && full[i]->result == 0);
+        g_free(full[i]);
+    }
+    config = throttle_config_default();
+    blk_set_throttle(h->blk, NULL, &config, &err);
+    g_assert_no_error(err);
+}
+
+static void test_home_cancel(Fixture *f, const void *options)
+{
+    Home h = {.forgets = true};
+    Worker *w = worker_new_with(f, options, home_attach, &h);
+    BlockNode *node = blk_node(w->blk);
+
+    home_stop(&h);
+    for (unsigned round = 0; round < 3; round++) {
+        cancel_round(f, &h, node);
+        let_work(w, 10);
+    }
+    worker_end(f, w);
+    g_assert_true(blk_loop(h.blk) == f->vm->loop); /* the same, with the nodes here */
+    cancel_round(f, &h, node);
+    home_end(&h);
+}
+
 /* An iothread ends while its nodes are used from the main loop. */
 static void test_home_release(Fixture *f, const void *options)
 {
@@ -661,7 +776,8 @@ int main(int argc, char **argv)
     } tests[] = {{"work", test_work, false},     {"drain", test_drain, false},   {"watchers", test_watchers, true},
                  {"moving", test_moving, false}, {"reopen", test_reopen, true},  {"release", test_release, false},
                  {"errors", test_errors, false}, {"home-first", test_home_first, false},
-                 {"home-second", test_home_second, false}, {"home-release", test_home_release, false}};
+                 {"home-second", test_home_second, false}, {"home-release", test_home_release, false},
+                 {"home-cancel", test_home_cancel, false}};
 
     g_test_init(&argc, &argv, NULL);
     for (unsigned i = 0; i < G_N_ELEMENTS(kinds); i++) {
