@@ -4,11 +4,13 @@
  * is not asynchronous: pipes, whose reads end inside io_submit or wait there as long as the test wants, descriptors that
  * io_submit refuses, and shared memory, where O_DIRECT copies; files that end, or may not grow, within a request; a host that
  * refuses Linux AIO; and who waits for a request that is alone. And requests that the loop's thread gives to the kernel itself
- * (BlockIo.nowait): on pipes, which tell whether they would wait, on files that cannot be asked, and on a file with holes.
+ * (BlockIo.nowait): on pipes, which tell whether they would wait, on files that cannot be asked, on a file with holes, and with a
+ * kernel that takes its time: io_submit and clock_gettime are this program's.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
+#include <libaio.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <signal.h>
@@ -25,6 +27,52 @@
 #define LIMIT_US (120 * G_USEC_PER_SEC)
 #define READS 20 /* more than two jobs */
 #define READ_LEN 16
+
+/* ---- a kernel that takes its time ----------------------------------------------------------- */
+
+static struct {
+    int64_t ns; /* by this thread's clock, each time requests are given to the kernel */
+    unsigned calls;
+} submission;
+static __thread int64_t frozen_ns; /* what this thread's clock says; 0: it goes */
+
+/* Instead of the C library's and libaio's. */
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+    if (!frozen_ns || id != CLOCK_MONOTONIC) {
+        return (int)syscall(SYS_clock_gettime, id, ts);
+    }
+    *ts = (struct timespec){frozen_ns / NSEC_PER_SEC, frozen_ns % NSEC_PER_SEC};
+    return 0;
+}
+
+int io_submit(io_context_t context, long n, struct iocb **list)
+{
+    long ret = syscall(SYS_io_submit, context, n, list);
+
+    if (frozen_ns) {
+        frozen_ns += submission.ns;
+        submission.calls++;
+    }
+    return ret < 0 ? -errno : (int)ret;
+}
+
+/* Until thaw: this thread's clock goes on only while it gives requests to the kernel, by ns each time. */
+static void freeze(int64_t ns)
+{
+    submission.ns = ns;
+    submission.calls = 0;
+    frozen_ns = clock_monotonic_ns();
+}
+
+/* So many times it did. */
+static unsigned thaw(void)
+{
+    frozen_ns = 0;
+    return submission.calls;
+}
+
+/* ---- the fixture ---------------------------------------------------------------------------- */
 
 typedef struct Fixture {
     Vm *vm;
@@ -455,6 +503,97 @@ static void test_nowait_unknown(Fixture *f, const void *data)
     close(direct);
 }
 
+/* ---- requests whose submission takes long ------------------------------------------------------ */
+
+#define LONG_NS 50000 /* what it may take, and a 16th of a nanosecond each byte */
+#define LONG_READ 32768
+#define TOGETHER_MAX 3
+
+/* So many reads of len bytes, given to the kernel at once, which takes ns for it. False: it cannot be asked. */
+static bool submit_in(Fixture *f, BlockNowait *nowait, unsigned count, unsigned len, int64_t ns)
+{
+    static uint8_t bufs[TOGETHER_MAX][LONG_READ];
+    struct iovec iov[TOGETHER_MAX];
+    Request r[TOGETHER_MAX] = {0};
+
+    for (unsigned i = 0; i < count; i++) {
+        g_assert_cmpint(write(f->pipe[1], bufs[i], len), ==, len);
+    }
+    freeze(ns);
+    block_loop_plug(f->loop);
+    for (unsigned i = 0; i < count; i++) {
+        iov[i] = (struct iovec){bufs[i], len};
+        r[i].io = (BlockIo){.nowait = nowait, .loop = f->loop, .fd = f->pipe[0], .len = len, .iov = &iov[i], .iov_count = 1,
+                            .run = request_run, .finish = request_ended, .engine = f->engine};
+        g_assert_true(f->engine->ops->submit(f->engine, &r[i].io));
+    }
+    block_loop_unplug(f->loop);
+    g_assert_cmpuint(thaw(), ==, 1);
+    wait_for_all(f, r, count);
+    return nowait->skip != BLOCK_NOWAIT_NEVER;
+}
+
+static void check_judgement(const BlockNowait *n, unsigned skip, unsigned next)
+{
+    g_assert_cmpuint(n->skip, ==, skip);
+    g_assert_cmpuint(n->next, ==, next);
+}
+
+/* One that took long counts as one that would have waited: the second one in a row leaves the next ones to workers, more and more. */
+static void test_long(Fixture *f, const void *data)
+{
+    BlockNowait n = {0};
+
+    (void)data;
+    if (!is_deputed(f)) {
+        return;
+    }
+    if (!submit_in(f, &n, 1, READ_LEN, LONG_NS + READ_LEN / 16)) {
+        g_test_skip("pipes cannot be asked here");
+        return;
+    }
+    check_judgement(&n, 0, 0);
+    submit_in(f, &n, 1, READ_LEN, LONG_NS + READ_LEN / 16 + 1);
+    check_judgement(&n, 0, 1); /* and its end is no success */
+    submit_in(f, &n, 1, READ_LEN, 10 * LONG_NS);
+    check_judgement(&n, 1, 3);
+    submit_in(f, &n, 1, READ_LEN, 10 * LONG_NS); /* was given before the last one: says nothing new */
+    check_judgement(&n, 1, 3);
+    for (unsigned skip = 3; skip < 256; skip = 2 * skip + 1) {
+        n.skip = 0; /* so many went to workers */
+        submit_in(f, &n, 1, READ_LEN, 10 * LONG_NS);
+        check_judgement(&n, skip, MIN(2 * skip + 1, 256));
+    }
+    for (unsigned next = 128; next; next /= 2) {
+        n.skip = 0;
+        submit_in(f, &n, 1, READ_LEN, 0);
+        check_judgement(&n, 0, next);
+    }
+}
+
+/* What may take longer: long requests, and several of them. */
+static void test_long_allowed(Fixture *f, const void *data)
+{
+    BlockNowait n = {0};
+
+    (void)data;
+    if (!is_deputed(f)) {
+        return;
+    }
+    if (!submit_in(f, &n, 1, LONG_READ, LONG_NS + LONG_READ / 16)) {
+        g_test_skip("pipes cannot be asked here");
+        return;
+    }
+    check_judgement(&n, 0, 0);
+    submit_in(f, &n, 1, LONG_READ, LONG_NS + LONG_READ / 16 + 1);
+    check_judgement(&n, 0, 1);
+    n.next = 0;
+    submit_in(f, &n, 3, READ_LEN, 3 * (LONG_NS + READ_LEN / 16));
+    check_judgement(&n, 0, 0);
+    submit_in(f, &n, 3, READ_LEN, 3 * (LONG_NS + READ_LEN / 16) + 1); /* any of them may have been it: all were */
+    check_judgement(&n, 1, 3);
+}
+
 /* ---- a file whose AIO is synchronous --------------------------------------------------------- */
 
 #define DISK_SIZE (2 * MIB)
@@ -613,6 +752,54 @@ static void test_holes(Fixture *f, const void *data)
     disk_close();
 }
 
+/* One read whose submission takes so long, where it is this thread's. Was it? */
+static bool read_here(Fixture *f, int64_t ns)
+{
+    unsigned calls;
+
+    disk.iov[0] = (struct iovec){disk.buf, BLOCK};
+    disk.io[0] = (BlockIo){.op = BLOCK_READ, .len = BLOCK, .iov = &disk.iov[0], .iov_count = 1, .done = disk_done};
+    disk.in_use[0] = disk.busy[0] = true;
+    disk.in_flight++;
+    disk.node->extern_flight++;
+    freeze(ns);
+    block_node_submit(disk.node, &disk.io[0]);
+    calls = thaw();
+    disk_drain();
+    while (!block_loop_is_idle(f->loop)) {
+        g_assert_true(block_loop_wait(f->loop));
+    }
+    return calls;
+}
+
+/* Who gives a file's reads to the kernel, while that takes long, and when it does no more. */
+static void test_long_file(Fixture *f, const void *data)
+{
+    static const char slow[] = "hhwhwwwhwwwwwwwhw", quick[] = "wwwwwwwwwwwwwwhhhhhh";
+    const FileState *state;
+
+    (void)data;
+    if (!is_deputed(f) || !disk_open_in(f, g_get_tmp_dir())) {
+        return;
+    }
+    state = disk.node->state;
+    for (unsigned i = 0; i < 10; i++) {
+        if (!read_here(f, 0) || state->nowait[0].next) {
+            g_test_skip("the file system there does not read at once");
+            disk_close();
+            return;
+        }
+    }
+    for (unsigned i = 0; slow[i]; i++) { /* here or a worker */
+        g_assert_cmpint(read_here(f, 10 * LONG_NS) ? 'h' : 'w', ==, slow[i]);
+    }
+    for (unsigned i = 0; quick[i]; i++) {
+        g_assert_cmpint(read_here(f, 0) ? 'h' : 'w', ==, quick[i]);
+    }
+    g_assert_cmpuint(state->nowait[0].next, ==, 0);
+    disk_close();
+}
+
 /* What ran each of count requests, all submitted at once, is told by the engine that it is in. */
 static void check_engines(Fixture *f, BlockAio kind, unsigned count, bool plugged, bool waited_for)
 {
@@ -716,6 +903,9 @@ int main(int argc, char **argv)
     g_test_add("/block/deputed/nowait-alone", Fixture, NULL, setup, test_nowait_alone, teardown);
     g_test_add("/block/deputed/nowait-part", Fixture, "", setup, test_nowait_alone, teardown);
     g_test_add("/block/deputed/nowait-unknown", Fixture, NULL, setup, test_nowait_unknown, teardown);
+    g_test_add("/block/deputed/long", Fixture, NULL, setup, test_long, teardown);
+    g_test_add("/block/deputed/long-allowed", Fixture, NULL, setup, test_long_allowed, teardown);
+    g_test_add("/block/deputed/long-file", Fixture, NULL, setup, test_long_file, teardown);
     g_test_add("/block/deputed/holes", Fixture, NULL, setup, test_holes, teardown);
     g_test_add("/block/deputed/alone", Fixture, NULL, setup, test_alone, teardown);
     g_test_add("/block/deputed/alone-in-tool", Fixture, "", setup, test_alone, teardown);
