@@ -5,6 +5,9 @@
  *
  *   refcount blocks | refcount table | header (when the table moved) | L2 | L1 | final flush
  *
+ * A write to new clusters that is alone and has to be on stable storage when it ends (Request.settled) takes its data there
+ * itself; when its refcounts are in the file already (ahead.c), the L2 table is all there is to write, and no flush is needed.
+ *
  * Flush requests join the next cycle that starts. When one fails, its tables are dirty again and
  * what was dropped stays dropped-but-not-reusable; the next cycle tries once more.
  *
@@ -119,8 +122,8 @@ static void cycle_io_done(BlockIo *io, int result)
     }
 }
 
-static void cycle_submit(Qcow2 *q, BlockNode *child, BlockOp op, uint64_t offset,
-                         const struct iovec *iov, unsigned count, uint8_t *buf)
+static void cycle_submit(Qcow2 *q, BlockNode *child, BlockOp op, bool fua, uint64_t offset, const struct iovec *iov, unsigned count,
+                         uint8_t *buf)
 {
     CycleIo *c = g_malloc0(sizeof *c + count * sizeof *iov);
 
@@ -130,6 +133,7 @@ static void cycle_submit(Qcow2 *q, BlockNode *child, BlockOp op, uint64_t offset
         memcpy(c->iov, iov, count * sizeof *iov);
     }
     c->io = (BlockIo){.op = op,
+                      .fua = fua,
                       .offset = offset,
                       .len = iov_size(c->iov, count),
                       .iov = c->iov,
@@ -142,9 +146,9 @@ static void cycle_submit(Qcow2 *q, BlockNode *child, BlockOp op, uint64_t offset
 static void submit_flush(Qcow2 *q)
 {
     qcow2_event(q, "flush_to_disk");
-    cycle_submit(q, q->file, BLOCK_FLUSH, 0, NULL, 0, NULL);
+    cycle_submit(q, q->file, BLOCK_FLUSH, false, 0, NULL, 0, NULL);
     if (q->data != q->file) {
-        cycle_submit(q, q->data, BLOCK_FLUSH, 0, NULL, 0, NULL);
+        cycle_submit(q, q->data, BLOCK_FLUSH, false, 0, NULL, 0, NULL);
     }
 }
 
@@ -154,12 +158,12 @@ static void submit_images(Qcow2 *q, GArray *images)
         TableImage *image = &g_array_index(images, TableImage, i);
         struct iovec iov = {image->data, image->len};
 
-        cycle_submit(q, q->file, BLOCK_WRITE, image->offset, &iov, 1, NULL);
+        cycle_submit(q, q->file, BLOCK_WRITE, false, image->offset, &iov, 1, NULL);
     }
 }
 
 /* What changed of them. Neighbours in the file go out in one request. */
-static void submit_tables(Qcow2 *q, GPtrArray *tables)
+static void submit_tables(Qcow2 *q, GPtrArray *tables, bool fua)
 {
     struct iovec iov[64];
     uint64_t start = 0, end = 0;
@@ -172,7 +176,7 @@ static void submit_tables(Qcow2 *q, GPtrArray *tables)
             continue;
         }
         if (n && (t->offset + t->cycle_from != end || n == G_N_ELEMENTS(iov))) {
-            cycle_submit(q, q->file, BLOCK_WRITE, start, iov, n, NULL);
+            cycle_submit(q, q->file, BLOCK_WRITE, fua, start, iov, n, NULL);
             n = 0;
         }
         if (!n) {
@@ -182,7 +186,7 @@ static void submit_tables(Qcow2 *q, GPtrArray *tables)
         end = t->offset + t->cycle_to;
     }
     if (n) {
-        cycle_submit(q, q->file, BLOCK_WRITE, start, iov, n, NULL);
+        cycle_submit(q, q->file, BLOCK_WRITE, fua, start, iov, n, NULL);
     }
 }
 
@@ -197,7 +201,7 @@ static void submit_header(Qcow2 *q)
         q->cycle.error = -EFBIG;
         return;
     }
-    cycle_submit(q, q->file, BLOCK_WRITE, 0, &iov, 1, buf);
+    cycle_submit(q, q->file, BLOCK_WRITE, false, 0, &iov, 1, buf);
 }
 
 /* ---- begin and end -------------------------------------------------------------------------- */
@@ -274,6 +278,9 @@ static void cycle_end(Qcow2 *q)
 
     trace(block_qcow2_cycle_end, "node %s error %d", q->node->name, error);
     c->waiters.head = q->cycle_end.head = NULL;
+    if (!error) {
+        ahead_written(q);
+    }
     release_tables(&c->refblocks, error != 0);
     release_tables(&c->l2, error != 0);
     if (error) {
@@ -303,6 +310,12 @@ static bool must_write_dirty_bit(const Qcow2 *q)
            (q->cycle.l2->len || q->cycle.l1->len);
 }
 
+/* One table is all that is missing: it goes by itself, and no flush is needed behind it. */
+static bool is_one_table(const Cycle *c)
+{
+    return c->settled && c->l2->len == 1 && !c->l1->len && !c->refblocks->len && !c->reftable->len;
+}
+
 static void announce_refblocks(Qcow2 *q)
 {
     const Cycle *c = &q->cycle;
@@ -323,7 +336,7 @@ static void run_stage(Qcow2 *q)
     switch (c->stage) {
     case STAGE_REFBLOCKS:
         announce_refblocks(q);
-        submit_tables(q, c->refblocks);
+        submit_tables(q, c->refblocks, false);
         break;
     case STAGE_FLUSH_REFBLOCKS:
         if (c->reftable->len) {
@@ -365,7 +378,7 @@ static void run_stage(Qcow2 *q)
         if (c->l2->len) {
             qcow2_event(q, "l2_update");
         }
-        submit_tables(q, c->l2);
+        submit_tables(q, c->l2, is_one_table(c));
         break;
     case STAGE_FLUSH_L2:
         if (c->l1->len && c->l2->len) {
@@ -379,7 +392,9 @@ static void run_stage(Qcow2 *q)
         submit_images(q, c->l1);
         break;
     case STAGE_FINAL_FLUSH:
-        submit_flush(q);
+        if (!is_one_table(c)) {
+            submit_flush(q);
+        }
         break;
     }
 }
@@ -406,7 +421,7 @@ static void cycle_advance(Qcow2 *q)
 bool cycle_is_needed(const Qcow2 *q)
 {
     return q->l2.dirty || (q->rb.dirty && (!q->lazy || q->closing)) || q->l1_dirty.any || q->reftable_dirty.any ||
-           q->dropped->len || q->next_cycle.head;
+           q->dropped->len || q->next_cycle.head || (q->ahead.block && q->closing);
 }
 
 void cycle_start(Qcow2 *q)
@@ -423,6 +438,9 @@ void cycle_start(Qcow2 *q)
         return;
     }
     trace(block_qcow2_cycle, "node %s refblocks %u l2 %u", q->node->name, q->rb.dirty, q->l2.dirty);
+    if (q->rb.dirty || q->closing) {
+        ahead_give_up(q);
+    }
     c->refblocks = q->lazy && !q->closing && q->rb.dirty * 2 <= q->rb.limit && !q->reftable_dirty.any
                        ? g_ptr_array_new()
                        : take_dirty(&q->rb);
@@ -436,7 +454,10 @@ void cycle_start(Qcow2 *q)
     c->dropped = q->dropped;
     q->dropped = g_array_new(FALSE, FALSE, sizeof(Dropped));
     q->dropped_count = 0;
+    c->settled = q->next_cycle.head && !q->next_whole;
+    q->next_whole = false;
     wait_list_move(&c->waiters, &q->next_cycle);
+    ahead_prepare(q);
     c->stage = STAGE_NONE;
     c->pending = 0;
     /* Even a cycle that has nothing but a flush to do takes this way. */
@@ -444,6 +465,12 @@ void cycle_start(Qcow2 *q)
 }
 
 void cycle_flush(Qcow2 *q, Waiter *w)
+{
+    q->next_whole = true;
+    cycle_settle(q, w);
+}
+
+void cycle_settle(Qcow2 *q, Waiter *w)
 {
     wait_list_add(&q->next_cycle, w);
     cycle_start(q);

@@ -351,6 +351,7 @@ static void image_free(Qcow2 *q)
 {
     qcow2_stop_timer(q);
     table_cache_clear(&q->l2);
+    ahead_forget(q);
     table_cache_clear(&q->rb);
     unpacked_clear(q);
     g_free(q->l1);

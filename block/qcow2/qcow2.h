@@ -11,8 +11,8 @@
  * (later changes go to copies) and writes refcount blocks, then the refcount table, then L2 tables,
  * then L1, with a flush between the classes. Data is written before its mapping enters an L2 table.
  * A cluster whose last user has gone keeps its refcount until a cycle has written who dropped it and
- * every request that may still use it has ended (reclaim.c). A power cut thus leaks clusters at
- * worst.
+ * every request that may still use it has ended (reclaim.c). Refcounts may be in the file before they are
+ * needed (ahead.c). A power cut thus leaks clusters at worst.
  */
 #ifndef BLOCK_QCOW2_QCOW2_H
 #define BLOCK_QCOW2_QCOW2_H
@@ -104,6 +104,8 @@ Table *table_new(TableCache *cache, uint64_t offset);
 /* Before the caller changes t->data; len bytes from from on: no others are written because of it. */
 void table_change(Table *t);
 void table_change_part(Table *t, size_t from, size_t len);
+/* The running cycle writes t->image; what changes from now on is not in it. */
+void table_split(Table *t);
 void table_pin(Table *t);
 void table_unpin(Table *t);
 /* Tables in this range of the file are gone: never written again. */
@@ -138,6 +140,12 @@ typedef struct Reclaim {
 
 /* ---- write-back cycle (cycle.c) ------------------------------------------------------------- */
 
+/* Entries of a refcount block that the file has as 1, whatever memory has (ahead.c). */
+typedef struct Ahead {
+    Table *block; /* NULL: none */
+    uint64_t index, count;
+} Ahead;
+
 typedef struct Cycle {
     unsigned stage; /* 0: none runs */
     unsigned pending;
@@ -146,6 +154,8 @@ typedef struct Cycle {
     GArray *l1, *reftable;     /* TableImage */
     bool new_reftable;         /* header must follow it */
     bool need_barrier;         /* L2 images name clusters that this cycle must make safe first */
+    bool settled;              /* who waits for it has his data on stable storage: the tables are missing */
+    Ahead ahead;               /* of what it writes */
     GArray *dropped;
     WaitList waiters;
 } Cycle;
@@ -257,6 +267,7 @@ struct Qcow2 {
 
     uint64_t free_hint;      /* cluster index: none is free before it */
     uint64_t file_end;       /* no cluster from here on was ever used */
+    uint64_t write_end;      /* guest bytes: where the last write ended */
     UnpackedCache unpacked;
     uint64_t unpacking;      /* bytes of buffers of compressed clusters that are being read */
     WaitList unpack_room;
@@ -272,6 +283,8 @@ struct Qcow2 {
     WaitList reclaim_idle;
     Cycle cycle;
     bool cycle_wanted;   /* at the end of the present decision */
+    bool next_whole;     /* somebody in next_cycle waits for data as well */
+    Ahead ahead;         /* pinned */
     WaitList next_cycle; /* flushes that need a whole new cycle */
     WaitList cycle_end;  /* room in a cache */
 
@@ -319,6 +332,21 @@ int refcount_add(Qcow2 *q, uint64_t cluster, int delta, uint64_t *value, Waiter 
 uint64_t refcount_sync(Qcow2 *q, uint64_t cluster, int *error);
 int refcount_add_sync(Qcow2 *q, uint64_t cluster, int delta, uint64_t *value);
 
+/* ---- refcounts that the file has before they are needed (ahead.c) ------------------------------ */
+
+/* Has the file these entries of t already? */
+bool ahead_covers(const Qcow2 *q, const Table *t, uint64_t index, uint64_t count);
+/* ... those of these clusters? */
+bool ahead_has(const Qcow2 *q, uint64_t cluster, uint64_t count);
+/* The truth is to be written with the next cycle. No cycle runs. */
+void ahead_give_up(Qcow2 *q);
+/* It was, or never will be. */
+void ahead_forget(Qcow2 *q);
+/* The cycle that begins has taken its refcount blocks: what it writes may run ahead. */
+void ahead_prepare(Qcow2 *q);
+/* ... and it has written them, to stable storage. */
+void ahead_written(Qcow2 *q);
+
 /* ---- clusters that are no longer needed (reclaim.c) ------------------------------------------- */
 
 /* One reference less to each of these clusters, as soon as that is safe. */
@@ -333,6 +361,8 @@ void reclaim_add(Qcow2 *q, GArray *ranges);
 /* w resumes when everything that was done before is on stable storage (or could not be brought
  * there). */
 void cycle_flush(Qcow2 *q, Waiter *w);
+/* The same for tables: data is on stable storage already. */
+void cycle_settle(Qcow2 *q, Waiter *w);
 /* Starts a cycle if none runs and there is something to write. */
 void cycle_start(Qcow2 *q);
 bool cycle_is_needed(const Qcow2 *q);
@@ -430,6 +460,7 @@ struct Request {
     bool changed;    /* tables: fua needs a cycle */
     bool inside;     /* still in submit: completion must wait */
     bool full;       /* REQ_DISCARD: no zero flag stays behind */
+    bool settled;    /* its data goes to stable storage by itself: fua needs the tables only */
     bool internal;   /* passes the gate, may reach beyond the disk's end (vm state) */
     bool crowded;    /* so many parts are in flight that it goes on when some have ended */
     uint64_t start, pos, end; /* guest bytes; decided up to pos */

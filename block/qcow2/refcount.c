@@ -86,7 +86,9 @@ static void use_clusters(Qcow2 *q, Table *t, uint64_t cluster, uint64_t count)
 {
     uint64_t mask = (UINT64_C(1) << q->rb_bits) - 1;
 
-    refcount_change(q, t, cluster & mask, count);
+    if (!ahead_covers(q, t, cluster & mask, count)) {
+        refcount_change(q, t, cluster & mask, count);
+    }
     for (uint64_t i = 0; i < count; i++) {
         refcount_write(q, t->data, (cluster + i) & mask, 1);
     }

@@ -73,7 +73,7 @@ void request_release(Request *r, int result)
         (r->changed || map_is_unwritten(r->q, r->start, r->end - r->start))) {
         r->holds = 1;
         r->wait.resume = resume_flushed;
-        cycle_flush(r->q, &r->wait);
+        (r->settled ? cycle_settle : cycle_flush)(r->q, &r->wait);
         return;
     }
     request_end(r);
@@ -293,7 +293,7 @@ void part_submit(Part *p, BlockNode *child, BlockOp op, uint64_t offset, uint64_
                       .len = len,
                       .iov = p->iov,
                       .iov_count = p->iov_count,
-                      .fua = p->r->fua && op == BLOCK_WRITE && !p->r->changed,
+                      .fua = p->r->fua && op == BLOCK_WRITE && (!p->r->changed || p->r->settled),
                       .may_unmap = p->r->unmap,
                       .alone = p->r->outer && p->r->outer->alone,
                       .done = part_done};

@@ -111,14 +111,21 @@ void table_unpin(Table *t)
     }
 }
 
+void table_split(Table *t)
+{
+    if (!t->image) {
+        t->image = t->data;
+        t->data = table_memory(t->cache->size);
+        memcpy(t->data, t->image, t->cache->size);
+    }
+}
+
 void table_change_part(Table *t, size_t from, size_t len)
 {
     const size_t part = MIN(PART, t->cache->size), begin = from & ~(part - 1), end = align_up(from + len, part);
 
-    if (t->in_cycle && !t->image) {
-        t->image = t->data;
-        t->data = table_memory(t->cache->size);
-        memcpy(t->data, t->image, t->cache->size);
+    if (t->in_cycle) {
+        table_split(t);
     }
     t->from = t->dirty ? MIN(t->from, begin) : begin;
     t->to = t->dirty ? MAX(t->to, end) : end;

@@ -10,12 +10,15 @@
 #include "block/qcow2/qcow2.h"
 #include "util/trace.h"
 
+#define FILL_MAX (64 * KIB) /* a cluster that is worth being written as a whole */
+
 struct Alloc {
     Request *r;
     uint64_t first, count; /* guest clusters */
     uint64_t host;         /* of the first */
     bool fresh;            /* these host clusters are new */
     bool blank;            /* ... and read as zeros */
+    bool counted;          /* ... and the file has their refcounts */
     uint64_t start, end;   /* guest bytes from the request */
     uint64_t cow_start, cow_end;
     uint8_t *head, *tail;  /* [cow_start, start) and [end, cow_end); NULL: nothing to write there */
@@ -82,7 +85,7 @@ static void publish(Alloc *a)
         }
         l2_store(q, a->slice, index, (a->host + (i << q->cluster_bits)) | QCOW2_COPIED, bitmap);
     }
-    q->l2_names_new = true;
+    q->l2_names_new |= !a->r->settled || !a->counted;
     a->r->changed = true;
 }
 
@@ -408,12 +411,21 @@ static int write_in_place(Request *r, Table *slice, unsigned index, uint64_t ent
     return 1;
 }
 
+/* All of a request that is to reach stable storage, and nothing else is under way: a flush would bring nobody else's data there. */
+static bool is_settled(const Request *r, const Alloc *a)
+{
+    const Qcow2 *q = r->q;
+
+    return r->fua && q->data == q->file && a->start == r->start && a->end == r->end && q->active.length == 1 && !q->cycle.stage;
+}
+
 static int write_fresh(Request *r, Table *slice, unsigned index)
 {
     Qcow2 *q = r->q;
     uint64_t first = r->pos >> q->cluster_bits, file_end = q->file_end, host = r->pos & ~(q->cluster - 1);
     uint64_t wanted = ((r->end - 1) >> q->cluster_bits) - first + 1;
     int64_t got = (int64_t)count_fresh(q, slice, index, first, wanted);
+    bool fill;
     Alloc *a;
 
     if (q->data == q->file) {
@@ -425,9 +437,14 @@ static int write_fresh(Request *r, Table *slice, unsigned index)
     a = alloc_new(r, slice, index, (uint64_t)got);
     a->host = host;
     a->fresh = true;
-    a->blank = !q->crypto && q->data == q->file && q->file_grows && host >= file_end;
+    r->settled = is_settled(r, a);
+    a->counted = q->lazy || ahead_has(q, host >> q->cluster_bits, (uint64_t)got);
+    /* Who goes on where the last one ended will do so again: zeros written around it now are room in the file that the next
+     * ones need not wait for. */
+    fill = r->settled && r->pos == q->write_end && q->cluster <= FILL_MAX;
+    a->blank = !q->crypto && q->data == q->file && q->file_grows && host >= file_end && !fill;
     set_edges(q, a);
-    r->pos = a->end;
+    r->pos = q->write_end = a->end;
     r->changed = true;
     alloc_start(a);
     return 1;
@@ -474,6 +491,7 @@ int write_step(Request *r)
     qcow2_event(q, "write_aio");
     request_child(r, q->data, BLOCK_WRITE, m.host, r->pos, m.len);
     r->pos += m.len;
+    q->write_end = r->pos;
     return 1;
 }
 

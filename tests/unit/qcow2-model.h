@@ -164,7 +164,7 @@ static void start(World *w, BlockOp kind, unsigned first, unsigned count, bool c
     *op = (Op){.w = w, .first = first, .count = count};
     op->id = kind == BLOCK_WRITE ? ++w->next_id : 0;
     op->number = kind == BLOCK_FLUSH ? w->flushes++ : w->ops++;
-    op->fua = (kind == BLOCK_WRITE || kind == BLOCK_ZERO) && !g_rand_int_range(w->rand, 0, 10);
+    op->fua = (kind == BLOCK_WRITE || kind == BLOCK_ZERO) && !g_rand_int_range(w->rand, 0, 10) != w->config->synced;
     op->iov = (struct iovec){g_malloc0(MAX(len, 1)), len};
     fill_sectors(op->iov.iov_base, len, op->id);
     for (unsigned s = first; s < first + count; s++) {

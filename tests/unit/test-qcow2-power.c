@@ -43,7 +43,7 @@ static void record(World *w)
     for (unsigned round = 0; round < (c->rounds ? c->rounds : 14) * factor(); round++) {
         for (unsigned i = 0; i < 14; i++) {
             random_op(w);
-            wait_all(w, round % 4 == 3 ? 0 : DEPTH);
+            wait_all(w, (round % 4 == 3) != c->synced ? 0 : DEPTH);
         }
         if (round % 3 == 0) {
             continue; /* on with what is in flight */
@@ -211,6 +211,11 @@ static const Config configs[] = {
     {"commit", 4096, 16, .backed = true},
     {"bitmap", 4096, 16, .bitmap = true},
     {"bitmap-512", 512, 8, .bitmap = true, .tiny_cache = true},
+    {"synced", 4096, 16, .synced = true},
+    {"synced-512", 512, 64, .synced = true, .tiny_cache = true},
+    {"synced-1bit-commit", 16384, 1, .synced = true, .backed = true},
+    {"synced-lazy", 4096, 16, .synced = true, .lazy = true},
+    {"synced-luks", 4096, 16, .synced = true, .luks = true, .rounds = 8},
     {"luks", 4096, 16, .luks = true, .rounds = 8},
     {"luks-subclusters", 16384, 16, .luks = true, .extended = true, .rounds = 8},
 };
