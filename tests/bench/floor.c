@@ -3,12 +3,13 @@
  * The least that a program can do for the requests of `tests/bench/images`: what the kernel and the disk leave over for
  * everybody. The same offsets as `qemu-img bench`, no format, nothing between the loop and the kernel.
  *
- *     floor FILE read|old|new SIZE STEP COUNT DEPTH [direct] [sync]
+ *     floor FILE read|old|new SIZE STEP COUNT DEPTH [direct] [sync] [table]
  *     floor FILE copy OTHER
  *     floor FILE read -
  *
  * "new" empties the file before each way. Ways: one thread, two, as many as the depth says, one io_uring. Prints for each
- * how many requests a second it did and its CPU time of each in microseconds. "copy" and "read" read what the
+ * how many requests a second it did and its CPU time of each in microseconds. "table": a write to new 64 KiB is followed by one of
+ * 4 KiB elsewhere, as a format has to that keeps what is where in the file (one thread only). "copy" and "read" read what the
  * file has in pieces of 64 KiB, and write it to a new one: by one thread, then by two that take 1 MiB in turn, of which one
  * at a time writes. Prints how often a second that could be done, and the CPU time of it.
  */
@@ -28,6 +29,7 @@
 typedef struct Work {
     int fd;
     bool is_write;
+    bool table;
     size_t size;
     off_t step, file_size;
     long count;
@@ -59,6 +61,15 @@ static off_t offset_of(const Work *w, long n)
 
 /* ---- ways ------------------------------------------------------------------------------------ */
 
+#define CLUSTER (64 << 10)
+#define TABLES (1 << 20) /* where they lie */
+
+/* The write at offset is the first to its cluster, or one of many clusters. */
+static bool needs_table(const Work *w, off_t offset)
+{
+    return w->table && (w->step != (off_t)w->size || offset % CLUSTER == 0);
+}
+
 static void *run_thread(void *opaque)
 {
     Work *w = opaque;
@@ -70,6 +81,9 @@ static void *run_thread(void *opaque)
                                   : pread(w->fd, buf, w->size, offset_of(w, n));
 
         check(ret == (ssize_t)w->size, "request");
+        if (needs_table(w, offset_of(w, n))) {
+            check(pwrite(w->fd, buf, 4096, w->file_size + n * 4096 % TABLES) == 4096, "table");
+        }
     }
     free(buf);
     return NULL;
@@ -207,6 +221,12 @@ static void measure(const char *path, int flags, bool is_new, Work w, unsigned t
     check(w.fd >= 0 && fstat(w.fd, &st) == 0, path);
     w.file_size = st.st_size;
     check(!is_new || (ftruncate(w.fd, 0) == 0 && ftruncate(w.fd, st.st_size) == 0), path);
+    if (w.table) { /* tables are there */
+        void *zeros = new_buffer(TABLES);
+
+        check(pwrite(w.fd, zeros, TABLES, w.file_size) == TABLES && fsync(w.fd) == 0, path);
+        free(zeros);
+    }
     begin = seconds();
     cpu = cpu_us();
     if (threads) {
@@ -257,7 +277,7 @@ int main(int argc, char **argv)
         return 0;
     }
     if (argc < 7) {
-        fprintf(stderr, "floor FILE read|old|new SIZE STEP COUNT DEPTH [direct] [sync], or FILE copy OTHER, or FILE read -\n");
+        fprintf(stderr, "floor FILE read|old|new SIZE STEP COUNT DEPTH [direct] [sync] [table], or FILE copy OTHER, or FILE read -\n");
         return 1;
     }
     w.is_write = strcmp(argv[2], "read") != 0;
@@ -266,12 +286,13 @@ int main(int argc, char **argv)
     w.count = strtol(argv[5], NULL, 10);
     w.depth = (unsigned)strtoul(argv[6], NULL, 10);
     for (int i = 7; i < argc; i++) {
+        w.table |= strcmp(argv[i], "table") == 0;
         flags |= strcmp(argv[i], "direct") == 0 ? O_DIRECT : strcmp(argv[i], "sync") == 0 ? O_DSYNC : 0;
     }
     for (unsigned i = 0; i < 4; i++) {
         unsigned threads = (unsigned[]){1, 2, w.depth, 0}[i];
 
-        if (i == 0 || w.depth > 2) {
+        if (i == 0 || (w.depth > 2 && !w.table)) {
             measure(argv[1], flags, strcmp(argv[2], "new") == 0, w, threads);
         }
     }
