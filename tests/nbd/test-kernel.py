@@ -80,11 +80,21 @@ def connect(*args, tool=NBD):
 def disconnect(*images, tool=NBD):
     """Then the images are free and sound: at once, if it is ours."""
     assert ok(tool, "-d", DEV) == DEV + " disconnected\n"
+    if tool != NBD:
+        wait_for("its end", lambda: not processes(tool))  # the image is its own until then
     for image in images:
-        if tool != NBD:
-            wait_for("the image", lambda: run("qemu-img", "check", "-q", image)[0] == 0)
         ok("qemu-img", "check", "-q", image)
     assert not connected() and sysfs("size") == "0"
+
+
+def processes(program):
+    found = []
+    for path in glob.glob("/proc/[0-9]*/comm"):
+        try:
+            found += [path] if read(path).decode().strip() == program else []
+        except OSError:  # it has gone
+            pass
+    return found
 
 
 def qcow2(name, size="64M", *args):
@@ -147,9 +157,8 @@ def the_device_looks_as_with_qemu_nbd():
     qcow2("a.qcow2")
     ok("qemu-io", "-f", "qcow2", "-c", "write -P 1 0 64k", "a.qcow2")
     ok("qemu-img", "snapshot", "-c", "s", "a.qcow2")
-    for args in (["-f", "qcow2", "a.qcow2"], ["-f", "qcow2", "-r", "a.qcow2"], ["-f", "qcow2", "--discard=unmap", "--fork", "a.qcow2"],
-                 ["-f", "qcow2", "-s", "-t", "-e", "3", "a.qcow2"], ["-f", "qcow2", "-l", "s", "a.qcow2"], ["-f", "raw", "odd.raw"],
-                 ["-f", "raw", "-o", "65536", "--cache=writethrough", "odd.raw"], ["-f", "raw", "parts.raw"]):
+    for args in (["-f", "qcow2", "a.qcow2"], ["-f", "qcow2", "-r", "a.qcow2"], ["-f", "qcow2", "-s", "-t", "-e", "3", "--discard=unmap", "--fork", "a.qcow2"],
+                 ["-f", "qcow2", "-l", "s", "a.qcow2"], ["-f", "raw", "-o", "65536", "--cache=writethrough", "odd.raw"], ["-f", "raw", "parts.raw"]):
         seen = []
         for tool in ("qemu-nbd", NBD):
             connect(*args, tool=tool)
@@ -157,11 +166,6 @@ def the_device_looks_as_with_qemu_nbd():
                 wait_for("partitions", lambda: os.path.exists(DEV + "p2"))
             seen.append(looks())
             disconnect(tool=tool)
-            if tool != NBD:
-                wait_for("qemu-nbd's end", lambda: run("qemu-nbd", "-c", "/dev/nbd1", "-f", args[1], args[-1])[0] == 0)
-                ok("qemu-nbd", "-d", "/dev/nbd1")
-                wait_for("the image", lambda: run("qemu-img", "info", args[-1])[0] == 0)
-                time.sleep(0.1)
         assert seen[0] == seen[1], "%s:\n%s\n%s" % (args, seen[1], seen[0])
     assert len(seen[1]["lsblk"]["children"]) == 2
 
@@ -355,7 +359,7 @@ def nbd_client_sees_what_qemu_nbd_shows():
 
 @test
 def nbd_client_works():
-    qcow2("a.qcow2")
+    qcow2("a.qcow2", "32M")
     here = os.path.abspath("s")
     ok("ip", "link", "set", "lo", "up")
     for where in ("unix", "tcp"):
@@ -368,13 +372,13 @@ def nbd_client_works():
                 wait_for("the port", lambda: error_of(lambda: socket.create_connection(("127.0.0.1", 10810)).close()) == 0)
                 nbd_client("127.0.0.1", "10810", DEV, "-N", "disk", "-b", block, "-C", connections)
             # Random writes, some to be on the disk when they end, verified; over all connections.
-            ok("fio", "--name=j", "--filename=" + DEV, "--size=6M", "--bsrange=%s-64k" % block, "--rw=randwrite", "--ioengine=libaio", "--iodepth=16",
+            ok("fio", "--name=j", "--filename=" + DEV, "--size=3M", "--bsrange=%s-64k" % block, "--rw=randwrite", "--ioengine=libaio", "--iodepth=16",
                "--direct=1", "--verify=crc32c", "--do_verify=1", "--verify_fatal=1", "--fsync=40", "--output=fio.out")
             ok("dd", "if=/dev/urandom", "of=" + DEV, "bs=64k", "count=8", "seek=128", "oflag=direct,dsync", "status=none")
             ok("blkdiscard", "-o", "16M", "-l", "4M", DEV)
             ok("blkdiscard", "-z", "-o", "24M", "-l", "64k", DEV)
             assert not any(get(4 * MIB, 16 * MIB))
-            now = hashlib.sha256(get(64 * MIB)).hexdigest()
+            now = hashlib.sha256(get(32 * MIB)).hexdigest()
             client_gone()  # while nothing is under way
             server.terminate()
             assert server.wait(LIMIT) == 0
