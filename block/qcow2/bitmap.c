@@ -6,6 +6,25 @@
 
 #include "block/qcow2/check.h"
 
+/* Entry i of a table leads nowhere. Its bits are lost, so they count as set: whoever copies by them
+ * copies too much, not too little. */
+static int bad_table_entry(Check *c, uint64_t table, uint32_t i, uint64_t entry)
+{
+    bool fix = check_may_fix(c, table + (uint64_t)i * 8, CHECK_META);
+    uint8_t ones[8];
+
+    check_say(c, "%s bitmap table entry %#" PRIx64 ": invalid%s", fix ? "Repairing" : "ERROR", entry,
+              fix ? "; this part of the bitmap counts as dirty from now on" : "");
+    c->result->n.corruptions++;
+    if (!fix) {
+        c->unfixed++;
+        return 0;
+    }
+    c->result->n.corruptions_fixed++;
+    store64_be(ones, QCOW2_BITMAP_ALL_ONES);
+    return qcow2_pwrite(c->q->file, table + (uint64_t)i * 8, ones, sizeof ones);
+}
+
 /* The clusters of one bitmap. */
 static int count_table(Check *c, uint64_t offset, uint32_t entries)
 {
@@ -27,10 +46,15 @@ static int count_table(Check *c, uint64_t offset, uint32_t entries)
         uint64_t host = table[i] & QCOW2_OFFSET_MASK;
 
         if (host & (q->cluster - 1) || table[i] & ~(QCOW2_OFFSET_MASK | QCOW2_BITMAP_ALL_ONES)) {
-            check_say(c, "ERROR bitmap table entry %#" PRIx64 ": invalid", table[i]);
-            c->result->n.corruptions++;
+            ret = bad_table_entry(c, offset, i, table[i]);
         } else if (host) {
+            uint64_t before = c->result->n.corruptions;
+
             ret = check_count(c, host, q->cluster);
+            if (ret > 0) {
+                c->result->n.corruptions = before;
+                ret = bad_table_entry(c, offset, i, table[i]);
+            }
         }
     }
     return ret;

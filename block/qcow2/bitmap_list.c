@@ -78,6 +78,7 @@ static int load_bits(Qcow2 *q, DirtyBitmap *b)
     const Qcow2Bitmap *stored = b->stored;
     g_autofree uint64_t *table = NULL;
     uint64_t bytes = block_dirty_bitmap_bytes(b);
+    bool lost = false;
     int ret;
 
     if (table_entries(q, b) != stored->table_entries ||
@@ -91,13 +92,18 @@ static int load_bits(Qcow2 *q, DirtyBitmap *b)
 
         if (host & (q->cluster - 1)) {
             ret = -EINVAL;
+        } else if (host >= q->file->size) {
+            /* Its bits are lost: whoever copies by them copies too much, not too little. */
+            report_warning("qcow2: a part of the bitmap '%s' lies beyond the end of the file; it counts as dirty", b->name);
+            memset(b->bits + at, 0xff, len);
+            lost = true;
         } else if (host) {
             ret = block_pread(q->file, host, b->bits + at, len);
         } else if (table[i] & QCOW2_BITMAP_ALL_ONES) {
             memset(b->bits + at, 0xff, len);
         }
     }
-    b->changed = false;
+    b->changed = lost;
     return ret;
 }
 
@@ -374,6 +380,22 @@ static int drop_all(Qcow2 *q, GPtrArray *list)
         ret = s->table_offset ? drop_stored(q, s->table_offset, s->table_entries) : 0;
     }
     g_ptr_array_set_size(list, 0);
+    return ret;
+}
+
+int qcow2_bitmaps_drop(Qcow2 *q)
+{
+    Qcow2Header before = q->h;
+    int ret;
+
+    qcow2_bitmaps_clear(q);
+    q->h.has_bitmaps = false;
+    q->h.autoclear &= ~QCOW2_AUTOCLEAR_BITMAPS;
+    ret = qcow2_write_header(q, NULL);
+    if (ret < 0) {
+        q->h.has_bitmaps = before.has_bitmaps;
+        q->h.autoclear = before.autoclear;
+    }
     return ret;
 }
 

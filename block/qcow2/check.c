@@ -81,8 +81,18 @@ int check_count(Check *c, uint64_t host, uint64_t len)
     }
     for (uint64_t i = host >> q->cluster_bits; i <= last; i++) {
         c->refs[i] += c->refs[i] != UINT32_MAX;
+        if (c->use && i < c->uses_clusters) {
+            c->uses[i] |= (uint8_t)c->use;
+        }
     }
     return 0;
+}
+
+bool check_may_fix(const Check *c, uint64_t host, unsigned use)
+{
+    uint64_t i = host >> c->q->cluster_bits;
+
+    return c->fix & BLOCK_FIX_ERRORS && i < c->uses_clusters && !(c->uses[i] & ~use);
 }
 
 static int count_bitmaps(Check *c)
@@ -112,7 +122,12 @@ static int count_blocks(Check *c)
     int ret = check_count(c, q->h.reftable_offset, (uint64_t)q->h.reftable_clusters
                           << q->cluster_bits);
 
-    c->rebuild |= ret > 0 || !q->h.reftable_clusters;
+    c->rebuild |= ret > 0;
+    if (!q->h.reftable_clusters) {
+        check_say(c, "ERROR there is no refcount table");
+        c->result->n.corruptions++;
+        c->rebuild = true;
+    }
     for (uint32_t i = 0; i < q->reftable_size && ret >= 0; i++) {
         uint64_t offset = q->reftable[i];
 
@@ -342,14 +357,51 @@ static int rebuild(Check *c)
     return switch_reftable(c, table, clusters, (start + needed) << q->cluster_bits);
 }
 
+/* ---- what may be mended ------------------------------------------------------------------------ */
+
+/* Before repairs: what each cluster is. An entry that leads to data or to another table as if it were a table must not have
+ * those "repaired". */
+static int find_uses(Check *c)
+{
+    Qcow2CheckResult ignored = {0}, *result = c->result;
+    unsigned fix = c->fix;
+    bool must_rebuild = c->rebuild;
+    int ret;
+
+    g_free(c->uses);
+    c->uses_clusters = align_up(c->file_size, c->q->cluster) >> c->q->cluster_bits;
+    c->uses = g_try_malloc0(c->uses_clusters + 1);
+    if (!c->uses) {
+        c->uses_clusters = 0;
+        return -ENOMEM;
+    }
+    c->result = &ignored;
+    c->fix = 0;
+    c->use = CHECK_META;
+    ret = count_fixed(c);
+    ret = ret < 0 ? ret : check_active(c);
+    ret = ret < 0 ? ret : check_snapshots(c);
+    ret = ret < 0 ? ret : count_blocks(c);
+    c->result = result;
+    c->fix = fix;
+    c->use = 0;
+    c->rebuild = must_rebuild;
+    return ret;
+}
+
 /* ---- all of it ------------------------------------------------------------------------------ */
 
 static int count_all(Check *c, bool with_refcounts)
 {
-    int ret;
+    int ret = c->fix & BLOCK_FIX_ERRORS ? find_uses(c) : 0;
+
+    if (ret < 0) {
+        return ret;
+    }
 
     memset(c->refs, 0, c->room * sizeof *c->refs);
     c->count = 0;
+    c->unfixed = 0;
     ret = count_fixed(c);
     ret = ret < 0 ? ret : check_active(c);
     ret = ret < 0 ? ret : check_snapshots(c);
@@ -406,7 +458,7 @@ static int run(Check *c)
         r->check_errors++;
         return ret;
     }
-    if (c->fix & BLOCK_FIX_ERRORS && r->corruptions == r->corruptions_fixed && !r->check_errors) {
+    if (c->fix && r->corruptions == r->corruptions_fixed && !r->check_errors) {
         q->broken = q->warned = false;
         return qcow2_set_incompatible(q, 0, QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT);
     }
@@ -477,6 +529,83 @@ static int run_passes(Check *c, Qcow2CheckResult *result)
     return ret;
 }
 
+/* ---- lists that cannot be read ---------------------------------------------------------------- */
+
+/* The snapshot table, from the entry on that cannot be read: only opening for a check gets here. */
+static int check_snapshot_table(Check *c)
+{
+    Qcow2 *q = c->q;
+    bool fix = c->fix & BLOCK_FIX_ERRORS;
+    int ret;
+
+    check_say(c, "%s the snapshot table: %s; the snapshots up to there: %u%s", fix ? "Repairing" : "ERROR",
+              q->snapshots_error, q->snapshots->len, fix ? ", all others are dropped" : " (check -r all drops all others)");
+    c->result->n.corruptions++;
+    if (!fix) {
+        return 0;
+    }
+    ret = qcow2_snapshots_cut(q);
+    if (ret < 0) {
+        c->result->n.check_errors++;
+        return ret;
+    }
+    c->result->n.corruptions_fixed++;
+    return 0;
+}
+
+/* A directory of bitmaps that nobody could open the image with for writing. */
+static int check_bitmap_list(Check *c)
+{
+    Qcow2 *q = c->q;
+    g_autoptr(GError) local = NULL;
+    bool fix = c->fix & BLOCK_FIX_ERRORS;
+    int ret = fix ? find_uses(c) : 0;
+
+    ret = fix && ret == 0 ? qcow2_bitmaps_count(c) : ret; /* mends tables */
+    c->result->n.corruptions = c->result->n.corruptions_fixed;
+    qcow2_bitmaps_clear(q);
+    if (ret < 0 || qcow2_bitmaps_load(q, &local)) {
+        return ret;
+    }
+    qcow2_bitmaps_clear(q);
+    check_say(c, "%s %s%s", fix ? "Repairing" : "ERROR", local->message,
+              fix ? "; all bitmaps are dropped: what works by them must begin with a whole copy" : "");
+    c->result->n.corruptions++;
+    if (!fix) {
+        return 0;
+    }
+    ret = qcow2_bitmaps_drop(q);
+    if (ret < 0) {
+        c->result->n.check_errors++;
+        return ret;
+    }
+    c->result->n.corruptions_fixed++;
+    return 0;
+}
+
+/* Both before anything is counted; then all that remains. */
+static int check_lists(Check *c, Qcow2CheckResult *result, bool for_check)
+{
+    Qcow2CheckResult rest = *result;
+    int ret = c->q->snapshots_error ? check_snapshot_table(c) : 0;
+
+    if (ret < 0 || c->q->snapshots_error) {
+        return ret; /* which clusters are in use is not known: nothing more can be said, or given up */
+    }
+    ret = c->q->h.has_bitmaps && for_check ? check_bitmap_list(c) : 0;
+    if (ret < 0) {
+        return ret;
+    }
+    c->snapshot_bytes = c->q->snapshot_bytes;
+    rest.n = (BlockCheck){.total_clusters = result->n.total_clusters};
+    c->result = &rest;
+    ret = run_passes(c, &rest);
+    rest.n.corruptions += result->n.corruptions;
+    rest.n.corruptions_fixed += result->n.corruptions_fixed;
+    *result = rest;
+    return ret;
+}
+
 int qcow2_check(Qcow2 *q, unsigned fix, Qcow2CheckResult *result)
 {
     Check c = {.q = q, .fix = fix, .result = result, .file_size = q->file->size};
@@ -490,17 +619,17 @@ int qcow2_check(Qcow2 *q, unsigned fix, Qcow2CheckResult *result)
     q->opt.for_check = true; /* what is found is reported, not acted upon */
     c.file_size = MAX(c.file_size, q->file_end);
     result->n.total_clusters = (q->h.size + q->cluster - 1) >> q->cluster_bits;
-    c.snapshot_bytes = q->snapshot_bytes;
     c.refs = g_new0(uint32_t, 1024);
     c.room = 1024;
     if (ret == 0) {
-        ret = run_passes(&c, result);
+        ret = check_lists(&c, result, for_check);
     }
     if (fix) {
         table_forget_all(&q->l2);
         table_forget_all(&q->rb);
     }
     g_free(c.refs);
+    g_free(c.uses);
     q->opt.for_check = for_check;
     qcow2_resume(q);
     return ret;

@@ -5,6 +5,8 @@
 
 #include "block/qcow2/qcow2.h"
 
+enum { CHECK_META = 1, CHECK_L2 = 2, CHECK_DATA = 4 };
+
 typedef struct Check {
     Qcow2 *q;
     unsigned fix;
@@ -13,6 +15,9 @@ typedef struct Check {
     uint64_t snapshot_bytes;
     uint32_t *refs; /* references counted, by cluster */
     uint64_t count, room;
+    uint8_t *uses;      /* what each cluster of the file is said to be: CHECK_*; NULL: not asked */
+    uint64_t uses_clusters;
+    unsigned use;       /* of what is counted now, to be noted there; 0: not */
     bool rebuild;       /* the refcount blocks cannot be patched */
     uint64_t missing;   /* clusters in use without refcount block */
     bool l1_changed;
@@ -25,6 +30,8 @@ void check_say(Check *c, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 /* One more reference to each cluster of the range. 1: beyond the end of the file (counted as a
  * corruption); < 0. */
 int check_count(Check *c, uint64_t host, uint64_t len);
+/* Entries at host may be written: nobody says that the cluster is anything but use (and it is asked only while repairing). */
+bool check_may_fix(const Check *c, uint64_t host, unsigned use);
 /* The active L1 table and what it leads to; repairs entries that cannot be. */
 int check_active(Check *c);
 int check_snapshots(Check *c);

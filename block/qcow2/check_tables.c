@@ -9,12 +9,26 @@
 typedef struct Walk {
     Check *c;
     bool active;
+    uint64_t l1_host;        /* of the L1 table */
+    bool may_fix;            /* entries of l2: errors are to be repaired, and its cluster is nothing but a table */
     uint8_t *l2;
     uint64_t l2_host, guest; /* of the table; of its first cluster */
     bool changed;            /* l2 was */
 } Walk;
 
 /* ---- entries -------------------------------------------------------------------------------- */
+
+/* Counts as something else than its surroundings. */
+static int count_as(Check *c, unsigned use, uint64_t host, uint64_t len)
+{
+    unsigned around = c->use;
+    int ret;
+
+    c->use = around ? use : 0;
+    ret = check_count(c, host, len);
+    c->use = around;
+    return ret;
+}
 
 static void store_entry(Walk *w, unsigned index, uint64_t entry, uint64_t bitmap)
 {
@@ -32,11 +46,13 @@ static void bad_entry(Walk *w, unsigned index, const char *why, uint64_t entry)
 {
     Check *c = w->c;
     const Qcow2 *q = c->q;
-    bool fix = c->fix & BLOCK_FIX_ERRORS && w->active;
+    bool fix = w->may_fix && w->active;
+    const char *now = q->h.version >= 3 || !q->h.backing_file ? "; the cluster reads as zeros from now on"
+                                                              : "; the cluster is the backing file's from now on";
 
     check_say(c, "%s guest offset %#" PRIx64 ": L2 entry %#" PRIx64 " %s%s",
               fix ? "Repairing" : "ERROR", w->guest + ((uint64_t)index << q->cluster_bits), entry,
-              why, fix ? "; the cluster reads as zeros from now on" : "");
+              why, fix ? now : "");
     c->result->n.corruptions++;
     if (!fix) {
         c->unfixed++;
@@ -48,6 +64,19 @@ static void bad_entry(Walk *w, unsigned index, const char *why, uint64_t entry)
     } else {
         store_entry(w, index, q->h.version >= 3 ? QCOW2_ZERO : 0, 0);
     }
+}
+
+/* Reserved bits: nobody reads them, so the entry leads where it led without them. */
+static uint64_t drop_reserved(Check *c, uint64_t entry, uint64_t reserved, const char *table, bool fix)
+{
+    if (!(entry & reserved)) {
+        return entry;
+    }
+    check_say(c, "%s %s entry with reserved bits set: %#" PRIx64, fix ? "Repairing" : "ERROR", table, entry);
+    c->result->n.corruptions++;
+    c->result->n.corruptions_fixed += fix;
+    c->unfixed += !fix;
+    return entry & ~reserved;
 }
 
 static int check_compressed(Walk *w, unsigned index, uint64_t entry)
@@ -63,17 +92,19 @@ static int check_compressed(Walk *w, unsigned index, uint64_t entry)
     }
     if (entry & QCOW2_COPIED) {
         check_say(c, "%s: COPIED must never be set for compressed clusters (%#" PRIx64 ")",
-                  c->fix & BLOCK_FIX_ERRORS ? "Repairing" : "ERROR", entry);
+                  w->may_fix ? "Repairing" : "ERROR", entry);
         c->result->n.corruptions++;
-        if (c->fix & BLOCK_FIX_ERRORS) {
+        entry &= ~QCOW2_COPIED;
+        if (w->may_fix) {
             c->result->n.corruptions_fixed++;
-            entry &= ~QCOW2_COPIED;
             store_entry(w, index, entry, 0);
+        } else {
+            c->unfixed++;
         }
     }
     map_compressed(c->q, entry, &host, &len);
     before = c->result->n.corruptions;
-    ret = check_count(c, host, len);
+    ret = count_as(c, CHECK_DATA, host, len);
     if (ret > 0) {
         c->result->n.corruptions = before;
         bad_entry(w, index, "leads beyond the end of the file", entry);
@@ -83,6 +114,22 @@ static int check_compressed(Walk *w, unsigned index, uint64_t entry)
     c->result->n.compressed_clusters += w->active;
     c->result->n.fragmented_clusters += w->active;
     return ret;
+}
+
+static void misaligned(Walk *w, unsigned index, uint64_t entry)
+{
+    Check *c = w->c;
+
+    if (c->q->subs > 1 || c->q->h.version < 3 || !(entry & QCOW2_ZERO) || !w->may_fix) {
+        bad_entry(w, index, "is not cluster aligned", entry);
+        return;
+    }
+    /* Zeros with or without a cluster: snapshots lose nothing, either. */
+    check_say(c, "Repairing guest offset %#" PRIx64 ": L2 entry %#" PRIx64 " is zeros in a cluster that is not aligned;"
+              " the cluster is given up", w->guest + ((uint64_t)index << c->q->cluster_bits), entry);
+    c->result->n.corruptions++;
+    c->result->n.corruptions_fixed++;
+    store_entry(w, index, QCOW2_ZERO, 0);
 }
 
 static int check_normal(Walk *w, unsigned index, uint64_t entry, uint64_t bitmap)
@@ -103,7 +150,7 @@ static int check_normal(Walk *w, unsigned index, uint64_t entry, uint64_t bitmap
         return 0;
     }
     if (host & (q->cluster - 1)) {
-        bad_entry(w, index, "is not cluster aligned", entry);
+        misaligned(w, index, entry);
         return 0;
     }
     if (w->active) {
@@ -116,7 +163,7 @@ static int check_normal(Walk *w, unsigned index, uint64_t entry, uint64_t bitmap
     if (q->data != q->file) {
         return 0;
     }
-    ret = check_count(c, host, q->cluster);
+    ret = count_as(c, CHECK_DATA, host, q->cluster);
     if (ret > 0) {
         c->result->n.corruptions = before;
         bad_entry(w, index, "leads beyond the end of the file", entry);
@@ -138,6 +185,14 @@ static int check_l2(Walk *w)
         if (!entry && !bitmap) {
             continue;
         }
+        if (!(entry & QCOW2_COMPRESSED)) {
+            uint64_t clean = drop_reserved(c, entry, QCOW2_L2_RESERVED, "L2", w->may_fix);
+
+            if (clean != entry && w->may_fix) {
+                store_entry(w, i, clean, bitmap);
+            }
+            entry = clean;
+        }
         ret = entry & QCOW2_COMPRESSED ? check_compressed(w, i, entry)
                                        : check_normal(w, i, entry, bitmap);
     }
@@ -158,6 +213,20 @@ static int flush_l2(Walk *w)
     return qcow2_pwrite(q->file, w->l2_host, w->l2, q->cluster);
 }
 
+static int store_l1_entry(Walk *w, uint64_t entry, uint32_t index)
+{
+    Check *c = w->c;
+    uint8_t bytes[8];
+
+    if (w->active) {
+        l1_set(c->q, index, entry);
+        c->l1_changed = true;
+        return 0;
+    }
+    store64_be(bytes, entry);
+    return qcow2_pwrite(c->q->file, w->l1_host + (uint64_t)index * 8, bytes, sizeof bytes);
+}
+
 /* 1: the entry leads to no table. */
 static int check_l1_entry(Walk *w, uint64_t entry, uint32_t index)
 {
@@ -168,33 +237,41 @@ static int check_l1_entry(Walk *w, uint64_t entry, uint32_t index)
 
     w->l2_host = entry & QCOW2_OFFSET_MASK;
     w->guest = (uint64_t)index << (q->cluster_bits + q->l2_bits);
-    if (w->l2_host & (q->cluster - 1) || entry & QCOW2_L1_RESERVED) {
+    if (w->l2_host & (q->cluster - 1) || !w->l2_host) {
         check_say(c, "ERROR L2 table offset %#" PRIx64 ": table is not cluster aligned; L1 entry %u "
                   "corrupted", w->l2_host, index);
         c->result->n.corruptions++;
         return 1;
     }
-    ret = check_count(c, w->l2_host, q->cluster);
+    ret = count_as(c, CHECK_L2, w->l2_host, q->cluster);
     if (ret != 0) {
         c->result->n.corruptions = ret > 0 ? before + 1 : before;
         return ret;
     }
+    w->may_fix = check_may_fix(c, w->l2_host, CHECK_L2);
     ret = block_pread(q->file, w->l2_host, w->l2, q->cluster);
     ret = ret < 0 ? ret : check_l2(w);
     return ret < 0 ? ret : flush_l2(w);
 }
 
-static int check_l1(Check *c, uint64_t *l1, uint32_t size, bool active)
+static int check_l1(Check *c, uint64_t host, uint64_t *l1, uint32_t size, bool active)
 {
-    Walk w = {.c = c, .active = active, .l2 = g_malloc(c->q->cluster)};
+    Walk w = {.c = c, .active = active, .l1_host = host, .l2 = g_malloc(c->q->cluster)};
+    bool fix = c->fix & BLOCK_FIX_ERRORS;
     int ret = 0;
 
     for (uint32_t i = 0; i < size && ret >= 0; i++) {
-        if (!l1[i]) {
+        bool may_fix = active ? fix : check_may_fix(c, host + (uint64_t)i * 8, CHECK_META);
+        uint64_t entry = drop_reserved(c, l1[i], QCOW2_L1_RESERVED, "L1", may_fix);
+
+        if (entry != l1[i] && may_fix) {
+            ret = store_l1_entry(&w, entry, i);
+        }
+        if (!entry || ret < 0) {
             continue;
         }
-        ret = check_l1_entry(&w, l1[i], i);
-        if (ret > 0 && active && c->fix & BLOCK_FIX_ERRORS) {
+        ret = check_l1_entry(&w, entry, i);
+        if (ret > 0 && active && fix) {
             check_say(c, "Repairing L1 entry %u: cleared", i);
             l1_set(c->q, i, 0);
             c->l1_changed = true;
@@ -232,7 +309,7 @@ int check_active(Check *c)
     if (ret > 0) {
         c->unfixed++;
     }
-    ret = ret < 0 ? ret : check_l1(c, q->l1, q->l1_size, true);
+    ret = ret < 0 ? ret : check_l1(c, q->h.l1_offset, q->l1, q->l1_size, true);
     return ret < 0 ? ret : write_l1(c);
 }
 
@@ -262,19 +339,19 @@ int check_snapshots(Check *c)
             continue;
         }
         l1 = qcow2_load_table(q, s->l1_offset, s->l1_size, 512, &ret);
-        ret = l1 ? check_l1(c, l1, s->l1_size, false) : ret;
+        ret = l1 ? check_l1(c, s->l1_offset, l1, s->l1_size, false) : ret;
     }
     return ret < 0 ? ret : 0;
 }
 
 /* ---- COPIED --------------------------------------------------------------------------------- */
 
-/* 1: the flag of entry is wrong. */
-static int copied_is_wrong(Check *c, uint64_t entry, const char *what)
+/* 1: the flag of entry is wrong. data_file: it leads to the external data file, where nothing is shared. */
+static int copied_is_wrong(Check *c, uint64_t entry, bool data_file, const char *what)
 {
     Qcow2 *q = c->q;
-    int error;
-    uint64_t count = refcount_sync(q, (entry & QCOW2_OFFSET_MASK) >> q->cluster_bits, &error);
+    int error = 0;
+    uint64_t count = data_file ? 1 : refcount_sync(q, (entry & QCOW2_OFFSET_MASK) >> q->cluster_bits, &error);
 
     if (error) {
         return error;
@@ -293,8 +370,9 @@ static int copied_l2(Walk *w)
 {
     Check *c = w->c;
     const Qcow2 *q = c->q;
+    bool data_file = q->data != q->file;
 
-    for (unsigned i = 0; i < 1u << q->l2_bits && q->data == q->file; i++) {
+    for (unsigned i = 0; i < 1u << q->l2_bits; i++) {
         uint64_t entry = load64_be(w->l2 + (size_t)i * q->entry_size);
         uint64_t bitmap = q->subs > 1 ? load64_be(w->l2 + (size_t)i * q->entry_size + 8) : 0;
         int ret;
@@ -303,7 +381,7 @@ static int copied_l2(Walk *w)
             (entry & QCOW2_OFFSET_MASK) & (q->cluster - 1)) {
             continue;
         }
-        ret = copied_is_wrong(c, entry, "data cluster");
+        ret = copied_is_wrong(c, entry, data_file, "data cluster");
         if (ret < 0) {
             return ret;
         }
@@ -329,7 +407,7 @@ int check_copied(Check *c)
         if (!w.l2_host || w.l2_host & (q->cluster - 1) || w.l2_host >= c->file_size) {
             continue;
         }
-        ret = copied_is_wrong(c, q->l1[i], "L2 table");
+        ret = copied_is_wrong(c, q->l1[i], false, "L2 table");
         if (ret > 0 && c->fix_flags) {
             q->l1[i] ^= QCOW2_COPIED;
             c->l1_changed = true;

@@ -262,7 +262,26 @@ static bool check_place(const Qcow2Header *h, const char *what, uint64_t offset,
     return true;
 }
 
-static bool check_tables(const Qcow2Header *h, uint64_t file_size, bool for_repair, GError **err)
+static bool check_snapshot_place(Qcow2Header *h, uint64_t file_size, bool for_repair, GError **err)
+{
+    g_autoptr(GError) local = NULL;
+
+    if (!h->snapshot_count) {
+        return true; /* nobody looks at the offset */
+    }
+    if (h->snapshot_count > QCOW2_MAX_SNAPSHOTS) {
+        error_set(&local, "Snapshot table too large");
+    } else if (check_place(h, "snapshot table", h->snapshots_offset, h->snapshot_count, file_size, &local)) {
+        return true;
+    }
+    h->snapshots_lost = for_repair;
+    if (!for_repair) {
+        g_propagate_error(err, g_steal_pointer(&local));
+    }
+    return for_repair;
+}
+
+static bool check_tables(Qcow2Header *h, uint64_t file_size, bool for_repair, GError **err)
 {
     uint64_t end = for_repair ? UINT64_MAX : file_size;
     uint64_t reftable = (uint64_t)h->reftable_clusters << h->cluster_bits;
@@ -279,15 +298,16 @@ static bool check_tables(const Qcow2Header *h, uint64_t file_size, bool for_repa
     if (reftable > QCOW2_MAX_REFTABLE_BYTES) {
         return error_set(err, "Reference count table too large");
     }
+    if (for_repair && !check_place(h, "", h->reftable_offset, reftable, UINT64_MAX, NULL)) {
+        h->reftable_offset = h->reftable_clusters = 0; /* the check makes another one */
+        reftable = 0;
+    }
     if (!reftable && !for_repair) {
         return error_set(err, "Image does not contain a reference count table");
     }
-    if (h->snapshot_count > QCOW2_MAX_SNAPSHOTS) {
-        return error_set(err, "Snapshot table too large");
-    }
     return check_place(h, "reference count table", h->reftable_offset, reftable, end, err) &&
            check_place(h, "L1 table", h->l1_offset, (uint64_t)h->l1_size * 8, end, err) &&
-           check_place(h, "snapshot table", h->snapshots_offset, h->snapshot_count, end, err);
+           check_snapshot_place(h, file_size, for_repair, err);
 }
 
 static bool take_backing(Qcow2Header *h, const uint8_t *buf, size_t len, size_t *ext_end,

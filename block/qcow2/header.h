@@ -30,7 +30,8 @@ typedef struct Qcow2Header {
     uint64_t reftable_offset;  /* cluster-aligned, not 0 */
     uint32_t reftable_clusters;
     uint32_t snapshot_count;   /* at most QCOW2_MAX_SNAPSHOTS */
-    uint64_t snapshots_offset; /* cluster-aligned */
+    uint64_t snapshots_offset; /* cluster-aligned, where there are snapshots */
+    bool snapshots_lost;       /* for repair only: their table cannot be where the header says */
     uint64_t incompatible, compatible, autoclear;
     char *backing_file, *backing_format, *data_file; /* or NULL */
     bool has_bitmaps;
@@ -45,7 +46,7 @@ typedef struct Qcow2Header {
  * first QCOW2_H_V2_LENGTH bytes are no qcow2 header. */
 size_t qcow2_header_peek(const uint8_t *buf, size_t len, GError **err);
 /* buf: the first cluster (or all of a shorter file). file_size in bytes. *h is made, or untouched
- * with false. for_repair: an L1 or refcount table outside the file is left to the check. */
+ * with false. for_repair: an L1, refcount or snapshot table outside the file is left to the check. */
 bool qcow2_header_check(const uint8_t *buf, size_t len, uint64_t file_size, bool for_repair,
                         Qcow2Header *h, GError **err);
 void qcow2_header_clear(Qcow2Header *h);

@@ -361,6 +361,7 @@ static void image_free(Qcow2 *q)
     g_hash_table_unref(q->meta);
     g_array_unref(q->dropped);
     g_ptr_array_unref(q->snapshots);
+    g_free(q->snapshots_error);
     qcow2_bitmaps_clear(q);
     g_ptr_array_unref(q->bitmaps_removed);
     qcow2_header_clear(&q->h);
@@ -444,7 +445,7 @@ int qcow2_close(Qcow2 *q)
     if (!q->read_only && !q->broken) {
         ret = q->opt.for_check ? 0 : qcow2_bitmaps_store(q);
         ret = ret < 0 ? ret : qcow2_sync_all(q);
-        if (ret == 0) {
+        if (ret == 0 && !q->opt.for_check) { /* what a check leaves dirty is dirty */
             ret = qcow2_set_incompatible(q, 0, QCOW2_INCOMPAT_DIRTY);
         }
     }

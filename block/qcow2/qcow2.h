@@ -299,6 +299,7 @@ struct Qcow2 {
 
     GPtrArray *snapshots; /* Qcow2Snapshot * */
     uint64_t snapshot_bytes; /* of their table in the file */
+    char *snapshots_error;   /* for_check: why the entries behind those cannot be read, or NULL */
     GPtrArray *bitmaps_removed; /* Qcow2Bitmap *: their clusters are still there */
     bool bitmaps_changed;       /* the list is not what the file has */
     struct Luks *luks;         /* of an encrypted image */
@@ -585,7 +586,10 @@ uint64_t *qcow2_load_table(Qcow2 *q, uint64_t offset, uint64_t entries, unsigned
 
 /* ---- snapshots (snapshot.c, snapshot_table.c) ------------------------------------------------- */
 
+/* For a check, entries that cannot be read are no error but q->snapshots_error. */
 bool qcow2_snapshots_load(Qcow2 *q, GError **err);
+/* The table in the file ends behind the snapshots that could be read. < 0. */
+int qcow2_snapshots_cut(Qcow2 *q);
 void qcow2_snapshot_free(void *snapshot);
 Qcow2Snapshot *qcow2_snapshot_find(Qcow2 *q, const char *id_or_name);
 bool qcow2_snapshot_create(Qcow2 *q, const Qcow2Snapshot *info, GError **err);
@@ -646,6 +650,8 @@ bool qcow2_bitmaps_load(Qcow2 *q, GError **err);
 int qcow2_bitmaps_begin(Qcow2 *q);
 /* Writes them out, no longer in use. Quiesced. */
 int qcow2_bitmaps_store(Qcow2 *q);
+/* The image has none any more; their clusters are leaks then. < 0. */
+int qcow2_bitmaps_drop(Qcow2 *q);
 /* node's persistent bitmaps and what is known of the file's are forgotten. */
 void qcow2_bitmaps_clear(Qcow2 *q);
 void qcow2_bitmap_free(void *stored);

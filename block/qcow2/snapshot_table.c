@@ -84,29 +84,70 @@ static bool load_entry(Qcow2 *q, Qcow2Snapshot *s, uint64_t *at, GError **err)
     return true;
 }
 
-bool qcow2_snapshots_load(Qcow2 *q, GError **err)
+static bool load_all(Qcow2 *q, uint64_t *end, GError **err)
 {
     uint64_t at = q->h.snapshots_offset;
 
+    if (q->h.snapshots_lost) {
+        return error_set(err, "Snapshot table too large, or nowhere (%u entries at %#" PRIx64 ")",
+                         q->h.snapshot_count, q->h.snapshots_offset);
+    }
     for (uint32_t i = 0; i < q->h.snapshot_count; i++) {
         Qcow2Snapshot *s = g_new0(Qcow2Snapshot, 1);
 
-        g_ptr_array_add(q->snapshots, s);
         if (!load_entry(q, s, &at, err)) {
+            qcow2_snapshot_free(s);
             return false;
         }
         if (at - q->h.snapshots_offset > QCOW2_MAX_SNAPSHOT_TABLE || at > q->file->size + 8) {
+            qcow2_snapshot_free(s);
             return error_set(err, "Snapshot table too large, or beyond the end of the file");
         }
+        g_ptr_array_add(q->snapshots, s);
+        *end = at;
         if (s->l1_size) {
             meta_add(q, s->l1_offset, (uint64_t)s->l1_size * 8, QCOW2_OVERLAP_INACTIVE_L1);
         }
     }
-    if (q->h.snapshot_count) {
-        meta_add(q, q->h.snapshots_offset, at - q->h.snapshots_offset, QCOW2_OVERLAP_SNAPSHOTS);
-        q->snapshot_bytes = at - q->h.snapshots_offset;
+    return true;
+}
+
+bool qcow2_snapshots_load(Qcow2 *q, GError **err)
+{
+    g_autoptr(GError) local = NULL;
+    uint64_t end = q->h.snapshots_offset;
+
+    if (!load_all(q, &end, &local)) {
+        if (!q->opt.for_check) {
+            g_propagate_error(err, g_steal_pointer(&local));
+            return false;
+        }
+        q->snapshots_error = g_strdup(local->message);
+    }
+    q->snapshot_bytes = end - q->h.snapshots_offset;
+    if (q->snapshot_bytes) {
+        meta_add(q, q->h.snapshots_offset, q->snapshot_bytes, QCOW2_OVERLAP_SNAPSHOTS);
     }
     return true;
+}
+
+int qcow2_snapshots_cut(Qcow2 *q)
+{
+    Qcow2Header before = q->h;
+    int ret;
+
+    q->h.snapshots_lost = false;
+    q->h.snapshot_count = q->snapshots->len;
+    q->h.snapshots_offset = q->snapshots->len ? q->h.snapshots_offset : 0;
+    ret = qcow2_write_header(q, NULL);
+    if (ret < 0) {
+        q->h.snapshots_lost = before.snapshots_lost;
+        q->h.snapshot_count = before.snapshot_count;
+        q->h.snapshots_offset = before.snapshots_offset;
+        return ret;
+    }
+    g_clear_pointer(&q->snapshots_error, g_free);
+    return 0;
 }
 
 /* ---- list to bytes -------------------------------------------------------------------------- */
