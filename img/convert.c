@@ -91,6 +91,7 @@ static const char *find_contradiction(const Convert *c)
            : c->target_is_zero && !c->no_create ? "--target-is-zero requires use of -n flag"
            : c->copy_range && c->compress ? "Cannot enable copy offloading when -c is used"
            : c->copy_range && c->sparse_text ? "Cannot enable copy offloading when -S is used"
+           : c->copy_range && c->salvage ? "Cannot use copy offloading in salvaging mode"
            : c->options && c->no_create ? "-o has no effect when skipping image creation"
            : c->snapshot && c->bitmaps ? "--bitmaps and -l are mutually exclusive: bitmaps are about the image's "
                                          "present content"

@@ -130,23 +130,41 @@ static int act(BlockNode *node, const void *opaque)
     return ret;
 }
 
+/* Its only value, or NULL; *actions: how many there were. */
+static const char *one_of(GPtrArray *list, unsigned *actions)
+{
+    const char *name = list ? g_ptr_array_index(list, 0) : NULL;
+
+    *actions += list ? list->len : 0;
+    if (list) {
+        g_ptr_array_unref(list);
+    }
+    return name;
+}
+
 static int snapshot_main(Vm *vm, int argc, char **argv)
 {
     Snapshot s = {0};
+    GPtrArray *apply = NULL, *create = NULL, *delete = NULL;
     const ImgOption options[] = {
-        {'l', NULL, IMG_FLAG, &s.list},   {'a', NULL, IMG_TEXT, &s.apply},
-        {'c', NULL, IMG_TEXT, &s.create}, {'d', NULL, IMG_TEXT, &s.delete},
+        {'l', NULL, IMG_FLAG, &s.list},   {'a', NULL, IMG_LIST, &apply},
+        {'c', NULL, IMG_LIST, &create},   {'d', NULL, IMG_LIST, &delete},
         {'q', NULL, IMG_FLAG, &s.quiet},  {'U', "force-share", IMG_FLAG, &s.force_share},
         {0, "image-opts", IMG_FLAG, &s.image_opts},
         {0},
     };
     ImgOpen how;
+    unsigned actions;
     int at;
 
     if (!img_parse(vm, argc, argv, options, &at)) {
         return 1;
     }
-    if (s.list + !!s.apply + !!s.create + !!s.delete > 1) {
+    actions = s.list;
+    s.apply = one_of(apply, &actions);
+    s.create = one_of(create, &actions);
+    s.delete = one_of(delete, &actions);
+    if (actions > 1) {
         return img_usage_error("Cannot mix '-l', '-a', '-c', '-d'");
     }
     if (at != argc - 1) {

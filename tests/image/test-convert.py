@@ -278,6 +278,7 @@ def convert_salvages_what_can_be_read():
                                                              "image": {"driver": "file", "filename": "bad.raw"}}})
     refused("convert", "-O", "raw", source, "x", text="error while reading at byte 1048576: Input/output error")
     ok("convert", "--salvage", "-O", "raw", source, "x")
+    refused("convert", "--salvage", "-C", "-O", "raw", source, "y", text="Cannot use copy offloading in salvaging mode")
     with open("x", "rb") as f:
         content = f.read()
     assert content[:1 << 20] == b"\1" * (1 << 20) and content[1 << 20:(1 << 20) + 512] == bytes(512)

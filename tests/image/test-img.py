@@ -257,6 +257,7 @@ def snapshots_go_and_come():
     refused("snapshot", "-a", "gone", "a.qcow2", text="Could not apply snapshot 'gone'")
     refused("snapshot", "-d", "gone", "a.qcow2", text="Could not delete snapshot 'gone': snapshot not found")
     refused("snapshot", "-c", "x", "-l", "a.qcow2", text="Cannot mix '-l', '-a', '-c', '-d'")
+    refused("snapshot", "-d", "x", "-d", "y", "a.qcow2", text="Cannot mix '-l', '-a', '-c', '-d'")
     refused("snapshot", text="Expecting one image file name")
     qemu("create", "-q", "r.raw", "1M")
     refused("snapshot", "-c", "x", "r.raw", text="Could not create snapshot 'x'")
