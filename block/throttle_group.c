@@ -679,6 +679,11 @@ static bool throttle_changed(Object *obj, const Property *prop, GError **err)
     return true;
 }
 
+static bool throttle_is_used(const Object *obj)
+{
+    return ((const ThrottleObject *)(const void *)obj)->group->refs > 1;
+}
+
 static void throttle_finalize(Object *obj)
 {
     throttle_group_unref(((ThrottleObject *)(void *)obj)->group);
@@ -714,5 +719,6 @@ KILN_TYPE(throttle_group) = {
     .props = throttle_props,
     .complete = throttle_complete,
     .changed = throttle_changed,
+    .is_used = throttle_is_used,
     .finalize = throttle_finalize,
 };

@@ -65,6 +65,8 @@ struct Type {
     /* An anytime property of a complete object has a new value. False: it cannot be had (the value stays
      * what it was set to, so hooks check before they act). NULL: nothing to do. Inherited. */
     bool (*changed)(Object *obj, const Property *prop, GError **err);
+    /* User objects: somebody works by it who has no reference to the object, so it is not deleted. NULL: nobody does. */
+    bool (*is_used)(const Object *obj);
 };
 
 /* KILN_TYPE(x) = {...}; at the end of a file, or DEVICE_TYPE for a device: the same thing. */

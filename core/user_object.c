@@ -416,7 +416,7 @@ bool user_object_del(Vm *vm, const char *id, GError **err)
     if (!obj) {
         return error_set(err, "object '%s' not found", id);
     }
-    if (obj->refs > 1) {
+    if (obj->refs > 1 || (obj->type->is_used && obj->type->is_used(obj))) {
         return error_set(err, "object '%s' is in use, can not be deleted", id);
     }
     object_unparent(obj);

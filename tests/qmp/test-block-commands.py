@@ -57,6 +57,17 @@ def _():
     same([i for i, value in enumerate(got) if value == {}], [0, len(bad) - 2])
 
 
+@test("a throttle group that nodes use is not deleted")
+def _():
+    limits = ("qom-get", {"path": "/objects/g", "property": "limits"})
+    script = [("object-add", {"qom-type": "throttle-group", "id": "g", "limits": {"iops-total": 100}}),
+              ("blockdev-add", {"driver": "throttle", "node-name": "t", "file": "n0", "throttle-group": "g"}),
+              ("object-del", {"id": "g"}), limits, ("blockdev-del", {"node-name": "t"}), ("object-del", {"id": "g"}), limits]
+    got = outcomes(script, *DISK[:2])
+    same([value if isinstance(value, str) else value == {} for value in got],
+         [True, True, "GenericError", False, True, True, "DeviceNotFound"])
+
+
 @test("a write threshold tells once, and can be taken back")
 def _():
     with Machine(BINARY, "-S", *DISK) as m:
