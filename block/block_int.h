@@ -458,7 +458,7 @@ struct BlockDriver {
     /* QAPI's ImageInfoSpecific as JSON {"type":..., "data":{...}}; the caller puts it. */
     json_object *(*specific_info)(BlockNode *node);
 
-    /* Main. A new image at filename (a plain path); opts: create_opts by name, "size" among them. */
+    /* Main. A new image at filename (as block_create_check_name takes it); opts: create_opts by name, "size" among them. */
     bool (*create)(Vm *vm, const char *filename, BlockOpts *opts, GError **err);
     /* in (may be NULL): what would be converted; else opts has "size". */
     bool (*measure)(Vm *vm, BlockOpts *opts, BlockNode *in, BlockMeasure *result, GError **err);
@@ -565,6 +565,18 @@ bool block_opts_set_filename(BlockOpts *opts, const char *text, GError **err);
 /* Does this name an NBD export? Its parts become "server.type", "export" and so on, behind prefix. */
 bool block_nbd_is_name(const char *text);
 bool block_nbd_parse_name(BlockOpts *opts, const char *prefix, const char *text, GError **err);
+/* text without "file:". */
+const char *block_local_path(const char *text);
+/* May a new image have this name: is it a path, "file:path" or an NBD name? */
+bool block_create_check_name(const char *text, GError **err);
+/* What a new image is written to (names as above; opts: "size" and what the driver "file" knows): a file is made, an NBD
+ * export must be there and be large enough. */
+bool block_create_protocol(Vm *vm, const char *text, BlockOpts *opts, GError **err);
+/* Does block_create_protocol make a file of it, which is zeros all over? */
+bool block_create_makes_file(const char *text);
+/* Options of the protocol driver behind prefix, for such a name; and the node itself, for writing. */
+bool block_opts_set_protocol(BlockOpts *opts, const char *prefix, const char *text, GError **err);
+BlockNode *block_open_protocol(Vm *vm, const char *text, GError **err);
 /* Which protocol driver a path wants: "file", "host_device" or "host_cdrom". */
 const char *block_path_driver(const char *path);
 /* The format of the image at this path, from its first bytes; "raw" when it cannot be read. */

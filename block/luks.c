@@ -228,7 +228,8 @@ static bool create_file(Vm *vm, const char *filename, BlockOpts *opts, uint64_t 
     if (!g_strcmp0(block_opts_peek(opts, "preallocation"), "metadata")) {
         block_opts_set(opts, "preallocation", "off"); /* there is none but the header */
     }
-    return !strcmp(block_path_driver(filename), "host_device") || block_driver_file.create(vm, filename, opts, err);
+    return !strcmp(block_path_driver(block_local_path(filename)), "host_device") ||
+           block_create_protocol(vm, filename, opts, err);
 }
 
 static bool luks_create(Vm *vm, const char *filename, BlockOpts *opts, GError **err)
@@ -244,12 +245,7 @@ static bool luks_create(Vm *vm, const char *filename, BlockOpts *opts, GError **
         ok = error_set(err, "The requested file size is too large");
     }
     if (ok && luks_check_create(vm, &o, "", err) && create_file(vm, filename, opts, header, size, err)) {
-        BlockOpts *file_opts = block_opts_new();
-
-        block_opts_set(file_opts, "driver", block_path_driver(filename));
-        block_opts_set(file_opts, "filename", filename);
-        file = block_node_open(vm, file_opts, NULL, err);
-        block_opts_free(file_opts);
+        file = block_open_protocol(vm, filename, err);
     }
     ok = file && luks_format(&(LuksArea){.node = file, .size = header}, vm, &o, "", err);
     block_node_unref(file);

@@ -215,7 +215,7 @@ static bool raw_truncate(BlockNode *node, uint64_t size, bool exact, BlockPreall
 
 static bool raw_create(Vm *vm, const char *filename, BlockOpts *opts, GError **err)
 {
-    return block_driver_file.create(vm, filename, opts, err);
+    return block_create_protocol(vm, filename, opts, err);
 }
 
 static bool raw_measure(Vm *vm, BlockOpts *opts, BlockNode *in, BlockMeasure *result, GError **err)

@@ -170,7 +170,7 @@ static bool create_target(Vm *vm, const Convert *c, const BlockDriver *drv, GErr
     GError *why = NULL;
     bool ok;
 
-    if (!img_check_create_options(drv, c->options, err)) {
+    if (!block_create_check_name(c->target, err) || !img_check_create_options(drv, c->options, err)) {
         return false;
     }
     opts = img_merge_options(c->options, err);
@@ -266,7 +266,7 @@ static bool open_target(Vm *vm, Convert *c, GError **err)
 
 static bool is_new_file(const Convert *c)
 {
-    return !c->no_create && !strcmp(block_path_driver(c->target), "file");
+    return !c->no_create && block_create_makes_file(c->target);
 }
 
 /* Zeros need no writing where the target has them already, or can be made so at once. */

@@ -94,15 +94,15 @@ static bool look_at_backing(Vm *vm, const Create *c, BlockOpts *opts, GError **e
         return error_set(err, "Expected backing file name, got empty string");
     }
     if (!format) {
-        path = block_path_beside(c->filename, name);
+        path = block_path_beside(block_local_path(c->filename), name);
         return error_set(err, "Backing file specified without backing format\n"
                               "Detected format of %s.", block_probe_path(path));
     }
     if (c->unchecked) {
         return true;
     }
-    path = block_path_beside(c->filename, name);
-    if (!strcmp(path, c->filename)) {
+    path = block_path_beside(block_local_path(c->filename), name);
+    if (!strcmp(path, block_local_path(c->filename))) {
         return error_set(err, "Error: Trying to create an image with the same filename as the backing "
                               "file");
     }
@@ -155,7 +155,7 @@ static bool create_image(Vm *vm, const Create *c, const BlockDriver *drv, GError
     const char *left;
     bool ok;
 
-    if (!img_check_create_options(drv, c->options, err)) {
+    if (!block_create_check_name(c->filename, err) || !img_check_create_options(drv, c->options, err)) {
         return false;
     }
     opts = img_merge_options(c->options, err);

@@ -46,7 +46,7 @@ static bool create_out(Vm *vm, const Dd *d, const BlockDriver *drv, uint64_t siz
     bool ok;
 
     block_opts_set(opts, "size", text);
-    ok = drv->create(vm, d->out, opts, &why);
+    ok = block_create_check_name(d->out, &why) && drv->create(vm, d->out, opts, &why);
     block_opts_free(opts);
     if (!ok) {
         error_set(err, "%s: error while creating output image of type '%s': %s", d->out, drv->name,

@@ -275,6 +275,7 @@ bool img_is_part_of(const char *path, BlockNode *node)
     struct stat wanted, st;
     bool found = false;
 
+    path = block_local_path(path);
     for (unsigned i = 0; stat(path, &wanted) == 0 && i < tree->len; i++) {
         const BlockNode *n = g_ptr_array_index(tree, i);
 
@@ -351,8 +352,24 @@ static bool check_option(const char *name, const char *value, void *opaque, GErr
     return error_set(err, "Invalid parameter '%s'%s", name, near);
 }
 
+/* A comma at an end is one too many, or half of one in a name. */
+static bool is_option_list(const char *text)
+{
+    size_t len = strlen(text), commas = 0;
+
+    while (commas < len && text[len - 1 - commas] == ',') {
+        commas++;
+    }
+    return *text && *text != ',' && commas % 2 == 0;
+}
+
 bool img_check_create_options(const BlockDriver *drv, GPtrArray *lists, GError **err)
 {
+    for (unsigned i = 0; lists && i < lists->len; i++) {
+        if (!is_option_list(g_ptr_array_index(lists, i))) {
+            return error_set(err, "Invalid option list: %s", (const char *)g_ptr_array_index(lists, i));
+        }
+    }
     return each_option(lists, check_option, (void *)drv, err);
 }
 

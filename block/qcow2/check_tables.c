@@ -178,6 +178,7 @@ static int check_l2(Walk *w)
     const Qcow2 *q = c->q;
     int ret = 0;
 
+    c->next_host = 0; /* as qemu-img counts: from table to table is no fragmentation */
     for (unsigned i = 0; i < 1u << q->l2_bits && ret >= 0; i++) {
         uint64_t entry = load64_be(w->l2 + (size_t)i * q->entry_size);
         uint64_t bitmap = q->subs > 1 ? load64_be(w->l2 + (size_t)i * q->entry_size + 8) : 0;

@@ -52,8 +52,8 @@ static bool check_combinations(const Qcow2CreateOptions *o, GError **err)
     if (o->data_file_raw && o->backing_file) {
         return error_set(err, "Backing file and data_file_raw cannot be used at the same time");
     }
-    if (o->backing_file && o->preallocation != BLOCK_PREALLOC_OFF) {
-        return error_set(err, "Backing file and preallocation cannot be used at the same time");
+    if (o->backing_file && o->preallocation != BLOCK_PREALLOC_OFF && !o->extended_l2) {
+        return error_set(err, "Backing file and preallocation can only be used at the same time if extended_l2 is on");
     }
     if (o->backing_format && !o->backing_file) {
         return error_set(err, "Backing format cannot be used without backing file");

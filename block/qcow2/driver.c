@@ -384,10 +384,10 @@ static json_object *driver_specific_info(BlockNode *node)
         json_object_object_add(data, "lazy-refcounts", json_object_new_boolean(
                                q->h.compatible & QCOW2_COMPAT_LAZY_REFCOUNTS ? 1 : 0));
     }
-    json_object_object_add(data, "refcount-bits", json_object_new_int(1 << q->h.refcount_order));
     if (q->h.has_bitmaps) {
         json_object_object_add(data, "bitmaps", qcow2_bitmaps_info(q));
     }
+    json_object_object_add(data, "refcount-bits", json_object_new_int(1 << q->h.refcount_order));
     if (q->luks) {
         json_object_object_add(data, "encrypt", luks_info(q->luks, "luks"));
     }

@@ -112,22 +112,17 @@ static bool take_create_opts(BlockOpts *opts, Qcow2CreateOptions *o, CreateStrin
     return take_encryption(opts, o, s, err) && qcow2_create_options_check(o, err);
 }
 
-static BlockNode *open_file(Vm *vm, const char *filename, const char *format, GError **err)
+static BlockNode *open_new(Vm *vm, const char *filename, GError **err)
 {
     BlockOpts *opts = block_opts_new();
-    BlockNode *node;
+    BlockNode *node = NULL;
 
-    if (format) {
-        block_opts_set(opts, "driver", format);
-        block_opts_set(opts, "file.driver", block_path_driver(filename));
-        block_opts_set(opts, "file.filename", filename);
-        block_opts_set(opts, "backing", "");
-        block_opts_set(opts, "x-no-io", "on");
-    } else {
-        block_opts_set(opts, "driver", block_path_driver(filename));
-        block_opts_set(opts, "filename", filename);
+    block_opts_set(opts, "driver", "qcow2");
+    block_opts_set(opts, "backing", "");
+    block_opts_set(opts, "x-no-io", "on");
+    if (block_opts_set_protocol(opts, "file.", filename, err)) {
+        node = block_node_open(vm, opts, NULL, err);
     }
-    node = block_node_open(vm, opts, NULL, err);
     block_opts_free(opts);
     return node;
 }
@@ -145,8 +140,8 @@ static bool create_file(Vm *vm, const char *filename, uint64_t size, const Creat
     if (s->extent_size_hint) {
         block_opts_set(opts, "extent_size_hint", s->extent_size_hint);
     }
-    ok = !strcmp(block_path_driver(filename), "host_device") ||
-         block_driver_file.create(vm, filename, opts, err);
+    ok = !strcmp(block_path_driver(block_local_path(filename)), "host_device") ||
+         block_create_protocol(vm, filename, opts, err);
     block_opts_free(opts);
     return ok;
 }
@@ -160,7 +155,7 @@ static bool preallocate_new(Vm *vm, const char *filename, const Qcow2CreateOptio
     if (mode == BLOCK_PREALLOC_OFF && !o->data_file_raw) {
         return true;
     }
-    node = open_file(vm, filename, "qcow2", err);
+    node = open_new(vm, filename, err);
     if (!node) {
         return false;
     }
@@ -173,14 +168,14 @@ static bool create_image(Vm *vm, const char *filename, const Qcow2CreateOptions 
                          GError **err)
 {
     LuksArea area = {.size = o->crypto_length};
-    g_autofree char *data = o->data_file ? block_path_beside(filename, o->data_file) : NULL;
+    g_autofree char *data = o->data_file ? block_path_beside(block_local_path(filename), o->data_file) : NULL;
     BlockNode *file;
     bool ok;
 
     if ((data && !create_file(vm, data, o->size, s, err)) || !create_file(vm, filename, 0, s, err)) {
         return false;
     }
-    file = open_file(vm, filename, NULL, err);
+    file = block_open_protocol(vm, filename, err);
     if (!file) {
         return false;
     }

@@ -77,7 +77,9 @@ static int64_t preallocate_some(Qcow2 *q, uint64_t guest, uint64_t end, BlockPre
     while (n < want && !l2_entry(q, t, index + (unsigned)n) && !l2_bitmap(q, t, index + (unsigned)n)) {
         n++;
     }
-    if (q->h.crypt_method && q->subs > 1) {
+    if (q->h.backing_file && q->subs > 1) {
+        bitmap = 0; /* room for what will be written; until then, the backing file's */
+    } else if (q->h.crypt_method && q->subs > 1) {
         bitmap = UINT64_C(0xffffffff) << 32; /* what is there does not decrypt to zeros */
     } else if (q->h.crypt_method && q->h.version >= 3) {
         flags |= QCOW2_ZERO;

@@ -32,6 +32,7 @@ def create_says_and_makes_what_qemu_img_does():
                  ["-f", "qcow2", "-o", "backing_file=r.raw,backing_fmt=raw", "f.qcow2", "20M"],
                  ["-f", "qcow2", "-u", "-b", "gone", "-F", "raw", "g.qcow2", "1M"],
                  ["-f", "qcow2", "-o", "data_file=h.data,data_file_raw=on", "h.qcow2", "2M"],
+                 ["-f", "qcow2", "-b", "a.qcow2", "-F", "qcow2", "-o", "preallocation=metadata,extended_l2=on", "k.qcow2"],
                  ["-q", "-f", "qcow2", "i.qcow2", "1025"]):
         t.same("create", *args)
         name = next(a for a in args if re.fullmatch(r"\w\.(raw|qcow2)", a) and a not in ("r.raw", "a.qcow2") or
@@ -77,6 +78,41 @@ def create_help_lists_options():
 
 
 @test
+def names_with_a_protocol():
+    t = Twins()
+    for args in (["create", "-f", "raw", "file:a:b.raw", "1M"], ["create", "-f", "qcow2", "file:c.qcow2", "1M"],
+                 ["create", "-f", "qcow2", "-o", "data_file=d.raw", "file:d.qcow2", "1M"],
+                 ["convert", "-O", "qcow2", "c.qcow2", "file:e.qcow2"], ["dd", "if=c.qcow2", "of=file:f.raw", "bs=64k"]):
+        t.same(*args)
+    names = [sorted(os.listdir(where)) for where in t.dirs.values()]
+    assert names[0] == names[1] == ["a:b.raw", "c.qcow2", "d.qcow2", "d.raw", "e.qcow2", "f.raw"], names
+    where = os.path.join(t.dirs[KILN], "c.qcow2")
+    qemu_io(where, "write -P 7 0 64k")
+    refused("convert", "-O", "raw", where, "file:" + where, text="is part of the source")
+    qemu_io(where, "read -P 7 0 64k")
+    for args in (["create", "foo:x", "1M"], ["create", "-f", "qcow2", "json:{}", "1M"], ["convert", "-O", "raw", where, "foo:x"]):
+        refused(*args, text="Unknown protocol")
+    refused("dd", "if=" + where, "of=foo:x", text="Unknown protocol")
+    assert not os.path.exists("foo:x") and not os.path.exists("json:{}")
+
+
+@test
+def room_in_advance_over_a_backing_file():
+    qemu("create", "-q", "-f", "raw", "back.raw", "3M")
+    qemu_io("back.raw", "write -P 6 0 3M", fmt="raw")
+    for mode in ("metadata", "falloc", "full"):
+        ok("create", "-q", "-f", "qcow2", "-o", "extended_l2=on,cluster_size=32k,preallocation=" + mode, "-b", "back.raw", "-F", "raw", "o")
+        end = os.path.getsize("o")
+        qemu_io("o", "read -P 6 0 3M")
+        ok("-f", "qcow2", "-c", "write -P 8 100k 3k", "-c", "write -z 1M 40k", "o", tool=KILN[:-len("img")] + "io")
+        qemu_io("o", "read -P 6 0 100k", "read -P 8 100k 3k", "read -P 6 103k 921k", "read -P 0 1M 40k", "read -P 6 1064k 2008k")
+        ok("compare", "-f", "qcow2", "-F", "qcow2", "o", "o")
+        qemu("check", "o")
+        assert os.path.getsize("o") == end > 3 << 20, (end, os.path.getsize("o"))
+    refused("create", "-f", "qcow2", "-o", "preallocation=metadata", "-b", "back.raw", "-F", "raw", "p", text="extended_l2")
+
+
+@test
 def create_refuses():
     t = Twins()
     t.prepare(lambda: qemu("create", "-q", "-f", "qcow2", "a.qcow2", "1M"))
@@ -94,6 +130,9 @@ def create_refuses():
     refused("create", "-f", "qcow2", "-o", "cluster_sise=64k", "x", "1M", text="Invalid parameter 'cluster_sise' (did you mean 'cluster_size'?)")
     refused("create", "-f", "vmdk", "x", "1M", text="vmdk")
     refused("create", "-f", "qcow2", "-o", "size=3M", "x", "5M", text="The image size must be specified only once")
+    for words in (",", "", "size=1M,", "size=1M,,,"):
+        refused("create", "-f", "qcow2", "-o", words, "x", "1M", text="Invalid option list: " + words)
+        refused("amend", "-o", words, os.path.join(t.dirs[KILN], "a.qcow2"), text="Invalid option list: " + words)
     refused("create", "x", "1.5", text="Invalid image size specified")
     refused("create", "x", "0x1.8k", text="Invalid image size specified")
     refused("create", "--quite", "x", "1M", text="unrecognized option '--quite'")
@@ -112,6 +151,9 @@ def info_reads_as_qemu_img_s():
     for name in ("base.qcow2", "mid.qcow2", "top.qcow2", "r.raw", "odd.raw", "odd.qcow2"):
         t.same("info", name, clean=no_sizes)
         t.same_json("info", "--output=json", name, without=("actual-size",))
+        t.same("check", name) if name.endswith("qcow2") else None
+    t.prepare(lambda: qemu("bitmap", "--add", "base.qcow2", "bm"))
+    t.same("info", "base.qcow2", clean=no_sizes)
     t.same("info", "--backing-chain", "top.qcow2", clean=no_sizes)
     t.same_json("info", "--backing-chain", "--output=json", "top.qcow2", without=("actual-size",))
     t.same_json("info", "-U", "--output=json", "--image-opts", "driver=qcow2,file.filename=mid.qcow2", without=("actual-size",))

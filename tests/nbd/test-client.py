@@ -113,6 +113,23 @@ def servers_that_lack_commands():
 
 
 @test
+def new_images_on_an_export():
+    """The export is there already, and what was in it is not zeros."""
+    write("a.raw", pattern(MIB) + bytes(2 * MIB) + pattern(512))
+    write("t.raw", pattern(4 * MIB, 2))
+    qemu_nbd("-f", "raw", "t.raw")
+    ok(IMG, "convert", "-f", "raw", "-O", "raw", "a.raw", uri("s"))
+    size = len(read("a.raw"))
+    assert read("t.raw")[:size] == read("a.raw"), "the export's old bytes show"
+    ok(IMG, "create", "-f", "qcow2", uri("s"), "16M")
+    ok(IMG, "convert", "-f", "raw", "-O", "qcow2", "a.raw", uri("s"))
+    ok("qemu-img", "compare", "-f", "raw", "-F", "qcow2", "a.raw", uri("s"))
+    ok("qemu-img", "check", uri("s"))
+    refused(IMG, "create", "-f", "raw", uri("s"), "5M", text="NBD exports do not grow")
+    refused(IMG, "create", "-f", "raw", uri("gone"), "1M", text="No such file")
+
+
+@test
 def errors_of_the_server():
     process = nbdkit("--filter=error", "pattern", "1M", "error-pread=ENOSPC", "error-pread-rate=100%")
     refused(IMG, "convert", "-f", "raw", "-O", "raw", uri("s"), "x", text="No space left on device")
