@@ -514,7 +514,7 @@ static int run_passes(Check *c, Qcow2CheckResult *result)
         if (n == MAX_PASSES) {
             result->n.check_errors++;
             check_say(c, "Repairs undo each other: the image has tables that overlap");
-            break;
+            return reload_tables(c->q);
         }
         ret = reload_tables(c->q);
         if (ret == 0) {

@@ -398,11 +398,13 @@ int check_copied(Check *c)
     Qcow2 *q = c->q;
     const BlockCheck *n = &c->result->n;
     Walk w = {.c = c, .active = true, .l2 = g_malloc(q->cluster)};
+    bool fix;
     int ret = 0;
 
     /* Who asked for leaks only gets the flags too, when nothing says that the refcounts are wrong. */
     c->fix_flags = c->fix & BLOCK_FIX_ERRORS ||
                    (c->fix && !n->corruptions && !n->check_errors && n->leaks == n->leaks_fixed);
+    fix = c->fix_flags;
     for (uint32_t i = 0; i < q->l1_size && ret >= 0; i++) {
         w.l2_host = q->l1[i] & QCOW2_OFFSET_MASK;
         if (!w.l2_host || w.l2_host & (q->cluster - 1) || w.l2_host >= c->file_size) {
@@ -413,8 +415,11 @@ int check_copied(Check *c)
             q->l1[i] ^= QCOW2_COPIED;
             c->l1_changed = true;
         }
+        /* (In what is some other table, too, a flag is not to be put right.) */
+        c->fix_flags = fix && (!c->uses || check_may_fix(c, w.l2_host, CHECK_L2 | CHECK_DATA));
         ret = ret < 0 ? ret : block_pread(q->file, w.l2_host, w.l2, q->cluster);
         ret = ret < 0 ? ret : copied_l2(&w);
+        c->fix_flags = fix;
     }
     g_free(w.l2);
     return ret < 0 ? ret : write_l1(c);

@@ -266,8 +266,8 @@ static bool check_snapshot_place(Qcow2Header *h, uint64_t file_size, bool for_re
 {
     g_autoptr(GError) local = NULL;
 
-    if (!h->snapshot_count) {
-        return true; /* nobody looks at the offset */
+    if (!h->snapshot_count && !(h->snapshots_offset & (qcow2_cluster_size(h) - 1))) {
+        return true; /* as QEMU, which looks no further either */
     }
     if (h->snapshot_count > QCOW2_MAX_SNAPSHOTS) {
         error_set(&local, "Snapshot table too large");

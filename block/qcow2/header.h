@@ -30,7 +30,7 @@ typedef struct Qcow2Header {
     uint64_t reftable_offset;  /* cluster-aligned, not 0 */
     uint32_t reftable_clusters;
     uint32_t snapshot_count;   /* at most QCOW2_MAX_SNAPSHOTS */
-    uint64_t snapshots_offset; /* cluster-aligned, where there are snapshots */
+    uint64_t snapshots_offset; /* cluster-aligned; within the file, where there are snapshots */
     bool snapshots_lost;       /* for repair only: their table cannot be where the header says */
     uint64_t incompatible, compatible, autoclear;
     char *backing_file, *backing_format, *data_file; /* or NULL */

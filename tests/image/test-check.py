@@ -50,10 +50,10 @@ class Tables:
         return self.entry(n) & 0x00fffffffffffe00
 
 
-def put(name, offset, form, value):
+def put(name, offset, form, *values):
     with open(name, 'r+b') as f:
         f.seek(offset)
-        f.write(struct.pack(form, value))
+        f.write(struct.pack(form, *values))
 
 
 def base():
@@ -119,9 +119,11 @@ CASES = [
     ('snapshot\'s L2: zeros in a cluster that is not aligned', lambda t: [(t.snapshot_l2 + 8 * 30, '>Q', t.host(30) + 512 | 1)]),
     ('snapshot\'s L1: longer than it is', lambda t: [(t.snapshots + 8, '>I', 8192)]),
     ('L1: leads to another table', lambda t: [(t.l1 + 8, '>Q', t.snapshots)]),
+    ('L1: leads to itself', lambda t: [(t.l1 + 8, '>Q', COPIED | t.l1)]),
     ('refcount table: nowhere, by the header', lambda t: [(48, '>Q', t.reftable | 1 << 61)]),
     ('snapshot table: nowhere, by the header', lambda t: [(64, '>Q', t.snapshots | 1 << 40)]),
     ('snapshot table: not aligned, by the header', lambda t: [(64, '>Q', t.snapshots + 8)]),
+    ('snapshot table: none, and its offset is not aligned', lambda t: [(60, '>IQ', 0, 8)]),
     ('snapshot table: too long, by the header', lambda t: [(60, '>I', 1 << 30)]),
     ('snapshot table: extra data without end', lambda t: [(t.snapshots + 36, '>I', 1 << 30)]),
     ('header: dirty', lambda t: [(72, '>Q', 1)]),
