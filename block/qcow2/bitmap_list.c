@@ -92,9 +92,9 @@ static int load_bits(Qcow2 *q, DirtyBitmap *b)
 
         if (host & (q->cluster - 1)) {
             ret = -EINVAL;
-        } else if (host >= q->file->size) {
+        } else if (host && !range_fits(host, len, q->file->size)) {
             /* Its bits are lost: whoever copies by them copies too much, not too little. */
-            report_warning("qcow2: a part of the bitmap '%s' lies beyond the end of the file; it counts as dirty", b->name);
+            report_warning("qcow2: a part of the bitmap '%s' lies beyond the end of the file; all of it counts as dirty", b->name);
             memset(b->bits + at, 0xff, len);
             lost = true;
         } else if (host) {

@@ -531,12 +531,18 @@ static int run_passes(Check *c, Qcow2CheckResult *result)
 
 /* ---- lists that cannot be read ---------------------------------------------------------------- */
 
+/* ret says what became of a repair. */
+static int mended(Check *c, int ret)
+{
+    *(ret < 0 ? &c->result->n.check_errors : &c->result->n.corruptions_fixed) += 1;
+    return MIN(ret, 0);
+}
+
 /* The snapshot table, from the entry on that cannot be read: only opening for a check gets here. */
 static int check_snapshot_table(Check *c)
 {
     Qcow2 *q = c->q;
     bool fix = c->fix & BLOCK_FIX_ERRORS;
-    int ret;
 
     check_say(c, "%s the snapshot table: %s; the snapshots up to there: %u%s", fix ? "Repairing" : "ERROR",
               q->snapshots_error, q->snapshots->len, fix ? ", all others are dropped" : " (check -r all drops all others)");
@@ -544,13 +550,7 @@ static int check_snapshot_table(Check *c)
     if (!fix) {
         return 0;
     }
-    ret = qcow2_snapshots_cut(q);
-    if (ret < 0) {
-        c->result->n.check_errors++;
-        return ret;
-    }
-    c->result->n.corruptions_fixed++;
-    return 0;
+    return mended(c, qcow2_snapshots_cut(q));
 }
 
 /* A directory of bitmaps that nobody could open the image with for writing. */
@@ -574,13 +574,7 @@ static int check_bitmap_list(Check *c)
     if (!fix) {
         return 0;
     }
-    ret = qcow2_bitmaps_drop(q);
-    if (ret < 0) {
-        c->result->n.check_errors++;
-        return ret;
-    }
-    c->result->n.corruptions_fixed++;
-    return 0;
+    return mended(c, qcow2_bitmaps_drop(q));
 }
 
 /* Both before anything is counted; then all that remains. */

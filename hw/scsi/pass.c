@@ -172,7 +172,7 @@ static uint8_t put_fixed(uint8_t *fixed, const uint8_t *sense, unsigned len)
     if (len < SHORTEST) {
         return (uint8_t)scsi_put_sense(fixed, SENSE_IO_ERROR);
     }
-    scsi_put_sense(fixed, (ScsiSense){sense[1] & 15, sense[2], sense[3]});
+    const uint8_t size = (uint8_t)scsi_put_sense(fixed, (ScsiSense){sense[1] & 15, sense[2], sense[3]});
     fixed[0] |= code == DEFERRED;
     if (len > HEAD) {
         end = MIN(len, HEAD + (unsigned)sense[7]);
@@ -180,7 +180,7 @@ static uint8_t put_fixed(uint8_t *fixed, const uint8_t *sense, unsigned len)
     for (unsigned at = HEAD; at + 2 <= end && at + 2 + sense[at + 1] <= end; at += 2u + sense[at + 1]) {
         add_descriptor(fixed, sense + at, 2u + sense[at + 1]);
     }
-    return 18;
+    return size;
 }
 
 static void give_answer(ScsiRequest *req, PassIo *io)

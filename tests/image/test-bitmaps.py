@@ -174,6 +174,28 @@ class Bitmaps(unittest.TestCase):
                 self.assertEqual(self.bitmaps('t.qcow2'), {})
                 self.sound('t.qcow2')
 
+    def bits_at(self, image):
+        """Where the first bitmap's table is."""
+        data = self.get(image)
+        at = data.index(struct.pack('>I', 0x23852875))
+        directory, = struct.unpack_from('>Q', data, at + 24)
+        return struct.unpack_from('>Q', data, directory)[0]
+
+    def test_bits_lost(self):
+        """Bits that lie beyond the end of the file, whole or in part, count as dirty: a backup copies too much, not too little."""
+        for there in (0, 16):
+            tool('create', 't.qcow2', options(size=4 * MIB))
+            bitmap('--add', '-g', 4096, 't.qcow2', 'p')
+            tool('zero', 't.qcow2', '', 0, 4096)
+            table = self.bits_at('t.qcow2')
+            end = (os.path.getsize('t.qcow2') + 65535) // 65536 * 65536
+            with open('t.qcow2', 'r+b') as f:
+                f.seek(table)
+                f.write(struct.pack('>Q', end))
+                f.truncate(end + there)
+            with Machine('-blockdev', 'driver=qcow2,node-name=t,file.driver=file,file.filename=t.qcow2') as m:
+                self.assertEqual(m.bitmaps('t')['p']['count'], 4 * MIB)
+
     def test_images_bad(self):
         self.put('t.raw', bytes(MIB))
         tool('create', 't.qcow2', options(size=MIB))
