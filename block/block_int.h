@@ -403,6 +403,7 @@ struct BlockDriver {
     bool is_format; /* -drive format=NAME: a child "file" holds it */
     bool is_filter; /* shows its child's content */
     bool packs;     /* takes BlockIo.compressed */
+    bool check_only; /* check repairs nothing */
     size_t state_size;
     const BlockCreateOpt *create_opts; /* ends with name NULL */
 

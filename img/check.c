@@ -106,7 +106,7 @@ static int check_image(ImgImage *image, const Check *c)
     g_autoptr(GError) err = NULL;
     BlockCheck r = {0};
 
-    if (!node->drv->check) {
+    if (!node->drv->check || (c->fix && node->drv->check_only)) {
         report_error("This image format does not support checks");
         return CHECK_UNSUPPORTED;
     }

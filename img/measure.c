@@ -55,7 +55,7 @@ static int run_measure(Vm *vm, const Measure *m, const char *filename)
     bool ok;
 
     if (!drv || !drv->measure) {
-        report_error(drv ? "Format driver '%s' does not support measuring" : "Unknown file format '%s'",
+        report_error(drv ? "Block driver '%s' does not support size measurement" : "Unknown file format '%s'",
                      m->out_format);
         return 1;
     }

@@ -1,26 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Requests to images that are only read: each is split into pieces by the driver's map. */
+/* Images of other programs: opening them, and reads, each split into pieces by the driver's map. */
 #include <errno.h>
 #include <zlib.h>
 
-#include "block/formats/mapped.h"
+#include "block/formats/mapped_int.h"
+#include "util/log.h"
 
 /* Of one request, and of the buffers of all: a guest may read gigabytes at once. */
 #define PIECES_MAX 128
 #define UNPACKING_MAX (32 * MIB)
 
-typedef struct MappedRead {
-    BlockNode *node;
-    BlockIo *outer;
-    uint64_t pos;     /* split up to here */
-    unsigned pending; /* pieces, and one for the splitting itself */
-    bool crowded;     /* goes on when some pieces have ended */
-    int result;
-} MappedRead;
-
 struct PackedRead {
     BlockIo io;
-    MappedRead *read;
+    MappedRequest *read;
     MappedPiece piece;
     uint64_t pos, len; /* of the part in the request */
     uint8_t *packed, *unpacked;
@@ -49,19 +41,28 @@ bool mapped_open(BlockNode *node, BlockOpts *opts, const MappedFormat *format, G
     MappedState *m = node->state;
 
     m->format = format;
-    if (!node->read_only && !node->auto_read_only) {
+    if (!format->start_writing && !node->read_only && !node->auto_read_only) {
         return error_set(err,
                          "Images of format '%s' can only be read: add read-only=on, or convert the "
                          "image (kiln-img convert -O qcow2)",
                          node->drv->name);
     }
-    node->read_only = true;
+    node->read_only |= !format->start_writing;
     if (!block_open_child(node, opts, "file",
                           BLOCK_ROLE_PRIMARY | BLOCK_ROLE_DATA | BLOCK_ROLE_METADATA, false, err)) {
         return false;
     }
     node->filename = g_strdup(node->file->node->filename);
     return true;
+}
+
+bool mapped_opened(BlockNode *node, GError **err)
+{
+    if (node->read_only || mapped_start_writer(node, err)) {
+        return true;
+    }
+    mapped_close(node);
+    return false;
 }
 
 bool mapped_read(BlockNode *file, uint64_t offset, void *buf, size_t len, const char *what,
@@ -105,49 +106,103 @@ void *mapped_read_table(BlockNode *file, uint64_t offset, uint64_t len, const ch
     return mapped_read(file, offset, table, len, what, err) ? g_steal_pointer(&table) : NULL;
 }
 
-/* ---- reading -------------------------------------------------------------------------------- */
+/* ---- requests ------------------------------------------------------------------------------- */
 
-static void read_on(MappedRead *r);
-
-static void part_ended(MappedRead *r, int result)
+static void request_end(MappedRequest *r)
 {
     BlockIo *outer = r->outer;
+    int result = r->result;
 
+    if (r->end) {
+        r->end(r);
+        return;
+    }
+    g_free(r);
+    outer->done(outer, result);
+}
+
+/* Starts pieces as far as it goes. True: all of them. */
+static bool split(MappedRequest *r)
+{
+    while (r->pos < r->outer->len && !r->result) {
+        if (r->pending > PIECES_MAX) {
+            r->crowded = true;
+            return false;
+        }
+        if (!r->step(r)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void mapped_piece_ended(MappedRequest *r, int result)
+{
     if (result < 0 && !r->result) {
         r->result = result;
     }
     --r->pending;
     if (r->crowded && r->pending <= PIECES_MAX / 2) {
         r->crowded = false;
-        read_on(r);
+        mapped_request_go(r);
     } else if (!r->pending) {
-        result = r->result;
-        g_free(r);
-        outer->done(outer, result);
+        request_end(r);
     }
+}
+
+void mapped_request_go(MappedRequest *r)
+{
+    if (split(r)) {
+        mapped_piece_ended(r, 0);
+    }
+}
+
+void mapped_request_start(BlockNode *node, BlockIo *outer, bool (*step)(MappedRequest *r), void (*end)(MappedRequest *r))
+{
+    MappedRequest *r = g_new0(MappedRequest, 1);
+
+    *r = (MappedRequest){.node = node, .outer = outer, .step = step, .end = end, .pending = 1};
+    if (!split(r)) {
+        return;
+    }
+    if (r->pending == 1) { /* nothing is under way: done must not run inside submit */
+        int result = r->result;
+
+        g_free(r);
+        block_io_finish_later(node, outer, result);
+        return;
+    }
+    mapped_piece_ended(r, 0);
 }
 
 static void slice_done(BlockIo *io, int result)
 {
-    MappedRead *r = io->opaque;
+    MappedRequest *r = io->opaque;
 
     block_io_free(r->node, io);
-    part_ended(r, result);
+    mapped_piece_ended(r, result);
 }
 
-static void read_slice(MappedRead *r, BlockNode *from, uint64_t offset, uint64_t pos, uint64_t len)
+void mapped_request_slice(MappedRequest *r, BlockNode *file, uint64_t offset, uint64_t pos, uint64_t len)
 {
-    BlockIo *io = block_io_new(r->node);
+    BlockIo *io = block_io_new(r->node), *outer = r->outer;
 
-    io->op = BLOCK_READ;
+    io->op = outer->op;
+    io->fua = outer->fua && !r->needs_cycle;
+    io->may_unmap = outer->may_unmap;
+    io->no_fallback = outer->no_fallback;
     io->offset = offset;
     io->len = len;
     io->done = slice_done;
     io->opaque = r;
-    block_io_slice(io, r->outer, pos, len);
+    if (outer->iov) {
+        block_io_slice(io, outer, pos, len);
+    }
     r->pending++;
-    block_node_submit(from, io);
+    block_node_submit(file, io);
 }
+
+/* ---- compressed pieces ----------------------------------------------------------------------- */
 
 /* In a worker thread. */
 static int unpack(BlockIo *io)
@@ -180,7 +235,7 @@ static void packed_start(PackedRead *p);
 
 static void packed_free(PackedRead *p, int result)
 {
-    MappedRead *r = p->read;
+    MappedRequest *r = p->read;
     MappedState *m = r->node->state;
 
     m->unpacking -= buffers_len(&p->piece);
@@ -193,7 +248,7 @@ static void packed_free(PackedRead *p, int result)
         m->waiting = next->next;
         packed_start(next);
     }
-    part_ended(r, result);
+    mapped_piece_ended(r, result);
 }
 
 static void unpacked(BlockIo *io, int result)
@@ -244,7 +299,7 @@ static void packed_start(PackedRead *p)
     block_node_submit(piece->file, &p->io);
 }
 
-static void read_packed(MappedRead *r, const MappedPiece *piece, uint64_t pos, uint64_t len)
+static void read_packed(MappedRequest *r, const MappedPiece *piece, uint64_t pos, uint64_t len)
 {
     MappedState *m = r->node->state;
     PackedRead *p = g_new0(PackedRead, 1);
@@ -263,20 +318,22 @@ static void read_packed(MappedRead *r, const MappedPiece *piece, uint64_t pos, u
     m->waiting_tail = &p->next;
 }
 
+/* ---- reading -------------------------------------------------------------------------------- */
+
 /* What the backing file has; zeros after its end. */
-static void read_backing(MappedRead *r, uint64_t pos, uint64_t len)
+static void read_backing(MappedRequest *r, uint64_t pos, uint64_t len)
 {
     BlockNode *backing = r->node->backing ? r->node->backing->node : NULL;
     uint64_t offset = r->outer->offset + pos;
     uint64_t there = backing && offset < backing->size ? MIN(len, backing->size - offset) : 0;
 
     if (there) {
-        read_slice(r, backing, offset, pos, there);
+        mapped_request_slice(r, backing, offset, pos, there);
     }
     iov_fill(r->outer->iov, r->outer->iov_count, pos + there, 0, len - there);
 }
 
-static void read_piece(MappedRead *r, const MappedPiece *piece, uint64_t pos, uint64_t len)
+static void read_piece(MappedRequest *r, const MappedPiece *piece, uint64_t pos, uint64_t len)
 {
     BlockIo *outer = r->outer;
 
@@ -288,7 +345,7 @@ static void read_piece(MappedRead *r, const MappedPiece *piece, uint64_t pos, ui
         read_backing(r, pos, len);
         break;
     case MAPPED_DATA:
-        read_slice(r, piece->file, piece->offset, pos, len);
+        mapped_request_slice(r, piece->file, piece->offset, pos, len);
         break;
     case MAPPED_PACKED:
         read_packed(r, piece, pos, len);
@@ -296,8 +353,7 @@ static void read_piece(MappedRead *r, const MappedPiece *piece, uint64_t pos, ui
     }
 }
 
-/* The file may end within a piece (its rest reads as zeros), but not before it. */
-static bool piece_is_there(const MappedPiece *piece)
+bool mapped_piece_is_there(const MappedPiece *piece)
 {
     uint64_t size = piece->kind >= MAPPED_DATA ? block_node_size(piece->file) : 0;
 
@@ -306,53 +362,19 @@ static bool piece_is_there(const MappedPiece *piece)
                                        : range_fits(piece->offset, piece->packed_len, size));
 }
 
-/* Splits as far as it goes. True: all of it. */
-static bool split(MappedRead *r)
+static bool read_step(MappedRequest *r)
 {
     const MappedState *m = r->node->state;
-    const BlockIo *io = r->outer;
+    MappedPiece piece = m->format->map(r->node, r->outer->offset + r->pos);
+    uint64_t len = MIN(piece.len, r->outer->len - r->pos), pos = r->pos;
 
-    while (r->pos < io->len && !r->result) {
-        MappedPiece piece = m->format->map(r->node, io->offset + r->pos);
-        uint64_t len = MIN(piece.len, io->len - r->pos), pos = r->pos;
-
-        if (r->pending > PIECES_MAX) {
-            r->crowded = true;
-            return false;
-        }
-        if (!piece_is_there(&piece)) {
-            r->result = -EIO;
-            break;
-        }
-        r->pos += len;
-        read_piece(r, &piece, pos, len);
+    if (!mapped_piece_is_there(&piece)) {
+        r->result = -EIO;
+        return true;
     }
+    r->pos += len;
+    read_piece(r, &piece, pos, len);
     return true;
-}
-
-static void read_on(MappedRead *r)
-{
-    if (split(r)) {
-        part_ended(r, 0);
-    }
-}
-
-static void read_pieces(BlockNode *node, BlockIo *io)
-{
-    MappedRead *r = g_new0(MappedRead, 1);
-
-    *r = (MappedRead){.node = node, .outer = io, .pending = 1};
-    if (!split(r)) {
-        return;
-    }
-    if (r->pending == 1) { /* nothing is under way: done must not run inside submit */
-        int result = r->result;
-
-        g_free(r);
-        block_io_finish_later(node, io, result);
-        return;
-    }
-    part_ended(r, 0);
 }
 
 /* ---- status --------------------------------------------------------------------------------- */
@@ -388,31 +410,85 @@ static void find_status(BlockNode *node, BlockIo *io)
                                 .file = first.kind == MAPPED_DATA ? first.file : NULL};
 }
 
+/* Requests that end without a look at the tables. 1: it needs one. */
+static int screen(const BlockNode *node, const BlockIo *io)
+{
+    const MappedState *m = node->state;
+    bool changes = io->op == BLOCK_WRITE || io->op == BLOCK_ZERO || io->op == BLOCK_DISCARD;
+
+    if (io->op == BLOCK_FLUSH) {
+        return m->writer && !node->read_only;
+    }
+    if (io->op != BLOCK_READ && io->op != BLOCK_STATUS && (!changes || node->read_only || !m->writer)) {
+        return -EPERM;
+    }
+    if (io->op == BLOCK_STATUS) {
+        return io->offset < node->size;
+    }
+    if (!range_fits(io->offset, io->len, node->size)) {
+        return -EIO;
+    }
+    if (io->compressed) {
+        return -ENOTSUP;
+    }
+    return io->len && (io->op != BLOCK_DISCARD || node->discard_unmap);
+}
+
 void mapped_submit(BlockNode *node, BlockIo *io)
 {
-    if (io->op == BLOCK_FLUSH) {
-        block_io_finish_later(node, io, 0);
-    } else if (io->op != BLOCK_READ && io->op != BLOCK_STATUS) {
-        block_io_finish_later(node, io, -EPERM);
-    } else if (io->op == BLOCK_STATUS && io->offset >= node->size) {
-        *io->status = (BlockStatus){0};
-        block_io_finish_later(node, io, 0);
-    } else if (io->op == BLOCK_STATUS) {
-        io->len = MIN(io->len, node->size - io->offset);
-        find_status(node, io);
-        block_io_finish_later(node, io, 0);
-    } else if (!range_fits(io->offset, io->len, node->size)) {
-        block_io_finish_later(node, io, -EIO);
+    const MappedState *m = node->state;
+    int verdict = screen(node, io);
+
+    if (verdict <= 0 || io->op == BLOCK_STATUS) {
+        if (io->op == BLOCK_STATUS) {
+            *io->status = (BlockStatus){0};
+        }
+        if (verdict > 0) {
+            io->len = MIN(io->len, node->size - io->offset);
+            find_status(node, io);
+        }
+        block_io_finish_later(node, io, MIN(verdict, 0));
+    } else if (io->op == BLOCK_FLUSH) {
+        mapped_join_cycle(m->writer, io);
+    } else if (io->op == BLOCK_READ) {
+        mapped_request_start(node, io, read_step, NULL);
     } else {
-        read_pieces(node, io);
+        mapped_submit_change(node, io);
     }
 }
+
+/* ---- the image ------------------------------------------------------------------------------- */
 
 void mapped_close(BlockNode *node)
 {
     MappedState *m = node->state;
+    int ret = m->writer ? block_pflush(node) : 0;
 
+    if (ret < 0) {
+        report_error("%s: could not write out '%s' when it was closed: %s", node->drv->name, node->name, g_strerror(-ret));
+    }
+    mapped_free_writer(node);
     g_clear_pointer(&m->table, g_free);
+}
+
+/* From read-write to read-only everything must be on the disk before the file is reopened; the other way, the tables must
+ * be such that they can be written. */
+bool mapped_reopen_prepare(BlockReopen *reopen, GError **err)
+{
+    BlockNode *node = reopen->node;
+    MappedState *m = node->state;
+    int ret = m->writer ? block_pflush(node) : 0;
+
+    if (ret < 0) {
+        return error_set_errno(err, -ret, "Could not write out '%s'", node->name);
+    }
+    if (reopen->read_only || m->writer) {
+        return true;
+    }
+    if (!m->format->start_writing) {
+        return error_set(err, "Images of format '%s' can only be read", node->drv->name);
+    }
+    return mapped_start_writer(node, err);
 }
 
 void mapped_get_info(BlockNode *node, BlockInfo *info)

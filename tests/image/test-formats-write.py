@@ -1,0 +1,208 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Images of other programs (vdi, vpc) that Kiln makes and writes, beside qemu-img and qemu-io: new images are the same byte
+for byte, what either wrote the other reads, and images that cannot be written without damage are refused.
+
+    test-formats-write.py KILN-IMG KILN-IO KILN-SYSTEM      (TAP)
+"""
+import json
+import os
+import random
+import struct
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from imgtest import LIMIT, Twins, ok, qemu, qemu_io, run
+from tap import main, test
+
+KILN_IO, SYSTEM = (os.path.abspath(path) for path in sys.argv[2:4])
+KINDS = [("vdi", ""), ("vdi", "static=on"), ("vpc", ""), ("vpc", "subformat=fixed"), ("vpc", "force_size=on"),
+         ("vpc", "force_size=on,subformat=fixed")]
+
+
+def option(options):
+    return ["-o", options] if options else []
+
+
+def without_chance(data, fmt):
+    """Without UUIDs, times, and the checksums over them."""
+    data = bytearray(data)
+    if fmt == "vdi":
+        data[0x188:0x1a8] = bytes(32)
+    at = data.find(b"conectix") if fmt == "vpc" else -1
+    while at >= 0:
+        data[at + 24:at + 28] = bytes(4)
+        data[at + 64:at + 84] = bytes(20)
+        at = data.find(b"conectix", at + 8)
+    return bytes(data)
+
+
+def ends_of(name, length=3 << 20):
+    with open(name, "rb") as f:
+        head = f.read(length)
+        f.seek(max(0, os.path.getsize(name) - 512))
+        return head, f.read()
+
+
+@test
+def new_images_are_qemu_imgs():
+    twins = Twins()
+    for fmt, options in KINDS:
+        for size in ("0", "1", "512", "513", "34816", "1M", "10M", "100M", "1G", "33G", "130G", "500G", "2040G", "2041G"):
+            if size[-1] == "G" and ("fixed" in options or "static" in options) and int(size[:-1]) > 1000:
+                continue
+            twins.same("create", "-f", fmt, *option(options), "x", size)
+            images = [os.path.join(where, "x") for where in twins.dirs.values()]
+            if not os.path.exists(images[1]):
+                continue  # too large for both
+            what = "%s %s %s" % (fmt, options, size)
+            sizes = [os.path.getsize(name) for name in images]
+            assert sizes[0] == sizes[1], "%s: the file has %d bytes, not %d" % (what, sizes[1], sizes[0])
+            theirs, ours = ([without_chance(part, fmt) for part in ends_of(name)] for name in images)
+            assert theirs == ours, "%s: the files differ" % what
+            for name in images:
+                os.unlink(name)
+
+
+@test
+def what_qemu_img_refuses_is_refused():
+    twins = Twins()
+    twins.same("create", "-q", "-f", "vpc", "-o", "subformat=sparse", "x", "1M", stderr=False)
+    twins.same("create", "-q", "-f", "vdi", "-b", "y", "x", "1M")
+    for fmt in ("vdi", "vpc"):
+        twins.same("create", "-q", "-f", fmt, "x", "10M")
+        twins.same("check", "-r", "all", "-f", fmt, "x")
+        twins.same("resize", "-f", fmt, "x", "20M", stderr=False)
+        twins.same("measure", "-O", fmt, "--size", "10M")
+        twins.same("convert", "-c", "-O", fmt, "x", "y", stderr=False)
+    twins.same("check", "-f", "vpc", "x")
+
+
+def make_raw(name, size, seed):
+    rand = random.Random(seed)
+    with open(name, "wb") as f:
+        f.truncate(size)
+        for _ in range(24):
+            at = rand.randrange(size)
+            f.seek(at)
+            f.write(rand.randbytes(min(size - at, rand.choice((512, 5000, 70000, 1 << 20)))))
+
+
+def same_content(fmt, name, raw):
+    qemu("compare", "-f", fmt, "-F", "raw", name, raw)
+    ok("compare", "-f", fmt, "-F", "raw", name, raw)
+    if fmt == "vdi":
+        qemu("check", "-f", fmt, name)
+        ok("check", "-f", fmt, name)
+
+
+@test
+def converted_images_are_the_disk():
+    make_raw("disk.raw", (17 << 20) + 3 * 512, 1)
+    for fmt, options in KINDS:
+        for more in ([], ["-m", "8", "-W"], ["-t", "none"], ["-S", "0"]):
+            ok("convert", "-f", "raw", "-O", fmt, *more, *option(options), "disk.raw", "image")
+            same_content(fmt, "image", "disk.raw")
+            facts = [json.loads(tool("info", "-f", fmt, "--output=json", "image")) for tool in (ok, qemu)]
+            assert facts[0].pop("actual-size") and facts[1].pop("actual-size") and facts[0] == facts[1], facts
+        qemu("convert", "-f", fmt, "-O", "raw", "image", "back.raw")
+        ok("convert", "-f", "raw", "-n", "-O", fmt, "back.raw", "image")
+        same_content(fmt, "image", "disk.raw")
+
+
+def random_commands(rand, size):
+    commands = []
+    for _ in range(20):
+        length = rand.choice((512, 4096, 65536, 1 << 20, 3 << 20))
+        at = rand.randrange((size - length) // 512) * 512
+        what = rand.choice(("write -P %d", "aio_write -P %d", "write -f -P %d", "write -z"))
+        what = what % rand.randrange(1, 255) if "%" in what else what
+        commands.append("%s %d %d" % (what, at, length))
+        commands.append(rand.choice(("aio_flush", "flush")) if commands[-1].startswith("write") else "aio_flush")
+    return commands
+
+
+@test
+def both_programs_write_in_turn():
+    rand = random.Random(3)
+    make_raw("disk.raw", 9 << 20, 2)
+    for fmt, options in KINDS:
+        ok("convert", "-f", "raw", "-O", fmt, *option(options), "disk.raw", "image")
+        qemu("convert", "-f", fmt, "-O", "raw", "image", "model.raw")
+        for turn in range(8):
+            commands = random_commands(rand, os.path.getsize("model.raw"))
+            words = [word for command in commands for word in ("-c", command)]
+            ok("-f", fmt, *(["-d", "unmap"] if turn % 4 == 3 else []), *words, "image", tool=KILN_IO if turn % 2 else "qemu-io")
+            qemu_io("model.raw", *commands, fmt="raw")
+            same_content(fmt, "image", "model.raw")
+
+
+@test
+def a_vpc_file_ends_with_its_footer():
+    ok("create", "-q", "-f", "vpc", "image", "20M")
+    for at in (0, 5 << 20, 12 << 20):
+        ok("-f", "vpc", "-c", "write -P 1 %d 64k" % at, "image", tool=KILN_IO)
+        head, end = ends_of("image")
+        assert end == head[:512], "written at %d, the file does not end with its footer" % at
+
+
+def patch(name, offset, data):
+    with open(name, "r+b") as f:
+        f.seek(offset)
+        f.write(data)
+
+
+@test
+def places_that_overlap_are_not_written():
+    cases = [("vdi", 0x200, "<I", 1, "where another one lies"), ("vdi", 0x200, "<I", 4000, "behind the end of the file"),
+             ("vdi", 0x158, "<I", 0x200, "lie in each other"), ("vdi", 0x154, "<I", 0x100, "lie in each other"),
+             ("vpc", 0x600, ">I", None, "where another one lies"), ("vpc", 0x600, ">I", 3, "own header or table"),
+             ("vpc", 0x600, ">I", 0, "own header or table"), ("vpc", 0x600, ">I", 1 << 20, "behind the end of the file")]
+    for fmt, offset, form, value, text in cases:
+        make_raw("disk.raw", 9 << 20, 4)
+        qemu("convert", "-f", "raw", "-O", fmt, "disk.raw", "image")
+        if value is None:  # a place in the midst of the next block
+            with open("image", "rb") as f:
+                f.seek(offset + 4)
+                value = struct.unpack(form, f.read(4))[0] + 1
+        patch("image", offset, struct.pack(form, value))
+        with open("image", "rb") as f:
+            before = f.read()
+        status, out, err = run("-f", fmt, "-c", "write -P 1 0 64k", "image", tool=KILN_IO)
+        assert status == 1 and text in err, "%s %x: %s%s lacks %r" % (fmt, offset, out, err, text)
+        with open("image", "rb") as f:
+            assert f.read() == before, "%s %x: the file has changed" % (fmt, offset)
+        ok("-r", "-f", fmt, "-c", "info", "image", tool=KILN_IO)
+
+
+@test
+def a_check_finds_what_qemu_imgs_finds():
+    twins = Twins()
+    make_raw("disk.raw", 9 << 20, 5)
+    qemu("convert", "-f", "raw", "-O", "vdi", "disk.raw", "good")
+    for offset, value in ((0x200, 1), (0x204, 400), (0x184, 2), (0x184, 99)):
+        for where in twins.dirs.values():
+            qemu("convert", "-f", "vdi", "-O", "vdi", "good", os.path.join(where, "image"))
+            patch(os.path.join(where, "image"), offset, struct.pack("<I", value))
+        if value == 99:  # a count that runs ahead costs room only, which qemu-img has no word for
+            (theirs, _, _), (ours, _, _) = twins.both("check", "-f", "vdi", "image")
+            assert (theirs, ours) == (2, 3), (theirs, ours)
+        else:
+            twins.same("check", "-f", "vdi", "image")
+
+
+@test
+def a_machine_writes_them():
+    for fmt in ("vdi", "vpc"):
+        ok("create", "-q", "-f", fmt, "image", "20M")
+        script = 'qemu-io d "write -P 7 3M 64k"\nqemu-io d "write -P 8 9M 512"\nqemu-io d flush\nquit\n'
+        done = subprocess.run([SYSTEM, "-accel", "qtest", "-display", "none", "-monitor", "stdio", "-serial", "null", "-drive",
+                               "file=image,format=%s,if=none,id=d" % fmt], input=script, capture_output=True, text=True, timeout=LIMIT)
+        assert done.returncode == 0, done.stderr
+        qemu_io("image", "read -P 7 3M 64k", "read -P 8 9M 512", "read -P 0 0 3M", fmt=fmt)
+        os.unlink("image")
+
+
+if __name__ == "__main__":
+    sys.exit(main("kiln-formats-write."))
