@@ -5,6 +5,7 @@
 #include <getopt.h>
 #include <stdlib.h>
 
+#include "core/type_help.h"
 #include "core/user_object.h"
 #include "img/img.h"
 #include "util/json_text.h"
@@ -67,9 +68,16 @@ static bool add_object(Vm *vm, const char *text)
 {
     g_autoptr(GError) err = NULL;
     g_autoptr(GPtrArray) list = g_ptr_array_new();
-    ObjectArgs *args = object_args_parse(text, &err);
-    bool ok = args != NULL;
+    ObjectArgs *args = NULL;
+    bool helped = false, ok = user_object_help(text, &helped, &err);
 
+    if (helped) {
+        exit(0);
+    }
+    if (ok) {
+        args = object_args_parse(text, &err);
+        ok = args != NULL;
+    }
     if (ok) {
         g_ptr_array_add(list, args);
         ok = user_objects_create(vm, list, false, &err) && user_objects_create(vm, list, true, &err);

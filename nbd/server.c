@@ -22,16 +22,24 @@
 /* A peer that goes on with it is given more time, this often: not it may be slow, but this process. */
 #define EXTENSION_NS NSEC_PER_SEC
 #define EXTENSIONS_MAX 20
+#define RETRY_NS NSEC_PER_SEC
 #define MAX_IOV 64
 #define DEFAULT_PEERS 100
 
-/* Who comes while there are enough waits in the kernel's queue. */
+/* Who comes while there are enough, or while there is no descriptor for another, waits in the kernel's queue. */
 static void update_listeners(NbdServer *server)
 {
-    bool full = server->peers->len >= server->max_peers;
+    bool full = server->starved || server->peers->len >= server->max_peers;
 
     for (unsigned i = 0; i < server->n_listeners; i++) {
         loop_fd_set_events(server->listeners[i].source, full ? 0 : EPOLLIN);
+    }
+}
+
+static void tell_peers(NbdServer *server)
+{
+    if (server->peers_changed) {
+        server->peers_changed(server->opaque, server->peers->len, server->served);
     }
 }
 
@@ -82,10 +90,9 @@ static void peer_disconnect(NbdPeer *peer)
     if (!peer->requests) {
         peer_free(peer);
     }
+    server->starved = false;
     update_listeners(server);
-    if (server->peers_changed) {
-        server->peers_changed(server->opaque, server->peers->len);
-    }
+    tell_peers(server);
 }
 
 void nbd_peer_fail(NbdPeer *peer, const char *why)
@@ -546,11 +553,31 @@ void nbd_server_add_peer(NbdServer *server, int fd)
     g_ptr_array_add(server->peers, peer);
     trace(nbd_peer_come, "%u", server->peers->len);
     update_listeners(server);
-    if (server->peers_changed) {
-        server->peers_changed(server->opaque, server->peers->len);
-    }
+    tell_peers(server);
     nbd_peer_greet(peer);
     peer_run(peer);
+}
+
+static void on_retry(void *opaque)
+{
+    NbdServer *server = opaque;
+
+    server->starved = false;
+    update_listeners(server);
+}
+
+/* The client stays in the kernel's queue, so the listener stays ready: asking again at once would be a busy loop. */
+static void accept_failed(NbdServer *server, int error)
+{
+    if (error != EMFILE && error != ENFILE && error != ENOBUFS && error != ENOMEM) {
+        return; /* it has gone again */
+    }
+    if (!server->starved_told) {
+        report_warning("an NBD client waits, with %u connected: %s; see ulimit -n", server->peers->len, g_strerror(error));
+    }
+    server->starved = server->starved_told = true;
+    update_listeners(server);
+    loop_timer_arm(server->retry, clock_monotonic_ns() + RETRY_NS);
 }
 
 static void on_listener(void *opaque, uint32_t events)
@@ -560,13 +587,15 @@ static void on_listener(void *opaque, uint32_t events)
     for (unsigned i = 0; i < server->n_listeners; i++) {
         int on = 1, fd;
 
-        if (server->peers->len >= server->max_peers) {
+        if (server->starved || server->peers->len >= server->max_peers) {
             return;
         }
         fd = accept4(server->listeners[i].fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd >= 0) {
             setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* unix: refused, no matter */
             nbd_server_add_peer(server, fd);
+        } else {
+            accept_failed(server, errno);
         }
     }
 }
@@ -657,6 +686,7 @@ NbdServer *nbd_server_new(Vm *vm, const NbdServerConfig *config)
     server->export_gone = config->export_gone;
     server->peers_changed = config->peers_changed;
     server->opaque = config->opaque;
+    server->retry = loop_timer_new(vm->loop, on_retry, server);
     server->peers = g_ptr_array_new();
     server->exports = g_ptr_array_new();
     server->finished = g_async_queue_new();
@@ -739,6 +769,7 @@ void nbd_server_free(NbdServer *server)
     while (server->exports->len) {
         nbd_export_remove(g_ptr_array_index(server->exports, server->exports->len - 1), true, NULL);
     }
+    loop_timer_free(server->retry);
     loop_fd_remove(server->finished_source);
     close(server->finished_fd);
     g_async_queue_unref(server->finished);

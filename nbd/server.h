@@ -22,8 +22,9 @@ typedef struct NbdServerConfig {
     bool verbose;       /* tell why clients go */
     /* An export is gone (may be NULL). */
     void (*export_gone)(void *opaque, const char *id);
-    /* A client has come or gone (may be NULL); n: how many there are now. */
-    void (*peers_changed)(void *opaque, unsigned n);
+    /* A client has come or gone (may be NULL); n: how many there are now; served: one of all that were there has chosen an
+     * export (who only lists them, or looks whether anybody listens, has not). */
+    void (*peers_changed)(void *opaque, unsigned n, bool served);
     void *opaque;
 } NbdServerConfig;
 

@@ -37,8 +37,12 @@ struct NbdServer {
     char *authz;
     unsigned max_peers;
     bool verbose;
+    bool served;         /* a client has chosen an export, now or before */
+    bool starved;        /* there was no descriptor for a client: none is accepted until retry is over or a client goes */
+    bool starved_told;
+    LoopTimer *retry;
     void (*export_gone)(void *opaque, const char *id);
-    void (*peers_changed)(void *opaque, unsigned n);
+    void (*peers_changed)(void *opaque, unsigned n, bool served);
     void *opaque;
     struct {
         int fd;

@@ -133,6 +133,7 @@ static void begin_transmission(NbdPeer *peer, NbdExport *export)
         peer->contexts = 0;
     }
     loop_timer_cancel(peer->timer);
+    peer->server->served = true;
     peer->state = NBD_PEER_REQUEST;
 }
 

@@ -18,8 +18,6 @@
 #include "util/error.h"
 
 static int ready_fd = -1; /* child: its end of the pipe to the waiting parent */
-static char *pidfile;
-static int pidfile_fd = -1;
 
 /* ---- background -------------------------------------------------------------------------- */
 
@@ -88,87 +86,6 @@ bool daemonize_ready(GError **err)
     close(ready_fd);
     ready_fd = -1;
     return true;
-}
-
-/* ---- pid file ------------------------------------------------------------------------------- */
-
-/* fd is locked and still what path names: whoever had it before us removed it otherwise. */
-static bool is_current(int fd, const char *path)
-{
-    struct stat ours, named;
-
-    return fstat(fd, &ours) == 0 && stat(path, &named) == 0 && ours.st_dev == named.st_dev &&
-           ours.st_ino == named.st_ino;
-}
-
-static bool is_regular(int fd)
-{
-    struct stat st;
-
-    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
-}
-
-static bool lock_pidfile(int fd, const char *path, GError **err)
-{
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    char text[32];
-
-    if (fcntl(fd, F_SETLK, &lock) == 0) {
-        return true;
-    }
-    if (errno != EAGAIN && errno != EACCES) {
-        return error_set_errno(err, errno, "-pidfile %s: cannot lock PID file", path);
-    }
-    ssize_t n = read(fd, text, sizeof text - 1);
-    text[n > 0 ? n : 0] = '\0';
-    g_strchomp(text);
-    return error_set(err, "-pidfile %s: cannot lock PID file: process %s uses it; choose another file", path,
-                     *text ? text : "(unknown)");
-}
-
-bool pidfile_create(const char *path, GError **err)
-{
-    char text[32];
-    int fd = -1;
-
-    do {
-        if (fd >= 0) {
-            close(fd);
-        }
-        fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-        if (fd < 0) {
-            return error_set_errno(err, errno, "-pidfile %s: cannot create PID file", path);
-        }
-        if (!is_regular(fd)) { /* it would be removed at the end */
-            close(fd);
-            return error_set(err, "-pidfile %s: is no regular file; choose a name that is free", path);
-        }
-        if (!lock_pidfile(fd, path, err)) {
-            close(fd);
-            return false;
-        }
-    } while (!is_current(fd, path));
-    int n = snprintf(text, sizeof text, "%d\n", (int)getpid());
-    if (ftruncate(fd, 0) < 0 || write(fd, text, (size_t)n) != n) {
-        int saved = errno;
-
-        unlink(path);
-        close(fd);
-        return error_set_errno(err, saved, "-pidfile %s: cannot write PID file", path);
-    }
-    pidfile = realpath(path, NULL); /* -daemonize changes the directory */
-    pidfile_fd = fd;                /* held: closing would drop the lock */
-    return true;
-}
-
-void pidfile_remove(void)
-{
-    if (pidfile) {
-        unlink(pidfile);
-        free(pidfile);
-        pidfile = NULL;
-        close(pidfile_fd);
-    }
 }
 
 /* ---- rights ----------------------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The process: background, pid file, user, locked memory. Main thread, before others exist. */
+/* The process: background, user, locked memory. Main thread, before others exist. */
 #ifndef SYSTEM_DAEMON_H
 #define SYSTEM_DAEMON_H
 
@@ -11,10 +11,6 @@ bool daemonize_begin(GError **err);
 /* The machine runs: lets go of the terminal and releases the parent with status 0. Without daemonize_begin it
  * does nothing. */
 bool daemonize_ready(GError **err);
-
-/* Writes our pid and keeps the file locked; removed by pidfile_remove. */
-bool pidfile_create(const char *path, GError **err);
-void pidfile_remove(void);
 
 /* "user" or "uid:gid". Drops all groups and capabilities that root's uid gave. */
 bool run_as(const char *user, GError **err);

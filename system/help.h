@@ -11,8 +11,6 @@ void device_help(void);
 bool device_type_help(const char *name, GError **err);
 /* -machine TEXT, which ends with ",help"; option: as it was written. */
 bool machine_type_help(const char *option, const char *text, GError **err);
-void object_help(void);
-bool object_type_help(const char *name, GError **err);
 void accel_help(void);
 /* The cards that -nic and -net take. */
 void nic_models_help(void);

@@ -22,6 +22,7 @@
 #include "system/daemon.h"
 #include "system/startup.h"
 #include "util/log.h"
+#include "util/pidfile.h"
 
 extern const char qmp_schema_text[]; /* made from the tables when the program is built */
 
@@ -179,7 +180,7 @@ int main(int argc, char **argv)
         return fail(err);
     }
     block_signals(&signals);
-    if ((config->pidfile && !pidfile_create(config->pidfile, &err)) || (config->mem_lock && !lock_memory(&err))) {
+    if ((config->pidfile && !pidfile_create("-pidfile", config->pidfile, &err)) || (config->mem_lock && !lock_memory(&err))) {
         return fail(err);
     }
     Vm *vm = vm_new(&err);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "chardev/char.h"
+#include "core/type_help.h"
 #include "net/net.h"
 #include "qapi/qapi-audio.h"
 #include "system/config.h"
@@ -176,15 +177,13 @@ static bool set_net(Config *c, const char *option, const char *arg, GError **err
 
 static bool set_object(Config *c, const char *option, const char *arg, GError **err)
 {
-    g_autofree char *type = g_strndup(arg, strcspn(arg, ","));
-    const char *rest = arg + strlen(type);
+    bool helped;
 
-    if (!strcmp(arg, "help") || !strcmp(arg, "?")) {
-        object_help();
-        return c->helped = true;
+    if (!user_object_help(arg, &helped, err)) {
+        return false;
     }
-    if (!strcmp(rest, ",help") || !strcmp(rest, ",?")) {
-        return c->helped = object_type_help(type, err);
+    if (helped) {
+        return c->helped = true;
     }
     ObjectArgs *args = object_args_parse(arg, err);
     if (args) {

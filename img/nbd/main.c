@@ -5,11 +5,13 @@
  *
  * Not done: --selinux-label.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,6 +22,10 @@
 #include "nbd/proto.h"
 #include "nbd/server.h"
 #include "nbd/setup.h"
+#include "util/keyval.h"
+#include "util/pidfile.h"
+
+#define MAX_PASSED 8 /* sockets: as many as a server listens on */
 
 typedef struct Options {
     const char *port, *bind, *socket, *format, *export, *description, *offset, *shared, *creds, *authz,
@@ -38,7 +44,7 @@ typedef struct Tool {
     NbdKernelDevice *device;
     int ready_fd;         /* --fork: tells the parent; -1: none */
     int signal_fd;
-    bool served, told, over; /* told: by a signal to end */
+    bool told, over;      /* told: by a signal to end */
 } Tool;
 
 void img_help(void)
@@ -90,26 +96,17 @@ void img_help(void)
 
 /* ---- where ----------------------------------------------------------------------------------- */
 
-static bool make_address(const Options *o, const char *host, NbdAddress *a, GError **err)
+static void make_address(const Options *o, const char *host, NbdAddress *a)
 {
-    guint64 port = 10809;
-
     *a = (NbdAddress){.fd = -1, .tight = true, .ipv4 = true, .ipv6 = true};
-    if (o->socket && (o->bind || o->port)) {
-        return error_set(err, "--socket names a unix socket: --bind and --port do not go with it");
-    }
-    if (o->port && !g_ascii_string_to_unsigned(o->port, 10, 1, 65535, &port, NULL)) {
-        return error_set(err, "Invalid port '%s': a number from 1 to 65535", o->port);
-    }
     if (o->socket) {
         a->type = NBD_UNIX;
         a->path = g_strdup(o->socket);
     } else {
         a->type = NBD_INET;
         a->host = g_strdup(o->bind ? o->bind : host);
-        a->port = g_strdup_printf("%" G_GUINT64_FORMAT, port);
+        a->port = g_strdup(o->port ? o->port : "10809");
     }
-    return true;
 }
 
 /* ---- listing ---------------------------------------------------------------------------------- */
@@ -159,7 +156,8 @@ static bool list_exports(Tool *t, GError **err)
     Object *creds = t->o.creds ? tls_creds_find(t->vm, t->o.creds, false, err) : NULL;
     GPtrArray *list = NULL;
 
-    if ((creds || !t->o.creds) && make_address(&t->o, "localhost", &setup.address, err)) {
+    if (creds || !t->o.creds) {
+        make_address(&t->o, "localhost", &setup.address);
         setup.creds = creds ? object_ref(creds) : NULL;
         list = nbd_setup_list(&setup, &wait, err);
     }
@@ -199,8 +197,8 @@ static bool apply_offset(Tool *t, GError **err)
     BlockOpts *opts;
     uint64_t offset;
 
-    if (!img_parse_number("offset", t->o.offset, INT64_MAX, &offset)) {
-        return error_set(err, "Parameter 'offset' expects a size");
+    if (!parse_size(t->o.offset, 1, &offset)) {
+        return error_set(err, "Invalid offset '%s': a number of bytes is needed (65536, 64k)", t->o.offset);
     }
     if (offset > t->image.node->size) {
         return error_set(err, "Offset (%" PRIu64 ") cannot be greater than size of the containing file (%" PRIu64
@@ -245,12 +243,11 @@ static bool open_image(Tool *t, const char *name, GError **err)
 
 /* ---- serving ------------------------------------------------------------------------------------ */
 
-static void on_peers(void *opaque, unsigned n)
+static void on_peers(void *opaque, unsigned n, bool served)
 {
     Tool *t = opaque;
 
-    t->served |= n > 0;
-    if (t->served && !n && !t->o.persistent && !t->o.connect) { /* a device says itself when it is gone */
+    if (served && !n && !t->o.persistent && !t->o.connect) { /* a device says itself when it is gone */
         t->over = true;
     }
 }
@@ -270,19 +267,38 @@ static void on_signal(void *opaque, uint32_t events)
     }
 }
 
-/* systemd's sockets (sd_listen_fds(3)); 0: none. */
-static unsigned take_passed_sockets(void)
+static bool is_listening(int fd, GError **err)
 {
-    const char *pid = g_getenv("LISTEN_PID"), *n = g_getenv("LISTEN_FDS");
-    guint64 number, count = 0;
+    int on = 0;
+    socklen_t len = sizeof on;
 
-    if (!pid || !n || !g_ascii_string_to_unsigned(pid, 10, 1, INT_MAX, &number, NULL) ||
-        number != (guint64)getpid() || !g_ascii_string_to_unsigned(n, 10, 1, 8, &count, NULL)) {
-        count = 0;
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &len) < 0) {
+        return error_set_errno(err, errno, "Socket activation failed: descriptor %d (LISTEN_FDS)", fd);
     }
+    return on || error_set(err, "Socket activation failed: descriptor %d (LISTEN_FDS) is no listening socket", fd);
+}
+
+/* systemd's sockets (sd_listen_fds(3)); *n 0: none are for this process. */
+static bool take_passed_sockets(unsigned *n, GError **err)
+{
+    g_autofree char *pid = g_strdup(g_getenv("LISTEN_PID")), *count = g_strdup(g_getenv("LISTEN_FDS"));
+    guint64 number;
+
+    *n = 0;
     g_unsetenv("LISTEN_PID");
     g_unsetenv("LISTEN_FDS");
-    return (unsigned)count;
+    if (!pid || !count || !g_ascii_string_to_unsigned(pid, 10, 1, INT_MAX, &number, NULL) || number != (guint64)getpid()) {
+        return true;
+    }
+    if (!g_ascii_string_to_unsigned(count, 10, 0, MAX_PASSED, &number, NULL)) {
+        return error_set(err, "Socket activation failed: LISTEN_FDS is '%s', not a number up to %d", count, MAX_PASSED);
+    }
+    for (*n = (unsigned)number; number > 0; number--) {
+        if (!is_listening(2 + (int)number, err)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static bool start_listening(Tool *t, unsigned passed, GError **err)
@@ -295,7 +311,8 @@ static bool start_listening(Tool *t, unsigned passed, GError **err)
         nbd_server_listen_fd(t->server, 3 + (int)i);
     }
     if (!passed && (!t->o.connect || t->o.socket)) {
-        ok = make_address(&t->o, "0.0.0.0", &address, err) && nbd_server_listen(t->server, &address, err);
+        make_address(&t->o, "0.0.0.0", &address);
+        ok = nbd_server_listen(t->server, &address, err);
         nbd_address_clear(&address);
     }
     return ok;
@@ -334,8 +351,8 @@ static bool make_server(Tool *t, unsigned passed, GError **err)
     if (o->authz && !tls_creds_have_identity(creds)) {
         return error_set(err, "--tls-authz needs credentials that show who a client is: tls-creds-x509 or tls-creds-psk");
     }
-    if (o->shared && !g_ascii_string_to_unsigned(o->shared, 10, 0, 100000, &shared, NULL)) {
-        return error_set(err, "Invalid shared device number '%s'", o->shared);
+    if (o->shared && !g_ascii_string_to_unsigned(o->shared, 10, 0, INT_MAX, &shared, NULL)) {
+        return error_set(err, "Invalid shared device number '%s': so many clients at once, or 0", o->shared);
     }
     config.max_peers = (unsigned)shared;
     t->server = nbd_server_new(t->vm, &config);
@@ -392,13 +409,6 @@ static void tell_parent(Tool *t)
     t->ready_fd = -1;
 }
 
-static bool write_pid_file(const char *path, GError **err)
-{
-    g_autofree char *text = g_strdup_printf("%d\n", (int)getpid());
-
-    return g_file_set_contents(path, text, -1, err);
-}
-
 static bool connect_device(Tool *t, GError **err)
 {
     NbdKernelState state = NBD_KERNEL_CONNECTING;
@@ -427,7 +437,7 @@ static bool get_ready(Tool *t, const char *image, GError **err)
             fprintf(stderr, "NBD device %s is now connected to %s\n", t->o.connect, image);
         }
     }
-    return !t->o.pid_file || write_pid_file(t->o.pid_file, err);
+    return !t->o.pid_file || pidfile_create("--pid-file", t->o.pid_file, err); /* it stays, as qemu-nbd's does */
 }
 
 static bool run(Tool *t, const char *image, GError **err)
@@ -522,7 +532,12 @@ static const char *find_conflict(const Options *o, int words, unsigned passed)
                : about_an_image(o) ? "List mode is incompatible with per-device settings"
                : o->fork           ? "List mode is incompatible with forking"
                : passed            ? "List mode is incompatible with socket activation"
+               : o->authz          ? "TLS authorization is incompatible with export list: leave --tls-authz out"
+               : o->hostname && !o->creds ? "--tls-hostname is not permitted without --tls-creds"
                                    : NULL;
+    }
+    if (o->hostname) {
+        return "TLS hostname is only supported with export list (--list): leave --tls-hostname out";
     }
     if (passed && !o->disconnect) {
         return o->connect  ? "NBD device can't be set when using socket activation: leave --connect out"
@@ -545,8 +560,8 @@ static int check_conflicts(const Options *o, int words, unsigned passed)
     if (!o->list && words != 1) {
         return img_usage_error("Invalid number of arguments");
     }
-    if (o->connect && !o->disconnect && !o->socket && (o->port || o->bind)) {
-        report_warning("--connect: nothing listens on TCP, so --port and --bind have no effect");
+    if (!o->disconnect && (o->socket || o->connect) && (o->port || o->bind)) {
+        report_warning("%s: TCP is not used, so --port and --bind have no effect", o->socket ? "--socket" : "--connect");
     }
     return 0;
 }
@@ -641,7 +656,7 @@ static bool wants_fork(int argc, char **argv, bool *fork)
 int main(int argc, char **argv)
 {
     Tool t = {.ready_fd = -1};
-    unsigned passed = take_passed_sockets();
+    unsigned passed;
     GError *err = NULL;
     bool fork = false;
     int status;
@@ -650,6 +665,9 @@ int main(int argc, char **argv)
     block_set_deflate(img_deflate);
     img_program_name = "kiln-nbd";
     block_signals();
+    if (!take_passed_sockets(&passed, &err)) {
+        return img_fail(err);
+    }
     /* Before there are threads. */
     if (!wants_fork(argc, argv, &fork)) {
         return 1;

@@ -264,8 +264,7 @@ def wrong_options():
     ok("qemu-img", "bitmap", "--add", "top.qcow2", "b0")
     path = os.path.abspath("s")
     for args, text in (([], "number of arguments"), (["a", "b"], "number of arguments"), (["--bogus", "a.raw"], "--bogus"),
-                       (["-f", "foo", "a.raw"], "foo"), (["-k", path, "-p", "1", "-f", "raw", "a.raw"], "--socket"),
-                       (["-p", "99999999", "-f", "raw", "a.raw"], "99999999"), (["-p", "x", "-f", "raw", "a.raw"], "port"),
+                       (["-f", "foo", "a.raw"], "foo"), (["-p", "99999999", "-f", "raw", "a.raw"], "99999999"), (["-p", "x", "-f", "raw", "a.raw"], "port"),
                        (["-e", "-1", "-f", "raw", "a.raw"], "shared"), (["--cache=foo", "a.raw"], "foo"),
                        (["--aio=foo", "a.raw"], "foo"), (["--discard=foo", "a.raw"], "foo"),
                        (["-f", "raw", "--detect-zeroes=foo", "a.raw"], "foo"), (["-L", "a.raw"], "List mode"),
