@@ -23,6 +23,19 @@ void blk_set_on_error(BlockBackend *blk, BlkOnError on_read, BlkOnError on_write
     }
 }
 
+bool blk_only_reports_errors(const BlockBackend *blk)
+{
+    return blk->on_read_error == BLK_ON_ERROR_REPORT &&
+           (blk->on_write_error == BLK_ON_ERROR_REPORT || blk->on_write_error == BLK_ON_ERROR_ENOSPC);
+}
+
+bool blk_may_stop(const BlockBackend *blk)
+{
+    return blk->ops && blk->ops->retry &&
+           (blk->on_write_error == BLK_ON_ERROR_ENOSPC ||
+            blk->on_write_error == BLK_ON_ERROR_STOP || blk->on_read_error == BLK_ON_ERROR_STOP);
+}
+
 static void tell(BlockBackend *blk, bool is_read, int error, BlkOnError policy)
 {
     static const BlockErrorAction actions[] = {
@@ -35,7 +48,7 @@ static void tell(BlockBackend *blk, bool is_read, int error, BlkOnError policy)
         .node_name = blk->root ? blk->root->node->name : NULL,
         .operation = is_read ? IO_OPERATION_TYPE_READ : IO_OPERATION_TYPE_WRITE,
         .action = actions[policy],
-        .has_nospace = policy == BLK_ON_ERROR_STOP,
+        .has_nospace = blk_may_stop(blk),
         .nospace = error == -ENOSPC,
         .reason = (char *)g_strerror(-error),
     };
@@ -69,13 +82,6 @@ BlkErrorAction blk_error_action(BlockBackend *blk, bool is_read, int error)
     default:
         return BLK_ERROR_REPORT;
     }
-}
-
-bool blk_may_stop(const BlockBackend *blk)
-{
-    return blk->ops && blk->ops->retry &&
-           (blk->on_write_error == BLK_ON_ERROR_ENOSPC ||
-            blk->on_write_error == BLK_ON_ERROR_STOP || blk->on_read_error == BLK_ON_ERROR_STOP);
 }
 
 void blk_want_retry(BlockBackend *blk)

@@ -180,6 +180,8 @@ typedef enum BlkOnError {
     BLK_ON_ERROR_AUTO,
 } BlkOnError;
 void blk_set_on_error(BlockBackend *blk, BlkOnError on_read, BlkOnError on_write);
+/* Do its policies ask for no more than telling the guest of errors? (enospc, the default, is taken for that.) */
+bool blk_only_reports_errors(const BlockBackend *blk);
 /* Does its device stop the VM on some errors? */
 bool blk_may_stop(const BlockBackend *blk);
 /* "ok", "failed" or "nospace", as query-block says it. */

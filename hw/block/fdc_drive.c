@@ -265,6 +265,9 @@ static bool floppy_realize(Device *dev, GError **err)
     if (!check_block_sizes(f, err)) {
         return false;
     }
+    if (f->blk && !blk_only_reports_errors(f->blk)) {
+        return error_set(err, "floppy: drives of this kind report errors to the guest; leave rerror= and werror= of the -drive out");
+    }
     f->options.rerror = f->options.werror = BLK_ON_ERROR_AUTO;
     disk_options_need_blk(dev->vm, &f->blk, &f->owns_blk);
     need_write = !blk_is_read_only(f->blk);

@@ -217,10 +217,10 @@ static bool cmd_write_multiple(IdeDrive *d, uint8_t cmd)
 
 /* ---- DMA ------------------------------------------------------------------------------------ */
 
-static void dma_fail(IdeDrive *d)
+static void dma_fail(IdeDrive *d, IdeDmaEnd end)
 {
     ide_abort(d);
-    ide_dma_finish(d, true);
+    ide_dma_finish(d, end);
     ide_raise_irq(d->bus);
 }
 
@@ -232,7 +232,7 @@ static uint32_t map_sectors(IdeDrive *d, uint64_t limit, bool to_guest)
     size_t excess;
 
     if (bytes < 0) {
-        dma_fail(d);
+        dma_fail(d, IDE_DMA_BUS_ERROR);
         return 0;
     }
     excess = (size_t)bytes % IDE_SECTOR;
@@ -250,7 +250,7 @@ static uint32_t map_sectors(IdeDrive *d, uint64_t limit, bool to_guest)
     if (d->dma_vec.size == 0) {
         ide_dma_unmap(d, true);
         d->status = IDE_DRDY | IDE_DSC;
-        ide_dma_finish(d, false);
+        ide_dma_finish(d, IDE_DMA_DONE);
     }
     return (uint32_t)(bytes / IDE_SECTOR);
 }
@@ -268,7 +268,7 @@ static void dma_done(IdeDrive *d, int result, bool read)
         return;
     }
     d->status = IDE_DRDY | IDE_DSC;
-    ide_dma_finish(d, false);
+    ide_dma_finish(d, IDE_DMA_DONE);
     ide_raise_irq(d->bus);
 }
 
@@ -284,7 +284,7 @@ static void dma_write_done(IdeDrive *d, int result)
 static void dma_step(IdeDrive *d, bool read)
 {
     if (!is_possible(d, d->nsector, read ? BLK_STAT_READ : BLK_STAT_WRITE)) {
-        dma_fail(d);
+        dma_fail(d, IDE_DMA_DRIVE_ERROR);
         return;
     }
     d->io_sectors = map_sectors(d, (uint64_t)d->nsector * IDE_SECTOR, read);
@@ -357,7 +357,7 @@ static void trim_next(IdeDrive *d)
         }
         if (!range_fits(sector, count, d->sectors)) {
             blk_count_invalid(d->blk, BLK_STAT_DISCARD);
-            dma_fail(d);
+            dma_fail(d, IDE_DMA_DRIVE_ERROR);
             return;
         }
         ide_submit_discard(d, sector * IDE_SECTOR, count * IDE_SECTOR, trim_done);
@@ -365,7 +365,7 @@ static void trim_next(IdeDrive *d)
     }
     d->nsector = 0;
     d->status = IDE_DRDY | IDE_DSC;
-    ide_dma_finish(d, false);
+    ide_dma_finish(d, IDE_DMA_DONE);
     ide_raise_irq(d->bus);
 }
 

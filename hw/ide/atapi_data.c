@@ -46,7 +46,7 @@ void ide_atapi_error(IdeDrive *d, uint8_t key, uint8_t asc)
     d->sense_key = key;
     d->asc = asc;
     if (d->bus->dma_drive == d) {
-        ide_dma_finish(d, false);
+        ide_dma_finish(d, IDE_DMA_DRIVE_ERROR);
     }
     ide_raise_irq(d->bus);
 }
@@ -191,7 +191,7 @@ static void medium_dma_done(IdeDrive *d, int result)
         ide_atapi_dma(d);
         return;
     }
-    ide_dma_finish(d, false);
+    ide_dma_finish(d, IDE_DMA_DONE);
     ide_atapi_ok(d);
 }
 
@@ -222,13 +222,13 @@ static void reply_dma(IdeDrive *d)
 
     if (mapped < 0) {
         ide_abort(d);
-        ide_dma_finish(d, true);
+        ide_dma_finish(d, IDE_DMA_BUS_ERROR);
         ide_raise_irq(d->bus);
         return;
     }
     iov_from_buf(d->dma_vec.iov, d->dma_vec.count, 0, d->io_buffer, d->buf_end);
     ide_dma_unmap(d, true);
-    ide_dma_finish(d, false);
+    ide_dma_finish(d, IDE_DMA_DONE);
     ide_atapi_ok(d);
 }
 
@@ -254,7 +254,7 @@ void ide_atapi_dma(IdeDrive *d)
         }
         guest_error(d->bus->dma_device, "DMA table of a CD read is bad or not whole sectors");
         ide_abort(d);
-        ide_dma_finish(d, true);
+        ide_dma_finish(d, IDE_DMA_BUS_ERROR);
         ide_raise_irq(d->bus);
         return;
     }

@@ -86,7 +86,7 @@ static void bm_start(IdeBus *bus)
     }
 }
 
-static void bm_finish(IdeBus *bus, bool stay_active, bool failed)
+static void bm_finish(IdeBus *bus, bool stay_active, bool bus_error)
 {
     BmDma *bm = bus->dma_opaque;
 
@@ -94,7 +94,7 @@ static void bm_finish(IdeBus *bus, bool stay_active, bool failed)
     if (!stay_active) {
         bm->status &= (uint8_t)~BM_STATUS_ACTIVE;
     }
-    if (failed) {
+    if (bus_error) {
         bm->status |= BM_STATUS_ERROR;
     }
 }

@@ -183,7 +183,7 @@ bool ide_handle_error(IdeDrive *d, int error, int kind)
     }
     ide_abort(d);
     if (bus->dma_drive == d) {
-        ide_dma_finish(d, true);
+        ide_dma_finish(d, IDE_DMA_DRIVE_ERROR);
     }
     ide_raise_irq(bus);
     return true;
@@ -238,13 +238,13 @@ void ide_dma_unmap(IdeDrive *d, bool ok)
     (void)ok;
 }
 
-void ide_dma_finish(IdeDrive *d, bool failed)
+void ide_dma_finish(IdeDrive *d, IdeDmaEnd end)
 {
     IdeBus *bus = d->bus;
 
     bus->dma_drive = NULL;
     bus->dma_fn = NULL;
-    bus->dma_ops->finish(bus, !failed && bus->dma_more, failed);
+    bus->dma_ops->finish(bus, end == IDE_DMA_DONE && bus->dma_more, end == IDE_DMA_BUS_ERROR);
 }
 
 /* ---- resets --------------------------------------------------------------------------------- */

@@ -126,6 +126,10 @@ struct IdeDrive {
     uint8_t smart_errors, smart_selftests;
 };
 
+/* How a command's transfer ends. Only the last is an error of the bus master (its status register's bit 1): a driver takes
+ * it for one of the host's bus, not of the medium. */
+typedef enum IdeDmaEnd { IDE_DMA_DONE, IDE_DMA_DRIVE_ERROR, IDE_DMA_BUS_ERROR } IdeDmaEnd;
+
 /* What a channel's bus master does. bus->dma_opaque is its own. */
 typedef struct IdeDmaOps {
     /* The command wants DMA: call ide_dma_ready now, or when the guest starts the engine. */
@@ -135,7 +139,7 @@ typedef struct IdeDmaOps {
     int64_t (*map)(IdeBus *bus, uint64_t limit, bool to_guest, IoVec *vec, bool *more);
     void (*unmap)(IdeBus *bus, IoVec *vec, bool to_guest, uint64_t written);
     /* The transfer is over. stay_active: the table was longer than the command. */
-    void (*finish)(IdeBus *bus, bool stay_active, bool failed);
+    void (*finish)(IdeBus *bus, bool stay_active, bool bus_error);
     /* The drive interrupts. */
     void (*interrupt)(IdeBus *bus);
     void (*reset)(IdeBus *bus);
@@ -235,7 +239,7 @@ void ide_dma_ready(IdeBus *bus);
 /* dma_vec gets up to limit bytes; see IdeDmaOps.map. */
 int64_t ide_dma_map(IdeDrive *d, uint64_t limit, bool to_guest);
 void ide_dma_unmap(IdeDrive *d, bool ok);
-void ide_dma_finish(IdeDrive *d, bool failed);
+void ide_dma_finish(IdeDrive *d, IdeDmaEnd end);
 
 typedef bool IdeCommandFn(IdeDrive *d, uint8_t cmd); /* true: completed now */
 typedef struct IdeCommand {

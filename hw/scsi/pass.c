@@ -334,7 +334,7 @@ static bool check_options(const ScsiPass *s, bool block, GError **err)
         return error_set(err, "drive property not set");
     }
     if (s->rerror == BLK_ON_ERROR_STOP || s->rerror == BLK_ON_ERROR_IGNORE || s->werror == BLK_ON_ERROR_STOP ||
-        s->werror == BLK_ON_ERROR_IGNORE) {
+        s->werror == BLK_ON_ERROR_IGNORE || !blk_only_reports_errors(disk->sdev.blk)) {
         return error_set(err, "errors of the host's device go to the guest as they are: use rerror= and werror= report or auto");
     }
     if (s->io_timeout < 1 || s->io_timeout > UINT32_MAX / 1000) {

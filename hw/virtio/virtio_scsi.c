@@ -56,20 +56,51 @@ static void finish(VirtioScsiRequest *r, uint8_t response)
     virtio_scsi_tell_waiters(waiters);
 }
 
+static void drop(VirtioScsiRequest *r)
+{
+    g_clear_pointer(&r->own_data, g_free);
+    virtio_scsi_tell_waiters(r->waiters);
+    virtqueue_drop(&r->elem);
+}
+
+void virtio_scsi_end_orphans(VirtioScsi *s)
+{
+    while (s->orphans) {
+        VirtioScsiRequest *r = s->orphans->data;
+
+        s->orphans = g_slist_delete_link(s->orphans, s->orphans);
+        finish(r, VIRTIO_SCSI_S_ABORTED);
+    }
+}
+
+void virtio_scsi_drop_orphans(VirtioScsi *s, const VirtQueue *vq)
+{
+    for (GSList *l = s->orphans, *next; l; l = next) {
+        VirtioScsiRequest *r = l->data;
+
+        next = l->next;
+        if (!vq || r->elem.queue == vq) {
+            s->orphans = g_slist_delete_link(s->orphans, l);
+            drop(r);
+        }
+    }
+}
+
 void virtio_scsi_complete(ScsiRequest *req)
 {
     VirtioScsiRequest *r = virtio_scsi_request(req);
+    VirtioDevice *vdev = &r->s->vdev;
 
     scsi_request_clear(req);
     if (!req->aborted) {
         finish(r, VIRTIO_SCSI_S_OK);
-    } else if (r->s->vdev.running) {
+    } else if (vdev->running) {
         req->moved = 0;
         finish(r, r->reset ? VIRTIO_SCSI_S_RESET : VIRTIO_SCSI_S_ABORTED);
+    } else if (!vdev->vm_running && (vdev->status & VIRTIO_CONFIG_S_DRIVER_OK)) {
+        r->s->orphans = g_slist_append(r->s->orphans, r);
     } else { /* the driver has gone */
-        g_clear_pointer(&r->own_data, g_free);
-        virtio_scsi_tell_waiters(r->waiters);
-        virtqueue_drop(&r->elem);
+        drop(r);
     }
 }
 

@@ -71,6 +71,7 @@ struct VirtioScsi {
     ScsiBus bus;
     uint32_t sense_size, cdb_size; /* as the driver set them; atomic */
     bool events_dropped;          /* an event found no buffer */
+    GSList *orphans;              /* VirtioScsiRequest *: of units that left while the VM was stopped; told of when it goes on */
     VirtioScsiBox box;            /* of the adapter's thread */
     GPtrArray *lanes;             /* VirtioScsiLane *; NULL: all queues run in the adapter's thread */
     VirtioScsiLane **queue_lanes; /* of num_queues; NULL: no lanes */
@@ -108,6 +109,10 @@ void virtio_scsi_run_tmf(VirtioScsiTmf *t);
 void virtio_scsi_answer_tmf(VirtioScsiTmf *t);
 /* A command for any unit, in the adapter's thread. */
 void virtio_scsi_start(VirtioScsiRequest *r);
+/* As aborted, when the VM runs again. */
+void virtio_scsi_end_orphans(VirtioScsi *s);
+/* Nobody is told: those of vq; NULL: all. */
+void virtio_scsi_drop_orphans(VirtioScsi *s, const VirtQueue *vq);
 /* Fills in the response; returns how many bytes were written. */
 uint64_t virtio_scsi_respond(VirtioScsiRequest *r, uint8_t response);
 

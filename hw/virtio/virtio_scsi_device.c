@@ -54,6 +54,7 @@ static void retry_all(void *opaque)
     VirtioScsi *s = opaque;
 
     if (s->vdev.running) {
+        virtio_scsi_end_orphans(s);
         scsi_bus_retry(&s->bus);
     }
 }
@@ -82,6 +83,7 @@ static void scsi_reset(VirtioDevice *vdev)
     for (unsigned n = 0; (dev = scsi_nth(&s->bus, n)); n++) {
         scsi_device_reset(dev);
     }
+    virtio_scsi_drop_orphans(s, NULL);
     scsi_put_attention(&s->bus.unit_attention, (ScsiSense){0});
 }
 
@@ -98,6 +100,7 @@ static void queue_reset(VirtioDevice *vdev, VirtQueue *vq)
             }
         }
     }
+    virtio_scsi_drop_orphans(virtio_scsi(vdev), vq);
 }
 
 /* ---- units ------------------------------------------------------------------------------------------------ */
@@ -287,6 +290,7 @@ static void scsi_unrealize(Device *dev)
 {
     VirtioDevice *vdev = virtio_device(dev);
 
+    virtio_scsi_drop_orphans(virtio_scsi(vdev), NULL);
     virtio_cleanup(vdev);
     virtio_scsi_free_lanes(virtio_scsi(vdev));
     virtio_iothreads_release(virtio_scsi(vdev)->mapping);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""HMP lines said to a program, and its answers: Kiln's and, where it is installed, QEMU's."""
+"""The same said to two programs, Kiln and, where it is installed, QEMU: HMP lines, and machines that run."""
 import os
 import re
 import shutil
@@ -26,3 +26,22 @@ def version_is_7_2():
         return False
     said = subprocess.run([QEMU, "--version"], stdout=subprocess.PIPE, check=True).stdout.decode()
     return re.search(r"version 7\.2", said) is not None and not os.environ.get("KILN_NO_ORACLE")
+
+
+HALTED = "halted.rom"
+
+
+def running(program, args):
+    """A machine (tests/state/machine.py) whose VM runs; QEMU's processor only halts, in firmware that does nothing else."""
+    from machine import Machine  # pylint: disable=import-outside-toplevel
+    if program != QEMU:
+        return Machine(program, args)
+    with open(HALTED, "wb") as f:
+        f.write(bytes(0xFFF0) + b"\xfa\xf4\xeb\xfd" + bytes(12))    # cli; again: hlt; jmp again
+    m = Machine(program, [*args, "-bios", HALTED], qemu=True)
+    m.qmp(("cont", {}))
+    return m
+
+
+def programs(binary):
+    return [binary, *([QEMU] if version_is_7_2() else [])]

@@ -12,14 +12,12 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "state"), os.path.join(HERE, "..")]
 import busy_virtio as v  # noqa: E402
 from blk_queues import FLUSH, QUEUES, READ, WRITE, start  # noqa: E402
+from ide_driver import BUSY, DMA_DATA, DRQ, ERR, dma_end, dma_start, ide_read, ide_start, ide_wait, ide_write  # noqa: E402
 from machine import Machine  # noqa: E402
 from tap import main, test  # noqa: E402
 
 KILN = os.path.abspath(sys.argv[1])
-BUSY, DRQ, ERR = 0x80, 8, 1
 PCI_SEL, PCI_EJ = 0xAE10, 0xAE08
-PIIX_IDE = 1 << 3 | 1
-TABLE, DMA_DATA = 0x3000000, 0x3001000
 MANY = 128      # sectors that one entry of the table has room for
 MINE = 1000     # the IDE disk's own sectors begin here; QUEUES and their fill() stay below
 IOTHREAD = ["-object", "iothread,id=io0"]
@@ -41,52 +39,7 @@ def machine(devices, nodes=None):
     return Machine(KILN, words)
 
 
-# ---- a driver of the IDE disk ------------------------------------------------------------------------------------------
-
-
-def ide_wait(m):
-    v.wait(lambda: not m.inb(0x3F6) & BUSY)
-    return m.inb(0x3F6)
-
-
-def ide_start(m, command, sector, count=1):
-    ide_wait(m)
-    for port, value in ((0x1F6, 0xE0 | sector >> 24), (0x1F2, count), (0x1F3, sector & 0xFF), (0x1F4, sector >> 8 & 0xFF),
-                        (0x1F5, sector >> 16 & 0xFF), (0x1F7, command)):
-        m.outb(port, value)
-
-
-def ide_read(m, sector):
-    ide_start(m, 0x20, sector)
-    assert ide_wait(m) & (DRQ | ERR) == DRQ
-    return b"".join(m.inw(0x1F0).to_bytes(2, "little") for _ in range(256))
-
-
-def ide_write(m, sector, fill):
-    ide_start(m, 0x30, sector)
-    assert ide_wait(m) & (DRQ | ERR) == DRQ
-    for _ in range(256):
-        m.outw(0x1F0, fill * 0x101)
-    assert not ide_wait(m) & (DRQ | ERR)
-
-
-def dma_start(m, sector, fill=None, count=8):
-    """A transfer of the bus master under way."""
-    m.config(PIIX_IDE, 0x20, 0xC101)
-    m.config(PIIX_IDE, 0x04, 5, 2)
-    m.write(TABLE, DMA_DATA.to_bytes(4, "little") + (0x80000000 | count * 512 & 0xFFFF).to_bytes(4, "little"))
-    if fill is not None:
-        m.write(DMA_DATA, bytes([fill]) * (count * 512))
-    m.outl(0xC104, TABLE)
-    m.outb(0xC102, 6)
-    ide_start(m, 0xC8 if fill is None else 0xCA, sector, count)
-    m.outb(0xC100, 1 | (8 if fill is None else 0))
-
-
-def dma_end(m):
-    v.wait(lambda: not m.inb(0xC102) & 1)
-    assert not m.inb(0xC102) & 2 and not ide_wait(m) & ERR
-    m.outb(0xC100, 0)
+# ---- a driver of the CD drive ------------------------------------------------------------------------------------------
 
 
 def cd_packet(m, *words):
