@@ -309,6 +309,8 @@ BlockChild *block_open_child(BlockNode *node, BlockOpts *opts, const char *name,
  * json: a path. False: error. The child (if any) becomes node->backing. */
 bool block_open_backing(BlockNode *node, BlockOpts *opts, const char *filename, const char *format,
                         GError **err);
+/* Do both paths lead to the same file? False when one leads nowhere. */
+bool block_same_file(const char *a, const char *b);
 /* The path of filename as written in an image at base. The caller frees. */
 char *block_path_beside(const char *base, const char *filename);
 /* A new child over an open node (takes its own reference). Refused when permissions conflict. */
@@ -392,6 +394,7 @@ struct BlockReopen {
     bool read_only, auto_read_only, direct, no_flush, discard_unmap, force_share;
     int detect_zeroes;
     BlockOpts *opts; /* the driver's own options; what it does not take out is refused */
+    bool keep;       /* the driver's own options stay as they are; opts is empty */
     void *state;     /* the driver's, from prepare to commit or abort */
 };
 
@@ -651,6 +654,9 @@ GPtrArray *block_node_tree(BlockNode *node);
 /* Gives nodes new options, all or none: opts (of BlockOpts *) name an open node ("node-name") and are
  * complete; "file" and "backing" may name other nodes. Main thread, VM lock. */
 bool block_reopen(Vm *vm, GPtrArray *opts, GError **err);
+/* node, and the nodes below that were opened from options nested in its own, are read only, or may be written; all else of
+ * them stays as it is. Main thread, VM lock; the tree is drained and in the main loop. */
+bool block_reopen_read_only(BlockNode *node, bool read_only, GError **err);
 
 /* ---- compression ------------------------------------------------------------------------------ */
 

@@ -93,6 +93,8 @@ static bool find_alignment(BlockNode *node, GError **err)
     return true;
 }
 
+static const char *const aio_names[] = {"threads", "native", "io_uring", NULL}; /* BlockAio */
+
 /* What runs its reads and writes. */
 static BlockAio engine_kind(const FileState *f)
 {
@@ -214,7 +216,6 @@ static bool check_kind(BlockNode *node, GError **err)
 
 static bool take_file_options(BlockNode *node, BlockOpts *opts, int *locking, GError **err)
 {
-    static const char *const aio_names[] = {"threads", "native", "io_uring", NULL};
     static const char *const locking_names[] = {"auto", "on", "off", NULL};
     FileState *f = node->state;
     g_autofree char *manager = block_opts_take(opts, "pr-manager");
@@ -655,34 +656,48 @@ static bool reopen_fd(BlockReopen *r, FileReopen *fr, GError **err)
     return true;
 }
 
-static bool file_reopen_prepare(BlockReopen *r, GError **err)
+static bool take_reopen_options(BlockReopen *r, FileReopen *fr, GError **err)
 {
-    static const char *const aio_names[] = {"threads", "native", "io_uring", NULL};
     BlockNode *node = r->node;
-    FileState *f = node->state;
+    const FileState *f = node->state;
     g_autofree char *filename = block_opts_take(r->opts, "filename");
     g_autofree char *locking = block_opts_take(r->opts, "locking"), *manager = block_opts_take(r->opts, "pr-manager");
-    FileReopen *fr = g_new0(FileReopen, 1);
     int aio = BLOCK_AIO_THREADS;
     uint64_t batch = 0;
-    bool ok;
 
-    *fr = (FileReopen){.fd = -1, .align = f->align, .mem_align = f->mem_align};
-    r->state = fr;
-    ok = block_opts_take_enum(r->opts, "aio", aio_names, &aio, err) &&
-         block_opts_take_size(r->opts, "aio-max-batch", &batch, NULL, err);
-    if (ok && g_strcmp0(filename, node->filename)) {
-        ok = error_set(err, "Cannot change the option 'filename'");
-    } else if (ok && locking && strcmp(locking, "auto") && !strcmp(locking, "on") != f->locking) {
-        ok = error_set(err, "Cannot change the option 'locking'");
-    } else if (ok && g_strcmp0(manager, f->pr_manager ? ((Object *)(void *)f->pr_manager)->name : NULL)) {
-        ok = error_set(err, "Cannot change the option 'pr-manager'");
-    } else if (ok && aio == BLOCK_AIO_NATIVE && !r->direct) {
-        ok = error_set(err, "aio=native was specified, but it requires cache.direct=on, which was "
-                            "not specified.");
+    if (!block_opts_take_enum(r->opts, "aio", aio_names, &aio, err) ||
+        !block_opts_take_size(r->opts, "aio-max-batch", &batch, NULL, err)) {
+        return false;
+    }
+    if (g_strcmp0(filename, node->filename)) {
+        return error_set(err, "Cannot change the option 'filename'");
+    }
+    if (locking && strcmp(locking, "auto") && !strcmp(locking, "on") != f->locking) {
+        return error_set(err, "Cannot change the option 'locking'");
+    }
+    if (g_strcmp0(manager, f->pr_manager ? ((Object *)(void *)f->pr_manager)->name : NULL)) {
+        return error_set(err, "Cannot change the option 'pr-manager'");
+    }
+    if (aio == BLOCK_AIO_NATIVE && !r->direct) {
+        return error_set(err, "aio=native was specified, but it requires cache.direct=on, which was "
+                              "not specified.");
     }
     fr->aio = (BlockAio)aio;
     fr->aio_batch = (unsigned)MIN(batch, UINT_MAX);
+    return true;
+}
+
+static bool file_reopen_prepare(BlockReopen *r, GError **err)
+{
+    BlockNode *node = r->node;
+    FileState *f = node->state;
+    FileReopen *fr = g_new0(FileReopen, 1);
+    bool ok;
+
+    *fr = (FileReopen){
+        .fd = -1, .align = f->align, .mem_align = f->mem_align, .aio = f->aio, .aio_batch = f->aio_batch};
+    r->state = fr;
+    ok = r->keep || take_reopen_options(r, fr, err);
     r->read_only |= f->is_cdrom;
     if (ok && (r->read_only != node->read_only || r->direct != node->direct)) {
         ok = reopen_fd(r, fr, err);
@@ -737,6 +752,11 @@ static void file_reopen_abort(BlockReopen *r)
         close(fr->fd);
     }
     g_free(fr);
+}
+
+const char *file_aio_name(const BlockNode *node)
+{
+    return node->drv->set_perm == file_set_perm ? aio_names[((const FileState *)node->state)->aio] : NULL;
 }
 
 static bool file_any_loop(const BlockNode *node)

@@ -68,6 +68,8 @@ int file_run(BlockIo *io);
  * of the source, or -errno. In the owner of both; neither dirty bitmaps nor the size of `to` follow. */
 int64_t file_copy_range(const BlockNode *from, uint64_t from_offset, const BlockNode *to, uint64_t to_offset,
                         uint64_t len);
+/* The option "aio" of a node of the file driver and its like; NULL: another driver's. */
+const char *file_aio_name(const BlockNode *node);
 /* Do offset, length and buffers of a read or write suit O_DIRECT? */
 bool file_is_aligned(const FileState *f, const BlockIo *io);
 

@@ -190,11 +190,10 @@ static bool reaches(const BlockNode *from, const BlockNode *node)
     return from == node;
 }
 
-static bool check_cycle(const BlockNode *parent, const BlockNode *node, GError **err)
+static bool check_cycle(const BlockNode *parent, const BlockNode *node, const char *name, GError **err)
 {
     return !parent || !reaches(node, parent) ||
-           error_set(err, "Making '%s' a child of '%s' would create a cycle", node->name,
-                     parent->name);
+           error_set(err, "Making '%s' a %s child of '%s' would create a cycle", node->name, name, parent->name);
 }
 
 BlockChild *block_child_find(const BlockNode *node, const char *name)
@@ -236,7 +235,7 @@ BlockChild *block_attach_child(BlockNode *parent, BlockBackend *blk, BlockNode *
     BlockLoop *loop = parent ? parent->loop : node->loop;
     BlockChild *child;
 
-    if (!check_cycle(parent, node, err) ||
+    if (!check_cycle(parent, node, name, err) ||
         (node->loop != loop && (!block_borrow(node, NULL, err) || !blk_roots_need_homes(node, loop, err)))) {
         return NULL;
     }
@@ -282,7 +281,7 @@ bool block_replace_child(BlockChild *child, BlockNode *node, GError **err)
     BlockNode *old = child->node;
     uint32_t used = child->used, shared = child->shared;
 
-    if (!check_cycle(child->parent, node, err)) {
+    if (!check_cycle(child->parent, node, child->name, err)) {
         return false;
     }
     block_node_set_loop(node, old->loop);
@@ -408,7 +407,7 @@ char *block_path_beside(const char *base, const char *filename)
     return g_build_filename(dir, filename, NULL);
 }
 
-static bool same_file(const char *a, const char *b)
+bool block_same_file(const char *a, const char *b)
 {
     struct stat sa, sb;
 
@@ -419,7 +418,7 @@ static bool same_file(const char *a, const char *b)
 static bool check_loop(const BlockNode *node, const char *path, GError **err)
 {
     for (const BlockNode *n = node; n; n = n->opened_for) {
-        if (n->filename && same_file(n->filename, path)) {
+        if (n->filename && block_same_file(n->filename, path)) {
             return error_set(err, "Backing file '%s' creates an infinite loop.", path);
         }
     }

@@ -56,6 +56,9 @@ static bool raw_reopen_prepare(BlockReopen *reopen, GError **err)
     uint64_t offset = 0, size = 0;
     bool has_size = false;
 
+    if (reopen->keep) {
+        return true;
+    }
     if (!block_opts_take_size(reopen->opts, "offset", &offset, NULL, err) ||
         !block_opts_take_size(reopen->opts, "size", &size, &has_size, err)) {
         return false;

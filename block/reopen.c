@@ -332,6 +332,46 @@ static bool run(const GPtrArray *entries, GError **err)
     return ok;
 }
 
+/* ---- without options ------------------------------------------------------------------------ */
+
+/* What writes goes before what it writes to when that ends, and behind it when it begins. */
+static void keep_entry(GPtrArray *entries, BlockNode *node, bool read_only)
+{
+    Entry *e = g_new0(Entry, 1);
+
+    e->r.node = node;
+    keep_before(e);
+    e->own_opts = block_opts_new();
+    e->r = e->before;
+    e->r.node = node;
+    e->r.opts = e->own_opts;
+    e->r.keep = true;
+    e->r.read_only = read_only;
+    if (read_only) {
+        g_ptr_array_add(entries, e);
+    }
+    for (unsigned i = 0; i < node->children->len; i++) {
+        const BlockChild *child = g_ptr_array_index(node->children, i);
+
+        if (!(child->role & BLOCK_ROLE_COW) && child->node->made_for == node->serial) {
+            keep_entry(entries, child->node, read_only);
+        }
+    }
+    if (!read_only) {
+        g_ptr_array_add(entries, e);
+    }
+}
+
+bool block_reopen_read_only(BlockNode *node, bool read_only, GError **err)
+{
+    g_autoptr(GPtrArray) entries = g_ptr_array_new_with_free_func(entry_free);
+
+    keep_entry(entries, node, read_only);
+    return run(entries, err);
+}
+
+/* ---- all of them -------------------------------------------------------------------------------- */
+
 /* Whole trees are drained, those of nodes that become children too. */
 static void drain(GPtrArray *sections, BlockNode *node)
 {

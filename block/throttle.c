@@ -68,7 +68,9 @@ static void throttle_attach_loop(BlockNode *node)
 static bool throttle_reopen_prepare(BlockReopen *reopen, GError **err)
 {
     g_autofree char *name = block_opts_take(reopen->opts, "throttle-group");
-    ThrottleGroup *group = name ? throttle_group_find(reopen->node->vm, name) : NULL;
+    const ThrottleState *t = reopen->node->state;
+    ThrottleGroup *group = reopen->keep ? throttle_member_group(t->member)
+                           : name       ? throttle_group_find(reopen->node->vm, name) : NULL;
 
     reopen->state = group;
     return group || error_set(err, "Throttle group '%s' does not exist", name ? name : "");

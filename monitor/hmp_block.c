@@ -9,7 +9,7 @@
 #include "util/image_text.h"
 
 /* A query's result; NULL after its error was shown. */
-static GPtrArray *query(HmpCall *call, QmpHandler *handler, const void *args)
+static void *query(HmpCall *call, QmpHandler *handler, const void *args)
 {
     QmpCall qmp = {.vm = call->vm, .mon = call->mon, .args = args};
     GError *err = NULL;
@@ -255,6 +255,34 @@ static void hmp_block_resize(HmpCall *call)
     hmp_call_qmp(call, qmp_block_resize, &args);
 }
 
+static void hmp_snapshot_blkdev(HmpCall *call)
+{
+    BlockdevSnapshotSync args = {.device = text(call, "device"), .snapshot_file = text(call, "snapshot-file"),
+                                 .format = text(call, "format"), .has_mode = true,
+                                 .mode = hmp_bool(call->args, "-n") ? NEW_IMAGE_MODE_EXISTING : NEW_IMAGE_MODE_ABSOLUTE_PATHS};
+
+    if (args.snapshot_file) {
+        hmp_call_qmp(call, qmp_blockdev_snapshot_sync, &args);
+    } else {
+        hmp_error(call, g_error_new(KILN_ERROR, KILN_ERROR_GENERIC, "Parameter 'snapshot-file' is missing"));
+    }
+}
+
+static void hmp_snapshot_blkdev_internal(HmpCall *call)
+{
+    BlockdevSnapshotInternal args = {.device = text(call, "device"), .name = text(call, "name")};
+
+    hmp_call_qmp(call, qmp_blockdev_snapshot_internal_sync, &args);
+}
+
+static void hmp_snapshot_delete_blkdev_internal(HmpCall *call)
+{
+    BlockdevSnapshotDeleteInternalSyncArgs args = {.device = text(call, "device"), .name = text(call, "name"),
+                                                   .id = text(call, "id")};
+
+    qapi_free(&qapi_type_SnapshotInfo, query(call, qmp_blockdev_snapshot_delete_internal_sync, &args));
+}
+
 const HmpCommand hmp_block_commands[] = {
     {"info block", "-n:flag,-v:flag,device:word?", NULL, "shows block devices, or (-n) nodes (-v: with their images)",
      hmp_info_block},
@@ -269,4 +297,11 @@ const HmpCommand hmp_block_commands[] = {
      "limits the requests of a drive; 0: no limit", hmp_block_set_io_throttle},
     {"block_resize", "device:word,size:size", NULL, "changes the size of an image",
      hmp_block_resize},
+    {"snapshot_blkdev", "-n:flag,device:word,snapshot-file:word?,format:word?", "[-n] device [new-image-file] [format]",
+     "puts an overlay over a drive, in a new image, qcow2 unless format says else (-n: in one that is there)",
+     hmp_snapshot_blkdev},
+    {"snapshot_blkdev_internal", "device:word,name:word", NULL, "makes a snapshot inside a drive's image",
+     hmp_snapshot_blkdev_internal},
+    {"snapshot_delete_blkdev_internal", "device:word,name:word,id:word?", NULL,
+     "deletes a snapshot inside a drive's image (with id: the one that has both)", hmp_snapshot_delete_blkdev_internal},
     {}};

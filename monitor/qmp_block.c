@@ -2,6 +2,7 @@
 /* QMP: nodes are added, removed and reopened; media, sizes and limits change. */
 #include "block/throttle.h"
 #include "monitor/qmp.h"
+#include "monitor/qmp_nodes.h"
 #include "qapi/qapi-commands.h"
 
 /* ---- nodes ---------------------------------------------------------------------------------- */
@@ -60,12 +61,15 @@ static BlockBackend *find_backend(Vm *vm, const char *device, const char *id, GE
     return blk;
 }
 
-static BlockNode *find_node(Vm *vm, const char *device, const char *node_name, GError **err)
+BlockNode *qmp_find_node(Vm *vm, const char *device, const char *node_name, GError **err)
 {
     BlockBackend *blk = device ? blk_find(vm, device) : NULL;
     BlockNode *node = node_name ? block_node_find(vm, node_name) : NULL;
 
-    if (blk && *blk_name(blk) && blk_node(blk)) {
+    if (blk && *blk_name(blk)) {
+        if (!blk_node(blk)) {
+            error_set(err, "Device '%s' has no medium", device);
+        }
         return blk_node(blk);
     }
     if (!node) {
@@ -80,7 +84,7 @@ static BlockNode *find_node(Vm *vm, const char *device, const char *node_name, G
 bool qmp_block_resize(QmpCall *call, GError **err)
 {
     const BlockResizeArgs *args = call->args;
-    BlockNode *node = find_node(call->vm, args->device, args->node_name, err);
+    BlockNode *node = qmp_find_node(call->vm, args->device, args->node_name, err);
 
     if (!node) {
         return false;

@@ -3,6 +3,7 @@
 #include "block/dirty_bitmap.h"
 #include "block/throttle.h"
 #include "monitor/qmp.h"
+#include "monitor/qmp_snapshot.h"
 #include "qapi/qapi-commands.h"
 
 /* ---- images --------------------------------------------------------------------------------- */
@@ -16,29 +17,13 @@ typedef struct OwnerCall {
     GPtrArray *snapshots; /* SnapshotInfo *; NULL: none */
 } OwnerCall;
 
-static SnapshotInfo *snapshot_info(const BlockSnapshot *s)
-{
-    SnapshotInfo *info = g_new0(SnapshotInfo, 1);
-
-    info->id = g_strdup(s->id);
-    info->name = g_strdup(s->name);
-    info->vm_state_size = (int64_t)s->vm_state_size;
-    info->date_sec = (int64_t)s->date_sec;
-    info->date_nsec = (int64_t)s->date_nsec;
-    info->vm_clock_sec = (int64_t)s->vm_clock_ns / NSEC_PER_SEC;
-    info->vm_clock_nsec = (int64_t)s->vm_clock_ns % NSEC_PER_SEC;
-    info->has_icount = s->has_icount;
-    info->icount = (int64_t)s->icount;
-    return info;
-}
-
 static GPtrArray *snapshot_infos(BlockNode *node)
 {
     GPtrArray *list = node->drv->snapshot_list ? node->drv->snapshot_list(node, NULL) : NULL;
     GPtrArray *infos = list && list->len ? g_ptr_array_new() : NULL;
 
     for (unsigned i = 0; infos && i < list->len; i++) {
-        g_ptr_array_add(infos, snapshot_info(g_ptr_array_index(list, i)));
+        g_ptr_array_add(infos, qmp_snapshot_info(g_ptr_array_index(list, i)));
     }
     g_clear_pointer(&list, g_ptr_array_unref);
     return infos;

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * QMP's transaction: several changes of dirty bitmaps, all of them or none. The nodes are drained
+ * QMP's transaction: several changes of dirty bitmaps and snapshots, all of them or none. The nodes are drained
  * meanwhile, so no write falls between two of the actions. Each is done at once and can be undone; a bitmap
- * that is removed is only taken out of use until all others are done. Snapshots and jobs are not there yet.
+ * that is removed is only taken out of use until all others are done. Jobs are not there yet.
  */
 #include <stdlib.h>
 
 #include "monitor/qmp.h"
 #include "monitor/qmp_bitmaps.h"
+#include "monitor/qmp_snapshot.h"
 #include "qapi/qapi-commands.h"
 #include "util/error.h"
 
@@ -16,6 +17,8 @@ typedef struct Step {
     TransactionActionKind kind;
     bool enabled, changed; /* before */
     uint8_t *bits;         /* before; NULL: unchanged. malloc */
+    BlockOverlay *overlay;
+    InternalSnapshot internal;
 } Step;
 
 typedef struct Action {
@@ -40,6 +43,12 @@ static const void *arguments(const TransactionAction *a)
         return a->u.block_dirty_bitmap_disable.data;
     case TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_MERGE:
         return a->u.block_dirty_bitmap_merge.data;
+    case TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT:
+        return a->u.blockdev_snapshot.data;
+    case TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT_INTERNAL_SYNC:
+        return a->u.blockdev_snapshot_internal_sync.data;
+    case TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT_SYNC:
+        return a->u.blockdev_snapshot_sync.data;
     case TRANSACTION_ACTION_KIND_ABORT:
         break;
     }
@@ -104,7 +113,7 @@ static bool take_out_of_use(Step *s, GError **err)
     return true;
 }
 
-static bool change(const Action *a, Step *s, GError **err)
+static bool change_bitmap(const Action *a, Step *s, GError **err)
 {
     s->b = find_target(a, err);
     if (!s->b) {
@@ -128,9 +137,22 @@ static bool change(const Action *a, Step *s, GError **err)
 static bool do_step(const Action *a, Step *s, GError **err)
 {
     s->kind = a->what->type;
-    return s->kind == TRANSACTION_ACTION_KIND_ABORT ? error_set(err, "Transaction aborted using Abort action")
-           : s->kind == TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_ADD ? add(a, s, err)
-                                                                       : change(a, s, err);
+    switch (s->kind) {
+    case TRANSACTION_ACTION_KIND_ABORT:
+        return error_set(err, "Transaction aborted using Abort action");
+    case TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_ADD:
+        return add(a, s, err);
+    case TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT:
+        s->overlay = qmp_snapshot_put(a->vm, arguments(a->what), err);
+        return s->overlay != NULL;
+    case TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT_SYNC:
+        s->overlay = qmp_snapshot_put_new(a->vm, arguments(a->what), err);
+        return s->overlay != NULL;
+    case TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT_INTERNAL_SYNC:
+        return qmp_snapshot_make(a->vm, arguments(a->what), &s->internal, err);
+    default:
+        return change_bitmap(a, s, err);
+    }
 }
 
 static void undo(Step *s)
@@ -151,7 +173,34 @@ static void undo(Step *s)
         memcpy(s->b->bits, s->bits, block_dirty_bitmap_bytes(s->b));
         s->b->changed = s->changed;
         break;
+    case TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT:
+    case TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT_SYNC:
+        block_overlay_abort(s->overlay);
+        break;
+    case TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT_INTERNAL_SYNC:
+        qmp_snapshot_undo(&s->internal);
+        break;
     case TRANSACTION_ACTION_KIND_ABORT:
+        break;
+    }
+}
+
+/* All others are done. */
+static void finish(Step *s)
+{
+    switch (s->kind) {
+    case TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_REMOVE:
+        s->b->busy--;
+        block_dirty_bitmap_remove(s->b, NULL); /* checked */
+        break;
+    case TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT:
+    case TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT_SYNC:
+        block_overlay_commit(s->overlay);
+        break;
+    case TRANSACTION_ACTION_KIND_BLOCKDEV_SNAPSHOT_INTERNAL_SYNC:
+        qmp_snapshot_forget(&s->internal);
+        break;
+    default:
         break;
     }
 }
@@ -171,11 +220,32 @@ static bool check_properties(const TransactionArgs *args, GError **err)
                                     ((TransactionAction *)g_ptr_array_index(args->actions, 0))->type));
 }
 
-static void drain_all(Vm *vm, void (*fn)(BlockNode *node))
+/* All trees that there are, one drained section each: those that grow meanwhile end theirs by themselves. */
+static GPtrArray *drain_all(Vm *vm)
 {
+    g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
+    GPtrArray *sections = g_ptr_array_new();
+
     for (unsigned i = 0; vm->block && i < vm->block->nodes->len; i++) {
-        fn(g_ptr_array_index(vm->block->nodes, i));
+        BlockNode *node = g_ptr_array_index(vm->block->nodes, i);
+        GPtrArray *tree = g_hash_table_contains(seen, node) ? NULL : block_drain_tree(node);
+
+        for (unsigned n = 0; tree && n < tree->len; n++) {
+            g_hash_table_add(seen, g_ptr_array_index(tree, n));
+        }
+        if (tree) {
+            g_ptr_array_add(sections, tree);
+        }
     }
+    return sections;
+}
+
+static void undrain_all(GPtrArray *sections)
+{
+    for (unsigned i = sections->len; i-- > 0;) {
+        block_undrain_tree(g_ptr_array_index(sections, i));
+    }
+    g_ptr_array_free(sections, TRUE);
 }
 
 bool qmp_transaction(QmpCall *call, GError **err)
@@ -184,11 +254,12 @@ bool qmp_transaction(QmpCall *call, GError **err)
     unsigned count = args->actions->len, done = 0;
     g_autofree Step *steps = g_new0(Step, count + 1);
     bool ok = check_properties(args, err);
+    GPtrArray *sections;
 
     if (!ok) {
         return false;
     }
-    drain_all(call->vm, block_drain_begin);
+    sections = drain_all(call->vm);
     for (; ok && done < count; done += ok) {
         ok = do_step(&(Action){call->vm, g_ptr_array_index(args->actions, done)}, &steps[done], err);
     }
@@ -197,11 +268,10 @@ bool qmp_transaction(QmpCall *call, GError **err)
     }
     for (unsigned i = 0; i < count; i++) {
         free(steps[i].bits);
-        if (ok && steps[i].kind == TRANSACTION_ACTION_KIND_BLOCK_DIRTY_BITMAP_REMOVE) {
-            steps[i].b->busy--;
-            block_dirty_bitmap_remove(steps[i].b, NULL); /* checked */
+        if (ok) {
+            finish(&steps[i]);
         }
     }
-    drain_all(call->vm, block_drain_end);
+    undrain_all(sections);
     return ok;
 }

@@ -626,8 +626,10 @@ static bool driver_reopen_prepare(BlockReopen *reopen, GError **err)
     g_autofree char *secret = NULL; /* the volume key is known and stays */
     int ret = 0;
 
-    if (!take_options(reopen->node, reopen->opts, &r->options, err) ||
-        !take_encryption(reopen->opts, &secret, err)) {
+    if (reopen->keep) {
+        r->options = q->opt;
+    } else if (!take_options(reopen->node, reopen->opts, &r->options, err) ||
+               !take_encryption(reopen->opts, &secret, err)) {
         g_free(r);
         return false;
     }

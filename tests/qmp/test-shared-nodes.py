@@ -166,6 +166,38 @@ def two_threads():
 
 
 @test
+def overlays():
+    """Both disks go over to an overlay while they work, in one thread and in two, and with transactions that fail."""
+    for kind in ("raw", "blkdebug"):
+        for thread in ({}, {"iothread": "io0"}):
+            with machine([VIRTIO | thread, IDE], node(kind)) as m:
+                queues, top = start(m), "d"
+                for turn in range(4):
+                    over = f"o{turn}"
+                    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", over, "4M"], check=True)
+                    m.qmp(("blockdev-add", {"driver": "qcow2", "node-name": over, "backing": None,
+                                            "file": {"driver": "file", "filename": over}}))
+                    step = {"type": "blockdev-snapshot", "data": {"node": top, "overlay": over}}
+                    for fails in (True, False):
+                        for q in queues:
+                            q.fill(turn + 1)
+                        dma_start(m, MINE + 8 * turn, turn + 1, MANY)
+                        if fails:
+                            why = m.error_of("transaction", actions=[step, {"type": "abort", "data": {}}])
+                            assert "aborted" in why, why
+                        else:
+                            m.qmp(("transaction", {"actions": [step]}))
+                        dma_end(m)
+                        for q in queues:
+                            q.end()
+                    dma_start(m, MINE + 8 * turn, count=MANY)
+                    dma_end(m)
+                    assert m.read(DMA_DATA, MANY * 512) == bytes([turn + 1]) * (MANY * 512)
+                    see_each_other(m, queues, 10 * turn)
+                    top = over
+
+
+@test
 def resets():
     """Of either disk and of the machine, in the middle."""
     with machine([VIRTIO, IDE]) as m:
