@@ -209,6 +209,8 @@ static void flush_files(MappedWriter *w)
         f->w = w;
         f->io = (BlockIo){.op = BLOCK_FLUSH, .done = flush_done};
         w->pending++;
+        block_debug_event(child->node, "flush_to_os");
+        block_debug_event(child->node, "flush_to_disk");
         block_node_submit(child->node, &f->io);
     }
 }

@@ -174,6 +174,9 @@ static int disk_do_write(Disk *d, const BlockIo *io)
     }
     w = disk_write_of(io);
     disk_apply_write(d->content, w);
+    if (d->content->len > d->node->size) {
+        block_node_set_size(d->node, d->content->len);
+    }
     if (io->fua) {
         disk_make_stable(d->stable, d->volatile_writes, w);
         disk_write_free(w);

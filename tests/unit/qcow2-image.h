@@ -25,6 +25,7 @@ typedef struct Config {
     bool v2, extended, lazy, zstd, tiny_cache;
     bool luks, bitmap;      /* encrypted; with a persistent bitmap "b" that records */
     bool data_file, backed; /* a second disk: an external data file, or a qcow2 base to commit into */
+    bool unpacked;          /* no compressed writes */
     bool synced;            /* nearly all writes are to be on stable storage, and come one by one */
     unsigned rounds;
     unsigned fill; /* clusters that are taken for nothing, so that tables soon have to grow */

@@ -12,8 +12,10 @@ typedef struct Later {
     unsigned op;
 } Later;
 
-typedef struct Replay {
+typedef struct Replay Replay;
+struct Replay {
     World *w;
+    void (*judge)(Replay *r, GByteArray *const *content); /* a state of the files must be good */
     GByteArray *stable[2], *prefix[2];
     GPtrArray *loose[2], *flying[2]; /* DiskWrite *: done and not flushed; under way */
     uint32_t sure[SECTORS];
@@ -30,9 +32,9 @@ typedef struct Replay {
     unsigned base_size;
     bool bitmap;
     unsigned states, judged;
-} Replay;
+};
 
-static bool may_hold(const Replay *r, unsigned s, uint32_t id)
+static inline bool may_hold(const Replay *r, unsigned s, uint32_t id)
 {
     bool ok = id == r->sure[s];
 
@@ -42,7 +44,7 @@ static bool may_hold(const Replay *r, unsigned s, uint32_t id)
     return ok;
 }
 
-static void settle(Replay *r, unsigned s, unsigned until)
+static inline void settle(Replay *r, unsigned s, unsigned until)
 {
     GArray *later = r->later[s];
 
@@ -58,7 +60,7 @@ static void settle(Replay *r, unsigned s, unsigned until)
     }
 }
 
-static void settle_ended(Replay *r, unsigned until)
+static inline void settle_ended(Replay *r, unsigned until)
 {
     for (unsigned s = 0; s < SECTORS; s++) {
         settle(r, s, until);
@@ -66,7 +68,7 @@ static void settle_ended(Replay *r, unsigned until)
 }
 
 /* All sectors hold this for good. */
-static void settle_as(Replay *r, const uint32_t *content, unsigned sectors)
+static inline void settle_as(Replay *r, const uint32_t *content, unsigned sectors)
 {
     for (unsigned s = 0; s < SECTORS; s++) {
         r->sure[s] = s < sectors ? content[s] : 0;
@@ -75,7 +77,7 @@ static void settle_as(Replay *r, const uint32_t *content, unsigned sectors)
     r->size = r->next_size = sectors;
 }
 
-static void note_op(Replay *r, const DiskEvent *e)
+static inline void note_op(Replay *r, const DiskEvent *e)
 {
     Later l = {e->id, r->ended->len};
     unsigned none = 0;
@@ -87,7 +89,7 @@ static void note_op(Replay *r, const DiskEvent *e)
     }
 }
 
-static void note_snapshot(Replay *r, const DiskEvent *e)
+static inline void note_snapshot(Replay *r, const DiskEvent *e)
 {
     r->step = (int)e->count;
     r->step_what = (int)e->first;
@@ -100,7 +102,7 @@ static void note_snapshot(Replay *r, const DiskEvent *e)
     }
 }
 
-static void note_snapshot_end(Replay *r, const DiskEvent *e)
+static inline void note_snapshot_end(Replay *r, const DiskEvent *e)
 {
     r->step = -1;
     if (e->first == APPLY) {
@@ -112,7 +114,7 @@ static void note_snapshot_end(Replay *r, const DiskEvent *e)
     }
 }
 
-static void note_resize(Replay *r, const DiskEvent *e)
+static inline void note_resize(Replay *r, const DiskEvent *e)
 {
     Later l = {0, r->ended->len};
     unsigned none = 0;
@@ -125,7 +127,7 @@ static void note_resize(Replay *r, const DiskEvent *e)
     }
 }
 
-static void note_resize_end(Replay *r, const DiskEvent *e)
+static inline void note_resize_end(Replay *r, const DiskEvent *e)
 {
     for (unsigned s = MIN(e->count, r->size); s < SECTORS; s++) {
         r->sure[s] = 0;
@@ -134,7 +136,7 @@ static void note_resize_end(Replay *r, const DiskEvent *e)
     r->size = e->count;
 }
 
-static void take_note(Replay *r, const DiskEvent *e)
+static inline void take_note(Replay *r, const DiskEvent *e)
 {
     switch (e->what) {
     case NOTE_OP:
@@ -182,7 +184,7 @@ static void take_note(Replay *r, const DiskEvent *e)
 
 /* ---- judging a state ------------------------------------------------------------------------- */
 
-static void judge_content(const Replay *r, BlockNode *node)
+static inline void judge_content(const Replay *r, BlockNode *node)
 {
     g_autofree uint32_t *ids = read_ids(node);
     unsigned n = (unsigned)(node->size / SECTOR);
@@ -199,7 +201,7 @@ static void judge_content(const Replay *r, BlockNode *node)
     }
 }
 
-static void judge_check(const Replay *r, BlockNode *node)
+static inline void judge_check(const Replay *r, BlockNode *node)
 {
     Qcow2CheckResult result = {0};
     Qcow2 *q = qcow2_of(node);
@@ -214,7 +216,7 @@ static void judge_check(const Replay *r, BlockNode *node)
 }
 
 /* Those that must be there are, with their content; node is a copy that may change. */
-static void judge_snapshots(const Replay *r, BlockNode *node)
+static inline void judge_snapshots(const Replay *r, BlockNode *node)
 {
     Qcow2 *q = qcow2_of(node);
     GError *err = NULL;
@@ -238,7 +240,7 @@ static void judge_snapshots(const Replay *r, BlockNode *node)
 }
 
 /* It tells of all that was ever written, or says that it does not. */
-static void judge_bitmap(const Replay *r, BlockNode *node)
+static inline void judge_bitmap(const Replay *r, BlockNode *node)
 {
     DirtyBitmap *b = block_dirty_bitmap_find(node, "b");
 
@@ -248,7 +250,7 @@ static void judge_bitmap(const Replay *r, BlockNode *node)
     }
 }
 
-static void judge_base(const Replay *r, BlockNode *base)
+static inline void judge_base(const Replay *r, BlockNode *base)
 {
     g_autofree uint32_t *ids = r->base ? read_ids(base) : NULL;
 
@@ -258,7 +260,7 @@ static void judge_base(const Replay *r, BlockNode *base)
     judge_check(r, base);
 }
 
-static bool run(const char *const *argv, int *status)
+static inline bool run(const char *const *argv, int *status)
 {
     g_autofree char *out = NULL, *err = NULL;
 
@@ -269,7 +271,7 @@ static bool run(const char *const *argv, int *status)
     return *status == 0 || *status == 3; /* leaks are no corruption */
 }
 
-static void judge_qemu(Replay *r, GByteArray *const *content)
+static inline void judge_qemu(Replay *r, GByteArray *const *content)
 {
     static const char *const all = "all";
     const char *every = g_getenv("KILN_IMAGE_JUDGE");
@@ -300,7 +302,7 @@ static void judge_qemu(Replay *r, GByteArray *const *content)
     }
 }
 
-static void judge(Replay *r, GByteArray *const *content)
+static inline void judge(Replay *r, GByteArray *const *content)
 {
     World *w = r->w;
     Disk *first = disk_new(w->vm, "after0", content[0], 1), *second = disk_new(w->vm, "after1", content[1], 1);
@@ -325,9 +327,9 @@ static void judge(Replay *r, GByteArray *const *content)
     disk_free(second);
 }
 
-static void replay_init(Replay *r, World *w, GByteArray *const *before)
+static inline void replay_init(Replay *r, World *w, GByteArray *const *before)
 {
-    *r = (Replay){.w = w, .step = -1, .size = SECTORS, .next_size = SECTORS};
+    *r = (Replay){.w = w, .judge = judge, .step = -1, .size = SECTORS, .next_size = SECTORS};
     r->ended = g_array_new(FALSE, FALSE, sizeof(unsigned));
     r->flushes = g_array_new(FALSE, FALSE, sizeof(unsigned));
     for (unsigned s = 0; s < SECTORS; s++) {
@@ -341,7 +343,7 @@ static void replay_init(Replay *r, World *w, GByteArray *const *before)
     }
 }
 
-static void replay_clear(Replay *r)
+static inline void replay_clear(Replay *r)
 {
     for (unsigned s = 0; s < SECTORS; s++) {
         g_array_unref(r->later[s]);

@@ -52,7 +52,7 @@ typedef struct World {
     char *dir, *file, *data;
 } World;
 
-static DiskEvent *note(World *w, unsigned what, unsigned first, unsigned count)
+static inline DiskEvent *note(World *w, unsigned what, unsigned first, unsigned count)
 {
     DiskEvent *e = disk_event(w->log, DISK_NOTE, NULL);
 
@@ -64,7 +64,7 @@ static DiskEvent *note(World *w, unsigned what, unsigned first, unsigned count)
 
 /* ---- images --------------------------------------------------------------------------------- */
 
-static BlockNode *try_open(Vm *vm, const char *text, GError **err)
+static inline BlockNode *try_open(Vm *vm, const char *text, GError **err)
 {
     BlockOpts *opts = block_opts_parse(text, NULL, err);
     BlockNode *node = block_node_open(vm, opts, NULL, err);
@@ -73,7 +73,7 @@ static BlockNode *try_open(Vm *vm, const char *text, GError **err)
     return node;
 }
 
-static BlockNode *open_node(Vm *vm, const char *text)
+static inline BlockNode *open_node(Vm *vm, const char *text)
 {
     GError *err = NULL;
     BlockNode *node = try_open(vm, text, &err);
@@ -83,7 +83,7 @@ static BlockNode *open_node(Vm *vm, const char *text)
 }
 
 /* names: of the two disks' nodes, and of the base that is made of the second. */
-static BlockNode *try_open_image(World *w, const char *disk, const char *second, const char *base, GError **err)
+static inline BlockNode *try_open_image(World *w, const char *disk, const char *second, const char *base, GError **err)
 {
     const Config *c = w->config;
     g_autofree char *text =
@@ -96,7 +96,7 @@ static BlockNode *try_open_image(World *w, const char *disk, const char *second,
     return try_open(w->vm, text, err);
 }
 
-static BlockNode *open_image(World *w, const char *disk, const char *second, const char *base)
+static inline BlockNode *open_image(World *w, const char *disk, const char *second, const char *base)
 {
     GError *err = NULL;
     BlockNode *node = try_open_image(w, disk, second, base, &err);
@@ -105,14 +105,14 @@ static BlockNode *open_image(World *w, const char *disk, const char *second, con
     return node;
 }
 
-static BlockNode *open_base(World *w, const char *disk, const char *name)
+static inline BlockNode *open_base(World *w, const char *disk, const char *name)
 {
     g_autofree char *text = g_strdup_printf("driver=qcow2,file=%s,node-name=%s,discard=unmap", disk, name);
 
     return open_node(w->vm, text);
 }
 
-static void format(World *w, Disk *disk, bool is_base)
+static inline void format(World *w, Disk *disk, bool is_base)
 {
     BlockNode *data = w->config->data_file && !is_base ? w->disks[1]->node : NULL;
 
@@ -132,7 +132,7 @@ typedef struct Op {
     bool fua;
 } Op;
 
-static void op_done(BlockIo *io, int result)
+static inline void op_done(BlockIo *io, int result)
 {
     Op *op = container_of(io, Op, io);
     World *w = op->w;
@@ -156,7 +156,7 @@ static void op_done(BlockIo *io, int result)
     g_free(op);
 }
 
-static void start(World *w, BlockOp kind, unsigned first, unsigned count, bool compressed)
+static inline void start(World *w, BlockOp kind, unsigned first, unsigned count, bool compressed)
 {
     Op *op = g_new0(Op, 1);
     size_t len = (size_t)count * SECTOR;
@@ -180,7 +180,7 @@ static void start(World *w, BlockOp kind, unsigned first, unsigned count, bool c
     block_node_submit(w->node, &op->io);
 }
 
-static bool is_busy(const World *w, unsigned first, unsigned count)
+static inline bool is_busy(const World *w, unsigned first, unsigned count)
 {
     for (unsigned s = first; s < first + count; s++) {
         if (w->busy[s]) {
@@ -190,13 +190,13 @@ static bool is_busy(const World *w, unsigned first, unsigned count)
     return false;
 }
 
-static void random_op(World *w)
+static inline void random_op(World *w)
 {
     const Config *c = w->config;
     unsigned per = MAX((unsigned)(c->cluster / SECTOR), 1), kind = (unsigned)g_rand_int_range(w->rand, 0, 24);
     unsigned first = (unsigned)g_rand_int_range(w->rand, 0, (gint32)w->sectors);
     unsigned count = (unsigned)g_rand_int_range(w->rand, 1, (gint32)MAX(per * 3, 8));
-    bool packed = kind >= 21 && !c->luks && !c->data_file;
+    bool packed = kind >= 21 && !c->luks && !c->data_file && !c->unpacked;
 
     if (kind == 0) {
         start(w, BLOCK_FLUSH, 0, 0, false);
@@ -215,7 +215,7 @@ static void random_op(World *w)
           first, count, packed);
 }
 
-static void wait_all(World *w, unsigned left)
+static inline void wait_all(World *w, unsigned left)
 {
     wait_in_flight(w->node, &w->in_flight, left);
 }
@@ -223,7 +223,7 @@ static void wait_all(World *w, unsigned left)
 /* ---- operations on the whole image ----------------------------------------------------------- */
 
 /* An operation has ended; false: it failed. */
-static bool step_ended(World *w, GError *err)
+static inline bool step_ended(World *w, GError *err)
 {
     bool ok = !err;
 
@@ -235,7 +235,7 @@ static bool step_ended(World *w, GError *err)
     return ok;
 }
 
-static uint32_t *read_ids(BlockNode *node)
+static inline uint32_t *read_ids(BlockNode *node)
 {
     unsigned n = (unsigned)(node->size / SECTOR);
     g_autofree uint8_t *buf = g_malloc(MAX(node->size, 1));
@@ -251,7 +251,7 @@ static uint32_t *read_ids(BlockNode *node)
 }
 
 /* Where requests have failed, only reading tells. */
-static void look(World *w)
+static inline void look(World *w)
 {
     g_autofree uint32_t *ids = w->errors ? read_ids(w->node) : NULL;
 
@@ -260,7 +260,7 @@ static void look(World *w)
     }
 }
 
-static bool snapshot_step(World *w)
+static inline bool snapshot_step(World *w)
 {
     unsigned i = (unsigned)g_rand_int_range(w->rand, 0, 2);
     /* A bitmap would not know of what an applied one changes. */
@@ -291,7 +291,7 @@ static bool snapshot_step(World *w)
     return true;
 }
 
-static bool resize_step(World *w)
+static inline bool resize_step(World *w)
 {
     unsigned sectors = (unsigned)g_rand_int_range(w->rand, 64, SECTORS + 1);
     GError *err = NULL;
@@ -314,7 +314,7 @@ static bool resize_step(World *w)
 }
 
 /* As kiln-img does it: the base is written and flushed, then the overlay emptied. */
-static bool commit_step(World *w)
+static inline bool commit_step(World *w)
 {
     GError *err = NULL;
     int ret;
@@ -337,14 +337,14 @@ static bool commit_step(World *w)
 
 /* ---- life ------------------------------------------------------------------------------------- */
 
-static GByteArray *copy_of(const GByteArray *from)
+static inline GByteArray *copy_of(const GByteArray *from)
 {
     GByteArray *to = g_byte_array_new();
 
     return g_byte_array_append(to, from->data, from->len);
 }
 
-static void fill_image(World *w)
+static inline void fill_image(World *w)
 {
     BlockNode *node = open_image(w, "disk0", "disk1", "base");
     uint64_t host;
@@ -355,8 +355,8 @@ static void fill_image(World *w)
     block_pflush(w->disks[0]->node);
 }
 
-/* A new image, open no longer; before: the disks' content. */
-static void world_init(World *w, const Config *config, GByteArray **before)
+/* Two disks; content (may be NULL) is the first one's. */
+static inline void world_new(World *w, const Config *config, const GByteArray *content)
 {
     GError *err = NULL;
 
@@ -368,8 +368,23 @@ static void world_init(World *w, const Config *config, GByteArray **before)
     w->file = g_build_filename(w->dir, "image", NULL);
     w->data = g_build_filename(w->dir, "data", NULL);
     w->log = disk_log_new();
-    w->disks[0] = disk_new(w->vm, "disk0", NULL, 1);
+    w->disks[0] = disk_new(w->vm, "disk0", content, 1);
     w->disks[1] = disk_new(w->vm, "disk1", NULL, 2);
+}
+
+/* From now on what reaches the disks is recorded; before: their content. */
+static inline void world_record(World *w, GByteArray **before)
+{
+    for (unsigned d = 0; d < 2; d++) {
+        before[d] = copy_of(w->disks[d]->content);
+        w->disks[d]->log = w->log;
+    }
+}
+
+/* A new image, open no longer; before: the disks' content. */
+static inline void world_init(World *w, const Config *config, GByteArray **before)
+{
+    world_new(w, config, NULL);
     format(w, w->disks[0], false);
     if (config->backed) {
         format(w, w->disks[1], true);
@@ -378,13 +393,10 @@ static void world_init(World *w, const Config *config, GByteArray **before)
     if (config->fill) {
         fill_image(w);
     }
-    for (unsigned d = 0; d < 2; d++) {
-        before[d] = copy_of(w->disks[d]->content);
-        w->disks[d]->log = w->log;
-    }
+    world_record(w, before);
 }
 
-static void world_clear(World *w)
+static inline void world_clear(World *w)
 {
     block_node_unref(w->base);
     for (unsigned d = 0; d < 2; d++) {
