@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Hostile images of the formats that are only read: an input is an image (or a VMware descriptor). It
- * is opened with each of these drivers, its status is asked and all of it is read. Nothing may crash,
- * hang, or reach outside. Without libFuzzer the files named as arguments are replayed.
+ * Hostile images of other programs' formats: an input is an image (or a VMware descriptor). It is
+ * opened with each of these drivers, its status is asked and all of it is read. Nothing may crash,
+ * hang, or reach outside. What can be opened for writing is written: it must then be found there, when
+ * the image is opened anew, and all else must be as it was, so no write lies in a header, a table or
+ * another block. Without libFuzzer the files named as arguments are replayed.
  */
 #include <stdio.h>
 
@@ -14,7 +16,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static Vm *vm;
-static unsigned opened;
+static unsigned opened, written;
 
 static void walk(BlockNode *node)
 {
@@ -38,18 +40,71 @@ static void walk(BlockNode *node)
     }
 }
 
-static void try_driver(Disk *disk, const char *driver)
+static BlockNode *open_as(Disk *disk, const char *driver, bool writable)
 {
-    g_autofree char *text = g_strdup_printf("driver=%s,file=%s,read-only=on%s", driver,
-                                            disk->node->name,
-                                            strcmp(driver, "vmdk") ? "" : ",backing=");
+    g_autofree char *text = g_strdup_printf("driver=%s,file=%s,discard=unmap,read-only=%s%s", driver, disk->node->name,
+                                            writable ? "off" : "on", strcmp(driver, "vmdk") ? "" : ",backing=");
     BlockOpts *opts = block_opts_parse(text, NULL, NULL);
     BlockNode *node = block_node_open(vm, opts, NULL, NULL);
 
     block_opts_free(opts);
+    return node;
+}
+
+static void try_driver(Disk *disk, const char *driver)
+{
+    BlockNode *node = open_as(disk, driver, false);
+
     if (node) {
         opened++;
         walk(node);
+        block_node_unref(node);
+    }
+}
+
+/* Writes, zeros and discards at places that the size alone decides; content follows. False: one failed. */
+static bool change(BlockNode *node, uint8_t *content, uint64_t len)
+{
+    g_autofree uint8_t *buf = g_malloc(64 * KIB);
+    uint32_t seed = 12345;
+
+    for (unsigned i = 0; i < 12; i++) {
+        uint64_t at, n;
+
+        seed = seed * 1103515245 + 12345;
+        at = seed % len / BLOCK_SECTOR * BLOCK_SECTOR;
+        n = MIN(i % 3 ? 64 * KIB : BLOCK_SECTOR, len - at);
+        memset(buf, i % 4 == 3 ? 0 : 'a' + (int)i, n);
+        if ((i % 4 == 3 ? block_pzero(node, at, n, 0) : block_pwrite(node, at, buf, n, i % 5 ? 0 : BLOCK_FLAG_FUA)) < 0) {
+            return false;
+        }
+        memcpy(content + at, buf, n);
+    }
+    return block_pflush(node) == 0;
+}
+
+static void try_writing(Disk *disk, const char *driver)
+{
+    BlockNode *node = open_as(disk, driver, true);
+    g_autofree uint8_t *before = NULL, *after = NULL;
+    uint64_t len = node ? MIN(node->size, READ_MAX) : 0;
+    bool whole;
+
+    if (!len) {
+        block_node_unref(node);
+        return;
+    }
+    before = g_malloc(len);
+    after = g_malloc(len);
+    whole = block_pread(node, 0, before, len) == 0;
+    whole &= change(node, before, len);
+    block_node_unref(node);
+    if (whole) {
+        written++;
+        node = open_as(disk, driver, true);
+        g_assert_nonnull(node);
+        g_assert_cmpint(block_pread(node, 0, after, len), ==, 0);
+        g_assert_cmpint(memcmp(before, after, len), ==, 0);
         block_node_unref(node);
     }
 }
@@ -67,6 +122,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     disk = disk_new(vm, "fuzzed", image, 1);
     for (unsigned i = 0; i < G_N_ELEMENTS(drivers); i++) {
         try_driver(disk, drivers[i]);
+        try_writing(disk, drivers[i]);
+        disk_reset(disk, image);
     }
     disk_free(disk);
     g_byte_array_unref(image);
@@ -88,7 +145,7 @@ int main(int argc, char **argv)
         LLVMFuzzerTestOneInput((const uint8_t *)data, size);
         g_free(data);
     }
-    printf("%u opened\n", opened);
+    printf("%u opened, %u written\n", opened, written);
     if (vm) {
         blk_cleanup(vm);
         vm_free(vm);

@@ -214,12 +214,14 @@ def random_damage_harms_nobody():
             inputs.append("bad-%d" % len(inputs))
             with open(inputs[-1], "wb") as f:
                 f.write(bad)
-    opened = 0
+    opened = written = 0
     for start in range(0, len(inputs), 50):
         status, out, err = run(FUZZ, *inputs[start:start + 50])
         assert status == 0, "%s: status %d: %s" % (inputs[start], status, out + err[-3000:])
         opened += int(out.split()[0])
+        written += int(out.split()[2])
     assert len(inputs) // 10 < opened < len(inputs), "%d of %d images were opened" % (opened, len(inputs))
+    assert len(inputs) // 20 < written, "only %d of %d images were written" % (written, len(inputs))
 
 
 if __name__ == "__main__":
