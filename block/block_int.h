@@ -638,6 +638,10 @@ GPtrArray *block_drain_tree(BlockNode *node);
 void block_undrain_tree(GPtrArray *tree);
 /* Moves the tree into loop, drained meanwhile. Main thread, VM lock. */
 void block_node_set_loop(BlockNode *node, BlockLoop *loop);
+/* Runs fn, which opens files of node's tree anew, writes and reads: drained, the tree in the main loop. Its result. Main
+ * thread, VM lock. */
+typedef bool BlockInMainFn(BlockNode *node, void *opaque, GError **err);
+bool block_in_main(BlockNode *node, BlockInMainFn *fn, void *opaque, GError **err);
 /* Drivers are opened and closed in the main thread: a tree that devices use in an iothread comes there, drained, from
  * block_borrow (if need be) until the last block_change_end. but: one that will be gone then; NULL: none. False with *err:
  * another loop's tree was borrowed before. */

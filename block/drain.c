@@ -254,6 +254,19 @@ void block_node_set_loop(BlockNode *node, BlockLoop *loop)
     block_drain_end(node);
 }
 
+bool block_in_main(BlockNode *node, BlockInMainFn *fn, void *opaque, GError **err)
+{
+    BlockLoop *home = node->loop;
+    GPtrArray *section = block_drain_tree(node);
+    bool ok;
+
+    block_node_set_loop(node, block_loop_main(node->vm));
+    ok = fn(node, opaque, err);
+    block_node_set_loop(node, home);
+    block_undrain_tree(section);
+    return ok;
+}
+
 /* ---- for as long as something is opened or closed ------------------------------------------------ */
 
 typedef struct Borrowed {

@@ -298,7 +298,7 @@ void block_overlay_abort(BlockOverlay *o)
 
 /* ---- what an image calls its backing file --------------------------------------------------------- */
 
-static bool change_name(BlockNode *node, const char *filename, GError **err)
+static bool change_name(BlockNode *node, void *filename, GError **err)
 {
     const char *format = block_node_skip_filters(node->backing->node)->drv->name;
     bool read_only = node->read_only, ok;
@@ -315,13 +315,5 @@ static bool change_name(BlockNode *node, const char *filename, GError **err)
 
 bool block_overlay_rename_backing(BlockNode *node, const char *filename, GError **err)
 {
-    BlockLoop *home = node->loop;
-    GPtrArray *section = block_drain_tree(node);
-    bool ok;
-
-    block_node_set_loop(node, block_loop_main(node->vm));
-    ok = change_name(node, filename, err);
-    block_node_set_loop(node, home);
-    block_undrain_tree(section);
-    return ok;
+    return block_in_main(node, change_name, (void *)(uintptr_t)filename, err);
 }

@@ -34,4 +34,8 @@ void block_overlay_abort(BlockOverlay *o);
 /* node, which has a backing file, calls it so from now on, in its image; what is open stays. */
 bool block_overlay_rename_backing(BlockNode *node, const char *filename, GError **err);
 
+/* What overlay itself holds goes into its backing file, which it has; then it is empty, where its format can be
+ * (block/commit.c). Waits for all of it. */
+bool block_overlay_merge_down(BlockNode *overlay, GError **err);
+
 #endif

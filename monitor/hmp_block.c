@@ -2,7 +2,7 @@
 /* HMP: block devices. */
 #include <inttypes.h>
 
-#include "block/block.h"
+#include "block/overlay.h"
 #include "monitor/hmp_internal.h"
 #include "monitor/internal.h"
 #include "qapi/qapi-commands.h"
@@ -255,6 +255,42 @@ static void hmp_block_resize(HmpCall *call)
     hmp_call_qmp(call, qmp_block_resize, &args);
 }
 
+static bool commit(BlockBackend *blk, GError **err)
+{
+    BlockNode *node = block_node_skip_filters(blk_node(blk));
+
+    return node->backing ? block_overlay_merge_down(node, err)
+                         : error_set(err, "Operation not supported: it has no backing file");
+}
+
+static bool commit_all(Vm *vm, GError **err)
+{
+    bool ok = true;
+
+    for (unsigned i = 0; vm->block && i < vm->block->backends->len && ok; i++) {
+        BlockBackend *blk = g_ptr_array_index(vm->block->backends, i);
+
+        ok = !blk_node(blk) || !block_node_backing(blk_node(blk)) || commit(blk, err);
+    }
+    return ok;
+}
+
+static void hmp_commit(HmpCall *call)
+{
+    const char *device = hmp_str(call->args, "device");
+    bool all = !strcmp(device, "all");
+    BlockBackend *blk = all ? NULL : blk_find(call->vm, device);
+    g_autoptr(GError) err = NULL;
+
+    if (!all && (!blk || !*blk_name(blk))) {
+        hmp_printf(call, "Device '%s' not found\n", device);
+    } else if (!all && !blk_node(blk)) {
+        hmp_printf(call, "Device '%s' has no medium\n", device);
+    } else if (all ? !commit_all(call->vm, &err) : !commit(blk, &err)) {
+        hmp_printf(call, "'commit' error for '%s': %s\n", device, err->message);
+    }
+}
+
 static void hmp_snapshot_blkdev(HmpCall *call)
 {
     BlockdevSnapshotSync args = {.device = text(call, "device"), .snapshot_file = text(call, "snapshot-file"),
@@ -297,6 +333,7 @@ const HmpCommand hmp_block_commands[] = {
      "limits the requests of a drive; 0: no limit", hmp_block_set_io_throttle},
     {"block_resize", "device:word,size:size", NULL, "changes the size of an image",
      hmp_block_resize},
+    {"commit", "device:word", "device|all", "writes what overlays (-snapshot) hold into their backing files", hmp_commit},
     {"snapshot_blkdev", "-n:flag,device:word,snapshot-file:word?,format:word?", "[-n] device [new-image-file] [format]",
      "puts an overlay over a drive, in a new image, qcow2 unless format says else (-n: in one that is there)",
      hmp_snapshot_blkdev},

@@ -334,7 +334,7 @@ def _():
 # What QEMU 7.2's monitor has and Kiln's has not, by the reason.
 MISSING = {
     "block jobs and snapshots": "block_job_cancel block_job_complete block_job_pause block_job_resume block_job_set_speed block_stream"
-                                " commit delvm drive_backup drive_mirror loadvm savevm"
+                                " delvm drive_backup drive_mirror loadvm savevm"
                                 " info:block-jobs info:snapshots",
     "migration": "calc_dirty_rate cancel_vcpu_dirty_limit migrate migrate_cancel migrate_continue migrate_incoming migrate_pause"
                  " migrate_recover migrate_set_parameter migrate_start_postcopy set_vcpu_dirty_limit x_colo_lost_heartbeat info:dirty_rate"

@@ -271,7 +271,7 @@ def _():
 # A command and what it says; what takes no arguments is not here.
 HMP = [
     ("announce_self x x x", "extraneous characters"), ("balloon", "expression expected|syntax|expected"), ("balloon x", "balloon: "),
-    ("balloon 64", "No balloon device"), ("block_resize none 1M", "'none'"), ("snapshot_blkdev none x", "'none'"),
+    ("balloon 64", "No balloon device"), ("block_resize none 1M", "'none'"), ("snapshot_blkdev none x", "'none'"), ("commit none", "'none'"), ("commit", "commit: "),
     ("snapshot_blkdev disk", "'snapshot-file'"), ("snapshot_blkdev_internal none x", "'none'"), ("snapshot_blkdev_internal disk", "snapshot_blkdev_internal: "),
     ("snapshot_delete_blkdev_internal none x", "'none'"), ("snapshot_delete_blkdev_internal disk", "snapshot_delete_blkdev_internal: "),
     ("block_resize disk", "block_resize: "),

@@ -302,6 +302,57 @@ def _():
         img("check", "-q", name)
 
 
+@test("HMP commit: what temporary and other overlays hold goes down, and they are empty")
+def _():
+    for size in ("8M", "4M"):
+        create("d.qcow2", "e.qcow2", size=size)
+        create("top.qcow2", "free.qcow2")
+        img("rebase", "-q", "-u", "-b", "e.qcow2", "-F", "qcow2", "top.qcow2")
+        with open("r.raw", "wb") as f:
+            f.write(b"\7" * (1 << 20))
+        with Machine(BINARY, "-S", "-object", "iothread,id=io", "-drive", "if=none,id=d,file=d.qcow2,format=qcow2,snapshot=on",
+                     "-device", "virtio-blk-pci,drive=d,iothread=io", "-drive", "if=none,id=r,file=r.raw,format=raw,snapshot=on",
+                     "-drive", "if=none,id=top,file=top.qcow2,format=qcow2,copy-on-read=on", "-device", "virtio-blk-pci,drive=top",
+                     "-drive", "if=none,id=free,file=free.qcow2,format=qcow2", "-drive", "if=none,id=cd,media=cdrom") as m:
+            c = m.connect()
+            nodes = sorted((n["node-name"], n["ro"]) for n in c.do("query-named-block-nodes", flat=True))
+            same(c.hmp("commit nope"), "Device 'nope' not found\r\n")
+            same(c.hmp("commit cd"), "Device 'cd' has no medium\r\n")
+            check(c.hmp("commit free").startswith("'commit' error for 'free': Operation not supported"), "without a backing file")
+            io(c, "d", "write -P 1 0 3M")
+            io(c, "d", "write -z 64k 64k")
+            io(c, "r", "write -P 2 4k 4k")
+            io(c, "r", "write -z 8k 4k")
+            io(c, "top", "write -P 3 4M 64k" if size == "8M" else "write -P 3 3M 64k")
+            same(c.hmp("commit d"), "")
+            io(c, "d", "write -P 4 2M 64k")
+            same(c.hmp("commit all"), "")
+            for name in ("d", "r", "top"):
+                io(c, name, "write -P 9 0 4k")  # stays above
+            same(sorted((n["node-name"], n["ro"]) for n in c.do("query-named-block-nodes", flat=True)), nodes)
+            c.do("quit")
+            m.process.wait(60)
+        for name, reads in (("d.qcow2", ("1 0 64k", "0 64k 64k", "1 128k 1920k", "4 2M 64k")), ("e.qcow2", ("3 %s 64k" % ("4M" if size == "8M" else "3M"),)),
+                            ("r.raw", ("7 0 4k", "2 4k 4k", "0 8k 4k", "7 12k 64k"))):
+            words = [w for read in reads for w in ("-c", "read -P " + read)]
+            said = subprocess.run(["qemu-io", "-r", *words, name], stdout=subprocess.PIPE, text=True, check=True).stdout
+            check("Pattern" not in said, "%s: %s" % (name, said))
+        img("check", "-q", "d.qcow2")
+        same(info("e.qcow2")["virtual-size"], 8 << 20)
+
+
+@test("a backing file of two overlays is not written")
+def _():
+    create("d.qcow2")
+    with Machine(BINARY, "-S", "-drive", "if=none,id=a,file=d.qcow2,format=qcow2,snapshot=on", "-device", "virtio-blk-pci,drive=a",
+                 "-drive", "if=none,id=b,file=d.qcow2,format=qcow2,snapshot=on", "-device", "virtio-blk-pci,drive=b") as m:
+        c = m.connect()
+        io(c, "a", "write -P 1 0 64k")
+        check("'commit' error for 'a'" in c.hmp("commit a"), "while b reads it")
+        io(c, "a", "read -P 1 0 64k")
+        io(c, "b", "read -P 0 0 64k")
+
+
 # ---- while the guest works ------------------------------------------------------------------------
 
 def busy(m, rounds):
