@@ -347,6 +347,7 @@ typedef struct BlockInfo {
     bool is_dirty;
     bool unallocated_is_zero; /* and there is no backing file */
     bool encrypted;
+    bool needs_packing; /* whole clusters can be written, compressed and once, nothing else */
 } BlockInfo;
 
 /* discard_stats: discards that the host was asked for. */

@@ -137,7 +137,7 @@ static bool open_sources(Vm *vm, Convert *c, char **names, unsigned count)
 static bool target_options(const Convert *c, const BlockDriver *drv, BlockOpts *opts, GError **err)
 {
     g_autofree char *size = g_strdup_printf("%" PRIu64, c->size);
-    bool can_back = drv == &block_driver_qcow2;
+    bool can_back = img_find_create_option(drv, "backing_file") != NULL;
     const char *backing;
 
     if (!block_opts_peek(opts, "size")) {
@@ -203,14 +203,14 @@ static BlockOpts *key_secrets(const Convert *c)
     return opts;
 }
 
-static bool is_encrypted(BlockNode *node)
+static BlockInfo get_info(BlockNode *node)
 {
     BlockInfo info = {0};
 
     if (node->drv->get_info) {
         node->drv->get_info(node, &info);
     }
-    return info.encrypted;
+    return info;
 }
 
 static bool open_made_target(Vm *vm, Convert *c, const char *format, GError **err)
@@ -229,12 +229,13 @@ static bool open_target(Vm *vm, Convert *c, GError **err)
 {
     const char *format = c->out_format ? c->out_format : "raw";
     const BlockDriver *drv = block_driver_find(format);
+    BlockInfo info;
 
     if (!c->target_image_opts && (!drv || !drv->create)) {
         return !drv && !block_format_is_planned(format)
                    ? error_set(err, "Unknown file format '%s'", format)
                    : error_set(err, "Format driver '%s' does not support image creation%s", format,
-                               drv ? "" : " yet (qcow2, raw and luks do)");
+                               drv ? "" : " yet (qcow2, raw, luks, vdi, vpc and vmdk do)");
     }
     if (c->compress && !c->target_image_opts && !drv->packs) {
         return error_set(err, "Compression not supported for this file format");
@@ -254,8 +255,13 @@ static bool open_target(Vm *vm, Convert *c, GError **err)
     if (c->compress && !block_node_packs(c->out.node)) {
         return error_set(err, "Compression not supported for this file format");
     }
-    if (c->compress && is_encrypted(c->out.node)) {
+    info = get_info(c->out.node);
+    c->compress |= info.needs_packing;
+    if (c->compress && info.encrypted) {
         return error_set(err, ENCRYPTED_AND_PACKED);
+    }
+    if (c->compress && !info.cluster_size) {
+        return error_set(err, "invalid cluster size");
     }
     if (block_node_size(c->out.node) < c->size) {
         return error_set(err, "output file is smaller than input file");

@@ -29,16 +29,6 @@ static const struct {
     {"iter-time", false}, {"preallocation", false}, {"nocow", false}, {"extent_size_hint", false},
 };
 
-static const BlockCreateOpt *find_option(const BlockDriver *drv, const char *name)
-{
-    for (const BlockCreateOpt *o = drv->create_opts; o && o->name; o++) {
-        if (!strcmp(o->name, name)) {
-            return o;
-        }
-    }
-    return NULL;
-}
-
 static void say_option(const BlockCreateOpt *o, const char *value)
 {
     uint64_t bytes;
@@ -50,18 +40,33 @@ static void say_option(const BlockCreateOpt *o, const char *value)
     }
 }
 
+/* Other programs' formats: in the order of their options. */
+static void say_in_order(const BlockDriver *drv, const BlockOpts *opts)
+{
+    for (const BlockCreateOpt *o = drv->create_opts; o && o->name; o++) {
+        const char *value = block_opts_peek(opts, o->name);
+
+        if (value || o->def) {
+            say_option(o, value ? value : o->def);
+        }
+    }
+}
+
 static void say_formatting(const BlockDriver *drv, const char *filename, const BlockOpts *opts)
 {
     static const char raw_order[] = "size";
 
     printf("Formatting '%s', fmt=%s", filename, drv->name);
     if (drv == &block_driver_raw && block_opts_peek(opts, raw_order)) {
-        say_option(find_option(drv, raw_order), block_opts_peek(opts, raw_order));
+        say_option(img_find_create_option(drv, raw_order), block_opts_peek(opts, raw_order));
     }
-    for (unsigned i = 0; i < G_N_ELEMENTS(said_options); i++) {
+    if (drv == &block_driver_vmdk) {
+        say_in_order(drv, opts);
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(said_options) && drv != &block_driver_vmdk; i++) {
         bool last = i == G_N_ELEMENTS(said_options) - 3; /* what a file has is said behind luks' own options */
         bool twice = !strcmp(said_options[i].name, "preallocation") && last != (drv == &block_driver_luks);
-        const BlockCreateOpt *o = twice ? NULL : find_option(drv, said_options[i].name);
+        const BlockCreateOpt *o = twice ? NULL : img_find_create_option(drv, said_options[i].name);
         const char *value = o ? block_opts_peek(opts, o->name) : NULL;
 
         if (o && !value && said_options[i].has_default) {
@@ -132,13 +137,13 @@ static bool add_arguments(const Create *c, const BlockDriver *drv, BlockOpts *op
         block_opts_set(opts, "size", size);
     }
     if (c->backing) {
-        if (!find_option(drv, "backing_file")) {
+        if (!img_find_create_option(drv, "backing_file")) {
             return error_set(err, "Backing file not supported for file format '%s'", drv->name);
         }
         block_opts_set(opts, "backing_file", c->backing);
     }
     if (c->backing_format) {
-        if (!find_option(drv, "backing_fmt")) {
+        if (!img_find_create_option(drv, "backing_fmt")) {
             return error_set(err, "Backing format not supported for file format '%s'", drv->name);
         }
         block_opts_set(opts, "backing_fmt", c->backing_format);
@@ -184,8 +189,8 @@ static bool find_driver(const char *format, const BlockDriver **drv, GError **er
 {
     *drv = block_driver_find(format);
     if (!*drv && block_format_is_planned(format)) {
-        return error_set(err, "Format driver '%s' does not support image creation yet (qcow2 and raw "
-                              "do)", format);
+        return error_set(err, "Format driver '%s' does not support image creation yet (qcow2, raw, luks, vdi, "
+                              "vpc and vmdk do)", format);
     }
     if (!*drv) {
         return error_set(err, "Unknown file format '%s'", format);

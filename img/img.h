@@ -115,6 +115,8 @@ BlockOpts *img_merge_options(GPtrArray *lists, GError **err);
 bool img_wants_help(GPtrArray *lists);
 /* The driver and its options for "create" (amend: those that amend takes). */
 void img_print_create_options(const BlockDriver *drv, bool amend, bool with_protocol);
+/* Of drv->create_opts; NULL: there is none. */
+const BlockCreateOpt *img_find_create_option(const BlockDriver *drv, const char *name);
 /* The name is in create_opts, or the message with the nearest ones. */
 bool img_check_create_options(const BlockDriver *drv, GPtrArray *lists, GError **err);
 /* -l ID, NAME or "snapshot.id=ID,snapshot.name=NAME"; the BlockSnapshot, or NULL. */

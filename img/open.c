@@ -130,7 +130,7 @@ static bool add_open_options(BlockOpts *opts, const ImgOpen *how, ImgImage *imag
     if (how->node_name) {
         block_opts_set(opts, "node-name", how->node_name);
     }
-    if (how->no_backing && drv == &block_driver_qcow2) {
+    if (how->no_backing && (drv == &block_driver_qcow2 || drv == &block_driver_vmdk)) {
         g_free(block_opts_take(opts, "backing"));
         block_opts_free(block_opts_take_prefix(opts, "backing"));
         block_opts_set(opts, "backing", "");
@@ -335,16 +335,26 @@ BlockOpts *img_merge_options(GPtrArray *lists, GError **err)
     return opts;
 }
 
+const BlockCreateOpt *img_find_create_option(const BlockDriver *drv, const char *name)
+{
+    for (const BlockCreateOpt *o = drv->create_opts; o && o->name; o++) {
+        if (!strcmp(o->name, name)) {
+            return o;
+        }
+    }
+    return NULL;
+}
+
 static bool check_option(const char *name, const char *value, void *opaque, GError **err)
 {
     const BlockDriver *drv = opaque;
     g_autoptr(GPtrArray) names = g_ptr_array_new();
     g_autofree char *near = NULL;
 
+    if (img_find_create_option(drv, name)) {
+        return true;
+    }
     for (const BlockCreateOpt *o = drv->create_opts; o && o->name; o++) {
-        if (!strcmp(o->name, name)) {
-            return true;
-        }
         g_ptr_array_add(names, (void *)o->name);
     }
     g_ptr_array_add(names, NULL);
@@ -391,7 +401,7 @@ void img_print_create_options(const BlockDriver *drv, bool amend, bool with_prot
     }
     for (const BlockCreateOpt *o = drv->create_opts; o && o->name; o++) {
         bool of_protocol = !strcmp(o->name, "nocow") || !strcmp(o->name, "extent_size_hint") ||
-                           ((drv == &block_driver_raw || drv == &block_driver_luks) && !strcmp(o->name, "preallocation"));
+                           (drv != &block_driver_qcow2 && !strcmp(o->name, "preallocation"));
 
         if (amend ? o->amendable : !o->amend_only && (with_protocol || !of_protocol)) {
             g_ptr_array_add(list, (void *)o);

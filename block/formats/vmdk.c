@@ -1,29 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * vmdk: VMware's disks, read only: one sparse file (plain or stream-optimized), a descriptor with flat
- * or sparse extents beside it, with a parent (backing file) or without. ESX's seSparse extents and
- * extents on devices are refused.
+ * vmdk: VMware's disks: one sparse file (plain or stream-optimized), a descriptor with flat or sparse extents beside
+ * it, with a parent (backing file) or without. seSparse extents and those of which the descriptor or the header says so
+ * are only read; extents on devices are refused.
  */
 #include "block/formats/vmdk.h"
 
-typedef struct VmdkExtent {
-    BlockNode *file; /* NULL: zeros */
-    VmdkSparse *sparse; /* NULL: flat */
-    uint64_t start, len; /* bytes, of the disk */
-    uint64_t offset;     /* bytes, in a flat file */
-    char *type;
-} VmdkExtent;
-
-typedef struct Vmdk {
-    MappedState mapped;
-    VmdkDescriptor *descriptor;
-    VmdkExtent *extents;
-    unsigned count;
-    uint64_t tables_left; /* bytes */
-    bool compressed;
-} Vmdk;
-
-static const VmdkExtent *find_extent(const Vmdk *v, uint64_t offset)
+unsigned vmdk_find_extent(const Vmdk *v, uint64_t offset)
 {
     unsigned low = 0, high = v->count;
 
@@ -36,30 +19,47 @@ static const VmdkExtent *find_extent(const Vmdk *v, uint64_t offset)
             high = middle;
         }
     }
-    return &v->extents[low];
+    return low;
 }
 
 static MappedPiece vmdk_map(BlockNode *node, uint64_t offset)
 {
-    const VmdkExtent *e = find_extent(node->state, offset);
+    const Vmdk *v = node->state;
+    const VmdkExtent *e = &v->extents[vmdk_find_extent(v, offset)];
     uint64_t within = offset - e->start;
     MappedPiece piece;
 
-    if (!e->file) {
+    if (!e->child) {
         return (MappedPiece){.kind = MAPPED_ZERO, .len = e->len - within};
     }
     if (!e->sparse) {
         return (MappedPiece){.kind = MAPPED_DATA,
                              .len = e->len - within,
-                             .file = e->file,
+                             .file = e->child->node,
                              .offset = e->offset + within};
     }
-    piece = vmdk_sparse_map(e->sparse, e->file, within);
+    piece = vmdk_sparse_map(e->sparse, e->child->node, within);
     piece.len = MIN(piece.len, e->len - within);
     return piece;
 }
 
-static const MappedFormat vmdk_format = {.map = vmdk_map};
+/* Zeroed grains have an entry of their own, or not. */
+static const MappedFormat formats[] = {
+    {.map = vmdk_map, .start_writing = vmdk_start_writing, .place = vmdk_place, .enter = vmdk_enter,
+     .give_back = vmdk_give_back},
+    {.map = vmdk_map, .start_writing = vmdk_start_writing, .place = vmdk_place, .enter = vmdk_enter,
+     .give_back = vmdk_give_back, .enter_zeros = vmdk_enter_zeros},
+};
+
+static const MappedFormat *choose_format(const Vmdk *v)
+{
+    bool zeroed = v->count > 0;
+
+    for (unsigned i = 0; i < v->count; i++) {
+        zeroed &= !v->extents[i].sparse || v->extents[i].sparse->zeroed;
+    }
+    return &formats[zeroed];
+}
 
 /* ---- extents --------------------------------------------------------------------------------- */
 
@@ -79,12 +79,12 @@ static bool add_extent(BlockNode *node, VmdkExtent extent, GError **err)
 }
 
 /* The extent's own file, beside the descriptor; a child "extents.N". */
-static BlockNode *open_extent_file(BlockNode *node, BlockOpts *opts, const VmdkLine *line,
+static BlockChild *open_extent_file(BlockNode *node, BlockOpts *opts, const VmdkLine *line,
                                    unsigned index, GError **err)
 {
     g_autofree char *name = g_strdup_printf("extents.%u", index);
     g_autofree char *prefix = g_strdup_printf("%s.", name);
-    BlockChild *child;
+    unsigned role;
 
     if (!block_opts_peek(opts, name) && !block_opts_has_prefix(opts, name)) {
         g_autofree char *path = block_path_beside(node->filename, line->filename);
@@ -94,14 +94,15 @@ static BlockNode *open_extent_file(BlockNode *node, BlockOpts *opts, const VmdkL
         block_opts_set(opts, driver_key, "file");
         block_opts_set(opts, name_key, path);
     }
-    child = block_open_child(node, opts, name, BLOCK_ROLE_DATA, false, err);
-    return child ? child->node : NULL;
+    role = g_str_has_suffix(line->type, "SPARSE") ? BLOCK_ROLE_DATA | BLOCK_ROLE_METADATA : BLOCK_ROLE_DATA;
+    return block_open_child(node, opts, name, role, false, err);
 }
 
-static bool open_sparse(BlockNode *node, const VmdkLine *line, BlockNode *file, GError **err)
+static bool open_sparse(BlockNode *node, const VmdkLine *line, VmdkExtent extent, GError **err)
 {
     Vmdk *v = node->state;
-    VmdkSparse *sparse = vmdk_sparse_load(file, &v->tables_left, err);
+    VmdkSparse *sparse = (strcmp(line->type, "SESPARSE") ? vmdk_sparse_load : vmdk_sesparse_load)(extent.child->node,
+                                                                                                  &v->tables_left, err);
 
     if (!sparse) {
         return false;
@@ -111,44 +112,38 @@ static bool open_sparse(BlockNode *node, const VmdkLine *line, BlockNode *file, 
         return mapped_damaged(node, err, "extent '%s' is smaller than the descriptor says",
                               line->filename);
     }
-    return add_extent(node,
-                      (VmdkExtent){.file = file,
-                                   .sparse = sparse,
-                                   .len = line->len,
-                                   .type = g_strdup(line->type)},
-                      err);
+    extent.sparse = sparse;
+    extent.type = g_strdup(line->type);
+    return add_extent(node, extent, err);
 }
 
 static bool open_extent(BlockNode *node, BlockOpts *opts, const VmdkLine *line, unsigned index,
                         GError **err)
 {
-    BlockNode *file;
+    static const char *const known[] = {"FLAT", "VMFS", "SPARSE", "VMFSSPARSE", "SESPARSE", NULL};
+    VmdkExtent extent = {.len = line->len, .offset = line->offset, .only_read = strcmp(line->access, "RW") != 0};
 
     if (!strcmp(line->type, "ZERO")) {
-        return add_extent(node, (VmdkExtent){.len = line->len, .type = g_strdup(line->type)}, err);
+        extent.type = g_strdup(line->type);
+        return add_extent(node, extent, err);
     }
-    if (strcmp(line->type, "FLAT") && strcmp(line->type, "VMFS") && strcmp(line->type, "SPARSE") &&
-        strcmp(line->type, "VMFSSPARSE")) {
-        return mapped_damaged(node, err, "extent '%s' is of type %s, known are FLAT, VMFS, SPARSE, "
-                              "VMFSSPARSE and ZERO", line->filename, line->type);
+    if (!g_strv_contains(known, line->type)) {
+        return mapped_damaged(node, err, "extent '%s' is of type %s, known are FLAT, VMFS, SPARSE, VMFSSPARSE, SESPARSE and "
+                              "ZERO", line->filename, line->type);
     }
-    file = open_extent_file(node, opts, line, index, err);
-    if (!file) {
+    extent.child = open_extent_file(node, opts, line, index, err);
+    if (!extent.child) {
         return false;
     }
     if (g_str_has_suffix(line->type, "SPARSE")) {
-        return open_sparse(node, line, file, err);
+        return open_sparse(node, line, extent, err);
     }
-    if (!range_fits(line->offset, line->len, file->size)) {
+    if (!range_fits(line->offset, line->len, extent.child->node->size)) {
         return mapped_damaged(node, err, "extent '%s' ends before the descriptor says",
                               line->filename);
     }
-    return add_extent(node,
-                      (VmdkExtent){.file = file,
-                                   .len = line->len,
-                                   .offset = line->offset,
-                                   .type = g_strdup(line->type)},
-                      err);
+    extent.type = g_strdup(line->type);
+    return add_extent(node, extent, err);
 }
 
 static bool open_extents(BlockNode *node, BlockOpts *opts, GError **err)
@@ -186,6 +181,8 @@ static bool read_descriptor(BlockNode *node, uint64_t offset, uint64_t len, GErr
     }
     text = g_strndup(bytes, len); /* up to the first zero */
     g_free(bytes);
+    v->descriptor_offset = offset;
+    v->descriptor_room = offset ? len : 0;
     v->descriptor = vmdk_descriptor_parse(text, &why);
     return v->descriptor || mapped_damaged(node, err, "%s", why->message);
 }
@@ -215,7 +212,7 @@ static bool open_monolithic(BlockNode *node, GError **err)
     }
     v->extents = g_new0(VmdkExtent, 1);
     if (!add_extent(node,
-                    (VmdkExtent){.file = node->file->node,
+                    (VmdkExtent){.child = node->file,
                                  .sparse = sparse,
                                  .len = sparse->len,
                                  .type = g_strdup("")},
@@ -224,6 +221,7 @@ static bool open_monolithic(BlockNode *node, GError **err)
     }
     if (!sparse->descriptor_len) { /* an extent by itself */
         v->descriptor = g_new0(VmdkDescriptor, 1);
+        v->descriptor->text = g_strdup("");
         v->descriptor->parent_cid = VMDK_NO_PARENT;
         v->descriptor->create_type = g_strdup("");
         v->descriptor->lines = g_ptr_array_new();
@@ -260,33 +258,51 @@ static bool open_parent(BlockNode *node, BlockOpts *opts, GError **err)
     return true;
 }
 
-static void vmdk_close(BlockNode *node)
+static void free_state(Vmdk *v)
 {
-    Vmdk *v = node->state;
-
     for (unsigned i = 0; i < v->count; i++) {
         vmdk_sparse_free(v->extents[i].sparse);
         g_free(v->extents[i].type);
     }
     g_free(v->extents);
+    vmdk_stream_free(v->stream);
     vmdk_descriptor_free(v->descriptor);
+}
+
+static void vmdk_close(BlockNode *node)
+{
+    mapped_close(node);
+    free_state(node->state);
+}
+
+/* What can only be read is refused, or made so where that will do. */
+static bool settle_read_only(BlockNode *node, GError **err)
+{
+    Vmdk *v = node->state;
+
+    v->mapped.format = choose_format(v);
+    if (!node->read_only && node->auto_read_only && vmdk_why_only_read(v)) {
+        node->read_only = true;
+    }
+    return mapped_opened(node, err);
 }
 
 static bool vmdk_open(BlockNode *node, BlockOpts *opts, GError **err)
 {
     Vmdk *v = node->state;
-    bool sparse = false, ok;
+    bool sparse = false;
 
     v->tables_left = MAPPED_TABLES_MAX;
-    ok = mapped_open(node, opts, &vmdk_format, err) &&
-         vmdk_is_sparse(node->file->node, &sparse, err) &&
-         (sparse ? open_monolithic(node, err) : open_descriptor_file(node, opts, err)) &&
-         open_parent(node, opts, err);
-    if (!ok) {
-        vmdk_close(node);
+    if (mapped_open(node, opts, formats, err) && vmdk_is_sparse(node->file->node, &sparse, err) &&
+        (sparse ? open_monolithic(node, err) : open_descriptor_file(node, opts, err)) && open_parent(node, opts, err) &&
+        settle_read_only(node, err)) {
+        return true;
     }
-    return ok;
+    free_state(v);
+    return false;
 }
+
+uint32_t vmdk_cid(const BlockNode *node) { return ((const Vmdk *)node->state)->descriptor->cid; }
 
 /* ---- facts ----------------------------------------------------------------------------------- */
 
@@ -294,6 +310,7 @@ static void vmdk_get_info(BlockNode *node, BlockInfo *info)
 {
     const Vmdk *v = node->state;
 
+    info->needs_packing = v->compressed;
     info->cluster_size = v->count && v->extents[0].sparse ? (uint32_t)v->extents[0].sparse->grain : 0;
 }
 
@@ -316,7 +333,7 @@ static int64_t vmdk_allocated_size(BlockNode *node)
 static json_object *extent_info(const BlockNode *node, const VmdkExtent *e)
 {
     json_object *info = json_object_new_object();
-    const char *filename = e->file && e->file->filename ? e->file->filename : node->filename;
+    const char *filename = e->child && e->child->node->filename ? e->child->node->filename : node->filename;
 
     if (e->sparse && e->sparse->compressed) {
         json_object_object_add(info, "compressed", json_object_new_boolean(true));
@@ -350,13 +367,49 @@ static json_object *vmdk_specific_info(BlockNode *node)
     return info;
 }
 
+/* Are all grains of the extent in its file? */
+static bool check_extent(const VmdkExtent *e, GError **err)
+{
+    BlockNode *file = e->child->node;
+
+    for (uint64_t at = 0; at < e->len; at += e->sparse->grain) {
+        MappedPiece piece = vmdk_sparse_map(e->sparse, file, at);
+
+        if (piece.kind >= MAPPED_DATA && piece.offset >= block_node_size(file)) {
+            return error_set(err, "Check failed: cluster offset for sector %" PRIu64 " of '%s' points after EOF",
+                             (e->start + at) / BLOCK_SECTOR, file->filename ? file->filename : file->name);
+        }
+    }
+    return true;
+}
+
+static bool vmdk_check(BlockNode *node, unsigned fix, BlockCheck *result, GError **err)
+{
+    const Vmdk *v = node->state;
+
+    (void)fix;
+    *result = (BlockCheck){0};
+    for (unsigned i = 0; i < v->count; i++) {
+        if (v->extents[i].sparse && !check_extent(&v->extents[i], err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 const BlockDriver block_driver_vmdk = {
     .name = "vmdk",
     .is_format = true,
     .state_size = sizeof(Vmdk),
     .open = vmdk_open,
     .close = vmdk_close,
-    .submit = mapped_submit,
+    .reopen_prepare = mapped_reopen_prepare,
+    .submit = vmdk_submit,
+    .packs = true,
+    .check_only = true,
+    .create_opts = vmdk_create_opts,
+    .create = vmdk_create,
+    .check = vmdk_check,
     .get_info = vmdk_get_info,
     .allocated_size = vmdk_allocated_size,
     .specific_info = vmdk_specific_info,

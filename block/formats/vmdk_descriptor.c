@@ -6,6 +6,7 @@ static void line_free(void *opaque)
 {
     VmdkLine *line = opaque;
 
+    g_free(line->access);
     g_free(line->type);
     g_free(line->filename);
     g_free(line);
@@ -14,6 +15,7 @@ static void line_free(void *opaque)
 void vmdk_descriptor_free(VmdkDescriptor *d)
 {
     if (d) {
+        g_free(d->text);
         g_free(d->create_type);
         g_free(d->parent);
         g_ptr_array_free(d->lines, true);
@@ -53,6 +55,7 @@ static VmdkLine *parse_extent(const char *text, GError **err)
         line_free(line);
         return NULL;
     }
+    line->access = g_strdup(words[0]);
     line->type = g_strdup(words[2]);
     if (open) {
         g_autofree char *offset = g_strdup(close + 1);
@@ -119,6 +122,7 @@ VmdkDescriptor *vmdk_descriptor_parse(const char *text, GError **err)
     VmdkDescriptor *d = g_new0(VmdkDescriptor, 1);
     bool ok = true;
 
+    d->text = g_strdup(text);
     d->parent_cid = VMDK_NO_PARENT;
     d->lines = g_ptr_array_new_with_free_func(line_free);
     for (char **line = lines; *line && ok; line++) {
@@ -148,4 +152,47 @@ VmdkDescriptor *vmdk_descriptor_parse(const char *text, GError **err)
         return NULL;
     }
     return d;
+}
+
+/* ---- content ids ------------------------------------------------------------------------------- */
+
+uint32_t vmdk_new_cid(uint32_t old)
+{
+    uint32_t cid;
+
+    do {
+        cid = g_random_int();
+    } while (cid == old || cid == VMDK_NO_PARENT || !cid);
+    return cid;
+}
+
+/* The last line counts, as for the parser. */
+static const char *find_cid(const char *text, size_t *len)
+{
+    const char *found = NULL;
+
+    for (const char *line = text; line; line = strchr(line, '\n')) {
+        line += strspn(line, " \t\r\n");
+        if (g_str_has_prefix(line, "CID") && line[3 + strspn(line + 3, " \t")] == '=') {
+            found = strchr(line, '=') + 1;
+            *len = strcspn(found, "\r\n");
+        }
+    }
+    return found;
+}
+
+bool vmdk_descriptor_has_cid(const VmdkDescriptor *d)
+{
+    size_t len;
+
+    return find_cid(d->text, &len) != NULL;
+}
+
+char *vmdk_descriptor_with_cid(const VmdkDescriptor *d, uint32_t cid, size_t *at)
+{
+    size_t len = 0;
+    const char *value = find_cid(d->text, &len);
+
+    *at = (size_t)(value - d->text);
+    return g_strdup_printf("%.*s%08x%s", (int)*at, d->text, cid, value + len);
 }

@@ -108,13 +108,14 @@ def a_vmware_parent_is_read_through():
     ok("cmp", "theirs.raw", "ours.raw")
     # The parent moves on: what the child says about it no longer holds.
     ok("qemu-io", "-f", "vmdk", "-c", "write -P 1 0 64k", "base.vmdk")
-    refused("vmdk", "top.vmdk", "was changed after it")
+    status, _, err = run(KILN, "convert", "-f", "vmdk", "-O", "raw", "top.vmdk", "ours.raw")
+    assert status == 1 and "was changed after it" in err, err
 
 
 @test
 def some_are_not_written():
     make_raw("disk.raw", 1 << 20, 5)
-    for fmt in ("vhdx", "vmdk"):
+    for fmt in ("vhdx",):
         make(fmt, "", "disk.raw", "image")
         status, _, err = run(KILN, "resize", "-f", fmt, "image", "9M")
         assert status == 1 and "can only be read" in err, err
