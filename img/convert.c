@@ -30,6 +30,7 @@ typedef struct Convert {
     uint64_t size;
     ImgImage out;
     bool target_has_backing;
+    bool over_backing; /* with what the source's backing file has, too: that is not copied */
     const Source *last; /* of the extent that is known */
     uint64_t extent_start, extent_end;
     ImgPiece extent_kind;
@@ -140,9 +141,7 @@ static bool target_options(const Convert *c, const BlockDriver *drv, BlockOpts *
     bool can_back = img_find_create_option(drv, "backing_file") != NULL;
     const char *backing;
 
-    if (!block_opts_peek(opts, "size")) {
-        block_opts_set(opts, "size", size);
-    }
+    block_opts_set(opts, "size", size); /* whatever -o says, as qemu-img */
     if ((c->backing || c->backing_format) && !can_back) {
         return error_set(err, "Backing file%s not supported for file format '%s'",
                          c->backing ? "" : " format", drv->name);
@@ -267,6 +266,7 @@ static bool open_target(Vm *vm, Convert *c, GError **err)
         return error_set(err, "output file is smaller than input file");
     }
     c->target_has_backing = block_node_backing(c->out.node) != NULL;
+    c->over_backing = c->target_has_backing && (c->backing || !c->no_create);
     return true;
 }
 
@@ -275,14 +275,15 @@ static bool is_new_file(const Convert *c)
     return !c->no_create && block_create_makes_file(c->target);
 }
 
-/* Zeros need no writing where the target has them already, or can be made so at once. */
+/* Zeros need no writing where the target has them already, or can be made so at once. What it has behind the source's end
+ * is not ours. */
 static bool make_target_zero(const Convert *c)
 {
     if (c->target_has_backing || !c->sparse || c->out.node->drv == &block_driver_luks) {
         return false; /* (a hole in an encrypted file is noise) */
     }
     return c->target_is_zero || is_new_file(c) ||
-           block_pzero(c->out.node, 0, block_node_size(c->out.node),
+           block_pzero(c->out.node, 0, c->size,
                        BLOCK_FLAG_MAY_UNMAP | BLOCK_FLAG_NO_FALLBACK) == 0;
 }
 
@@ -306,7 +307,7 @@ static int find_extent(Convert *c, uint64_t offset)
     BlockStatus status = {0};
     int depth = 0, ret;
 
-    if (c->target_has_backing) {
+    if (c->over_backing) {
         ret = block_pstatus(s->image.node, at, s->size - at, BLOCK_FLAG_PRECISE, &status);
         depth = status.allocated ? 0 : -1;
     } else {
@@ -319,10 +320,9 @@ static int find_extent(Convert *c, uint64_t offset)
     c->last = s;
     c->extent_start = offset;
     c->extent_end = offset + (status.bytes ? status.bytes : s->size - at);
-    c->extent_kind = !c->sparse                                ? IMG_PIECE_DATA
-                     : status.zero                             ? IMG_PIECE_ZERO
-                     : depth < 0 && c->target_has_backing      ? IMG_PIECE_SKIP
-                                                               : IMG_PIECE_DATA;
+    c->extent_kind = status.zero                      ? (c->sparse ? IMG_PIECE_ZERO : IMG_PIECE_DATA)
+                     : depth < 0 && c->over_backing   ? IMG_PIECE_SKIP
+                                                      : IMG_PIECE_DATA;
     return ret;
 }
 
@@ -390,7 +390,7 @@ static int convert(Vm *vm, Convert *c, char **names, unsigned count)
     if (c->bitmaps && !img_bitmaps_check(c->sources[0].image.node, c->skip_broken_bitmaps, &err)) {
         return img_fail(err);
     }
-    if (!open_target(vm, c, &err)) {
+    if (!open_target(vm, c, &err) || (c->bitmaps && !img_bitmaps_check_target(c->out.node, &err))) {
         return img_fail(err);
     }
     img_progress_start(c->progress && !c->quiet);

@@ -42,12 +42,15 @@ static bool copy(BlockNode *target, const DirtyBitmap *from, GError **err)
     return true;
 }
 
+bool img_bitmaps_check_target(const BlockNode *target, GError **err)
+{
+    return supports(target) || error_set(err, "Format driver '%s' does not support bitmaps", target->drv->name);
+}
+
 bool img_bitmaps_copy(BlockNode *target, BlockNode *source, GError **err)
 {
-    if (!supports(target)) {
-        return error_set(err, "Format driver '%s' does not support bitmaps", target->drv->name);
-    }
-    for (unsigned i = 0; source->bitmaps && i < source->bitmaps->len; i++) {
+    /* A node has its newest bitmap first. */
+    for (unsigned i = source->bitmaps ? source->bitmaps->len : 0; i-- > 0;) {
         const DirtyBitmap *b = g_ptr_array_index(source->bitmaps, i);
 
         if (b->persistent && !b->bits) {

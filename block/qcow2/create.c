@@ -123,7 +123,7 @@ typedef struct Layout {
 static Layout find_layout(const Qcow2Header *h, uint64_t data)
 {
     uint64_t per_block_bits = h->cluster_bits + 3 - h->refcount_order, cluster = qcow2_cluster_size(h);
-    Layout l = {1, 1, MAX(((uint64_t)h->l1_size * 8 + cluster - 1) / cluster, 1), 0};
+    Layout l = {1, 1, ((uint64_t)h->l1_size * 8 + cluster - 1) / cluster, 0};
 
     for (uint64_t before = UINT64_MAX; before != l.total;) {
         before = l.total;
@@ -188,7 +188,7 @@ bool qcow2_format(BlockNode *file, BlockNode *data, const Qcow2CreateOptions *o,
     l = find_layout(&h, crypto_clusters(o));
     h.reftable_offset = (1 + l.blocks) << h.cluster_bits;
     h.reftable_clusters = (uint32_t)l.table;
-    h.l1_offset = (1 + l.blocks + l.table) << h.cluster_bits;
+    h.l1_offset = l.l1 ? (1 + l.blocks + l.table) << h.cluster_bits : 0;
     h.crypto_offset = (1 + l.blocks + l.table + l.l1) << h.cluster_bits;
     if (crypto) {
         *crypto = h.crypto_offset;

@@ -50,8 +50,9 @@ def convert_into_what_is_there_and_over_a_backing_file():
     qemu("create", "-q", "-f", "qcow2", "there.qcow2", "70M")
     qemu_io("there.qcow2", "write -P 77 0 70M")  # what was there must go
     ok("convert", "-n", "-O", "qcow2", "top.qcow2", "there.qcow2")
-    qemu("compare", "top.qcow2", "there.qcow2")
-    qemu_io("there.qcow2", "read -P 0 66M 4M")
+    qemu("compare", "--image-opts", "driver=qcow2,file.filename=top.qcow2",
+         "driver=raw,size=66M,file.driver=qcow2,file.file.filename=there.qcow2")
+    qemu_io("there.qcow2", "read -P 77 66M 4M")  # behind the source's end nothing is ours
     with open("there.raw", "wb") as f:
         f.write(b"\xff" * 10485760)
     ok("convert", "-n", "--image-opts", "--target-image-opts", "driver=raw,file.filename=r.raw", "driver=raw,file.filename=there.raw")
@@ -62,6 +63,50 @@ def convert_into_what_is_there_and_over_a_backing_file():
     ok("convert", "-f", "raw", "-O", "qcow2", "r.raw", "r.raw", "both.qcow2")
     qemu("convert", "-f", "raw", "-O", "raw", "r.raw", "r.raw", "both.raw")
     qemu("compare", "-F", "raw", "both.qcow2", "both.raw")
+
+
+def facts_of(name):
+    return json.loads(qemu("info", "--output=json", name))
+
+
+@test
+def convert_leaves_alone_what_is_not_its_own():
+    make_chain()
+    # A target that is larger keeps its end,
+    with open("large.raw", "wb") as f:
+        f.write(b"\xff" * 12582912)
+    ok("convert", "-n", "-f", "raw", "-O", "raw", "r.raw", "large.raw")
+    with open("large.raw", "rb") as f, open("r.raw", "rb") as source:
+        assert f.read(10485760) == source.read() and f.read() == b"\xff" * 2097152
+    # and one with a backing file of its own gets all that the source shows; with -B what differs from it.
+    qemu("create", "-q", "-f", "qcow2", "below.qcow2", "66M")
+    qemu_io("below.qcow2", "write -P 88 0 66M")
+    for args in ((), ("-S", "0")):
+        qemu("create", "-q", "-f", "qcow2", "-b", "below.qcow2", "-F", "qcow2", "above.qcow2")
+        ok("convert", "-n", "-O", "qcow2", *args, "top.qcow2", "above.qcow2")
+        qemu("compare", "top.qcow2", "above.qcow2")
+    for args in ((), ("-S", "0")):
+        for tool, name in ((KILN, "ours"), ("qemu-img", "theirs")):
+            ok("convert", "-O", "qcow2", *args, "-B", "base.qcow2", "-F", "qcow2", "mid.qcow2", name, tool=tool)
+        qemu("compare", "ours", "theirs")
+        maps = [[(e["start"], e["length"], e["depth"]) for e in json.loads(qemu("map", "--output=json", name))] for name in ("ours", "theirs")]
+        assert maps[0] == maps[1], "%s\n%s" % (args, maps)
+    # The size is the source's.
+    for size in ("1M", "100M"):
+        ok("convert", "-O", "qcow2", "-o", "size=" + size, "top.qcow2", "sized.qcow2")
+        assert facts_of("sized.qcow2")["virtual-size"] == facts_of("top.qcow2")["virtual-size"]
+
+
+@test
+def images_of_no_size():
+    open("empty.raw", "wb").close()
+    ok("convert", "-f", "raw", "-O", "qcow2", "empty.raw", "a.qcow2")
+    ok("create", "-q", "-f", "qcow2", "b.qcow2", "0")
+    for name in ("a.qcow2", "b.qcow2"):
+        qemu("check", name)
+        ok("resize", "-q", name, "1M")
+        qemu_io(name, "write 0 1M")
+        qemu("check", name)
 
 
 @test
@@ -84,7 +129,7 @@ def convert_lets_the_kernel_copy():
     ok("convert", "-C", "-f", "raw", "-O", "qcow2", "odd.raw", "out.qcow2")
     qemu("compare", "-f", "raw", "odd.raw", "out.qcow2")
     with open("there.raw", "wb") as f:  # what is there must go
-        f.write(b"\xff" * (67 << 20))
+        f.write(b"\xff" * (66 << 20))
     ok("convert", "-C", "-n", "-O", "raw", "top.qcow2", "there.raw")
     qemu("compare", "-F", "raw", "top.qcow2", "there.raw")
     if shutil.which("strace"):
@@ -243,6 +288,8 @@ def convert_copies_dirty_bitmaps():
         a, b = (bitmaps_of(os.path.join(where, name)) for where in t.dirs.values())
         assert a == b and (len(a) == 3) == (name == "o.qcow2"), (name, a, b)
         qemu("check", os.path.join(t.dirs[KILN], name))
+    assert [b["name"] for b in facts_of(os.path.join(t.dirs[KILN], "o.qcow2"))["format-specific"]["data"]["bitmaps"]] == ["b0", "b1", "b2"]
+    assert os.stat(os.path.join(t.dirs[KILN], "o.raw")).st_blocks == 0, "content was copied before bitmaps were found to be impossible"
     assert "already exists" in run("convert", "--bitmaps", "-n", "-O", "qcow2", os.path.join(t.dirs[KILN], "a.qcow2"),
                                    os.path.join(t.dirs[KILN], "o.qcow2"))[2]
 
