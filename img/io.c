@@ -67,7 +67,10 @@ static bool open_image(Tool *t, const char *name, const char *shown, const ImgOp
     g_autoptr(GError) err = NULL;
 
     t->name = g_strdup(name);
-    if (!img_open_as_is(t->shell.vm, t->name, how, &t->image, &err)) {
+    if (how->copy_on_read && !how->writable) {
+        error_set(&err, "Can't use copy-on-read on read-only device");
+    }
+    if (err || !img_open_as_is(t->shell.vm, t->name, how, &t->image, &err)) {
         report_error("can't open%s%s: %s", shown ? " device " : "", shown ? shown : "", err->message);
         g_clear_pointer(&t->name, g_free);
         return false;
@@ -178,7 +181,7 @@ static const IoCommand tool_commands[] = {
     {"close", "c", "", "close the current open file", 0, 0, false, false, false, run_close},
     {"open", "o", "[-rsCnkU] [-t cache] [-d discard] [-o options] [path]", "open the file specified by path",
      1, -1, true, false, false, run_open},
-    {"quit", "q", "", "exit the program", 0, 0, true, false, false, run_quit},
+    {"quit", "q", "", "exit the program", 0, -1, true, false, false, run_quit},
     {0},
 };
 

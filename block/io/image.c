@@ -244,14 +244,29 @@ static bool add_options(IoShell *s, Reopen *r, const char *text)
     return true;
 }
 
+/* What letters say is not said by -o, too. */
+static bool check_twice(IoShell *s, const Reopen *r, bool access, bool cache)
+{
+    if (access && r->more && block_opts_peek(r->more, "read-only")) {
+        io_shell_error(s, "Cannot set both -r/-w and 'read-only'");
+        return false;
+    }
+    if (cache && r->more && (block_opts_peek(r->more, "cache.direct") || block_opts_peek(r->more, "cache.no-flush"))) {
+        io_shell_error(s, "Cannot set both -c and the cache options");
+        return false;
+    }
+    return true;
+}
+
 static int run_reopen(IoShell *s, int argc, char **argv)
 {
     Reopen r = {.read_only = s->node->read_only, .direct = s->node->direct, .no_flush = s->node->no_flush};
-    bool write_through = s->write_through, chosen = false, ok = true;
+    bool write_through = s->write_through, chosen = false, cached = false, ok = true;
     int c, ret = -EINVAL;
 
     while (ok && (c = getopt(argc, argv, "c:o:rw")) != -1) {
         if (c == 'c') {
+            cached = true;
             ok = io_shell_cache_mode(optarg, &r.direct, &r.no_flush, &write_through);
             if (!ok) {
                 io_shell_error(s, "Invalid cache option: %s", optarg);
@@ -274,7 +289,7 @@ static int run_reopen(IoShell *s, int argc, char **argv)
         io_shell_usage(s, argv[0]);
         ok = false;
     }
-    if (ok && (ret = reopen(s, &r)) == 0) {
+    if (ok && check_twice(s, &r, chosen, cached) && (ret = reopen(s, &r)) == 0) {
         s->write_through = write_through;
     }
     block_opts_free(r.more);
@@ -312,13 +327,20 @@ static void break_in_owner(void *opaque)
     call->result = call->fn(call);
 }
 
+static BlockNode *find_blkdebug(const IoShell *s)
+{
+    BlockNode *n = s->node;
+
+    while (n && n->drv != &block_driver_blkdebug) {
+        n = n->file ? n->file->node : NULL;
+    }
+    return n;
+}
+
 static bool call_break(IoShell *s, bool (*fn)(BreakCall *call), const char *event, const char *tag)
 {
-    BreakCall call = {.event = event, .tag = tag, .fn = fn};
+    BreakCall call = {.node = find_blkdebug(s), .event = event, .tag = tag, .fn = fn};
 
-    for (BlockNode *n = s->node; n && !call.node; n = n->file ? n->file->node : NULL) {
-        call.node = n->drv == &block_driver_blkdebug ? n : NULL;
-    }
     if (call.node) {
         block_loop_call(call.node->loop, break_in_owner, &call);
     }
@@ -328,26 +350,35 @@ static bool call_break(IoShell *s, bool (*fn)(BreakCall *call), const char *even
 static int run_break(IoShell *s, int argc, char **argv)
 {
     if (!call_break(s, set_break, argv[1], argv[2])) {
-        fprintf(s->out, "Could not set a breakpoint: %s\n", g_strerror(ENOTSUP));
+        fprintf(s->out, "Could not set breakpoint: %s\n", g_strerror(ENOTSUP));
         return -ENOTSUP;
     }
     return 0;
 }
 
+static int end_break(IoShell *s, const char *tag)
+{
+    return !find_blkdebug(s) ? -ENOTSUP : call_break(s, resume_break, NULL, tag) ? 0 : -ENOENT;
+}
+
 static int run_resume(IoShell *s, int argc, char **argv)
 {
-    if (!call_break(s, resume_break, NULL, argv[1])) {
-        fprintf(s->out, "Could not resume request: %s\n", g_strerror(ENOENT));
-        return -ENOENT;
+    int ret = end_break(s, argv[1]);
+
+    if (ret) {
+        fprintf(s->out, "Could not resume request: %s\n", g_strerror(-ret));
+        return ret;
     }
     return 0;
 }
 
 static int run_remove_break(IoShell *s, int argc, char **argv)
 {
-    if (!call_break(s, resume_break, NULL, argv[1])) {
-        fprintf(s->out, "Could not remove breakpoint %s: %s\n", argv[1], g_strerror(ENOENT));
-        return -ENOENT;
+    int ret = end_break(s, argv[1]);
+
+    if (ret) {
+        fprintf(s->out, "Could not remove breakpoint %s: %s\n", argv[1], g_strerror(-ret));
+        return ret;
     }
     return 0;
 }

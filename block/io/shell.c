@@ -26,9 +26,8 @@ void io_shell_error(IoShell *s, const char *fmt, ...)
 
 static bool is_bare_number(const char *text)
 {
-    char *end = NULL;
+    const char *end = text + strspn(text, "0123456789.");
 
-    g_ascii_strtod(text, &end);
     return g_ascii_isdigit(*text) && (!*end || (strchr("bkmgtpeBKMGTPE", *end) && !end[1]));
 }
 

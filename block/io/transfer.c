@@ -191,9 +191,10 @@ static bool add_length(Transfer *t, const char *text)
     if (len < 0) {
         return false;
     }
-    if (len > LEN_MAX && !(t->async && t->zero)) {
-        fprintf(t->out, t->vectored ? "Argument '%s' exceeds maximum size %" PRId64 "\n"
-                                    : "length cannot exceed %2$" PRId64 ", given %1$s\n", text, LEN_MAX);
+    if (len > LEN_MAX && !t->no_fallback && !(t->async && t->zero)) {
+        fprintf(t->out, t->vectored ? "Argument '%1$s' exceeds maximum size %2$" PRId64 "%3$s\n"
+                                    : "length cannot exceed %2$" PRId64 "%3$s, given %1$s\n", text, LEN_MAX,
+                t->op == BLOCK_WRITE && !t->vectored ? " without -n" : "");
         return false;
     }
     if (t->vectored && len > LEN_MAX - t->len && !t->zero) {

@@ -324,6 +324,7 @@ static void driver_submit(BlockNode *node, BlockIo *io)
     r->end = r->start + (io->op == BLOCK_FLUSH ? 1 : io->len);
     r->fua = io->fua && !node->no_flush;
     r->unmap = io->may_unmap && node->discard_unmap;
+    r->no_fallback = io->no_fallback;
     r->iov = io->iov;
     r->iov_count = io->iov_count;
     r->done = outer_done;
@@ -388,20 +389,19 @@ static json_object *driver_specific_info(BlockNode *node)
         json_object_object_add(data, "bitmaps", qcow2_bitmaps_info(q));
     }
     json_object_object_add(data, "refcount-bits", json_object_new_int(1 << q->h.refcount_order));
+    if (q->h.data_file) {
+        json_object_object_add(data, "data-file", json_object_new_string(q->h.data_file));
+    }
     if (q->luks) {
         json_object_object_add(data, "encrypt", luks_info(q->luks, "luks"));
+    }
+    if (qcow2_has_data_file(&q->h)) {
+        json_object_object_add(data, "data-file-raw", json_object_new_boolean(qcow2_data_file_is_raw(&q->h)));
     }
     if (v3) {
         json_object_object_add(data, "corrupt", json_object_new_boolean(
                                q->h.incompatible & QCOW2_INCOMPAT_CORRUPT ? 1 : 0));
         json_object_object_add(data, "extended-l2", json_object_new_boolean(q->subs > 1));
-    }
-    if (qcow2_has_data_file(&q->h)) {
-        if (q->h.data_file) {
-            json_object_object_add(data, "data-file", json_object_new_string(q->h.data_file));
-        }
-        json_object_object_add(data, "data-file-raw",
-                               json_object_new_boolean(qcow2_data_file_is_raw(&q->h)));
     }
     json_object_object_add(all, "type", json_object_new_string("qcow2"));
     json_object_object_add(all, "data", data);

@@ -458,6 +458,7 @@ struct Request {
     Qcow2 *q;
     RequestKind kind;
     bool fua, unmap;
+    bool no_fallback; /* REQ_ZERO: -ENOTSUP where the tables alone cannot say it */
     bool changed;    /* tables: fua needs a cycle */
     bool inside;     /* still in submit: completion must wait */
     bool full;       /* REQ_DISCARD: no zero flag stays behind */

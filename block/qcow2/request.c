@@ -295,6 +295,7 @@ void part_submit(Part *p, BlockNode *child, BlockOp op, uint64_t offset, uint64_
                       .iov_count = p->iov_count,
                       .fua = p->r->fua && op == BLOCK_WRITE && (!p->r->changed || p->r->settled),
                       .may_unmap = p->r->unmap,
+                      .no_fallback = p->r->no_fallback,
                       .alone = p->r->outer && p->r->outer->alone,
                       .done = part_done};
     request_hold(p->r);

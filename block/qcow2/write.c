@@ -585,7 +585,10 @@ int compressed_step(Request *r)
     Table *slice;
     int ret;
 
-    if (q->data != q->file || q->crypto || r->start & (q->cluster - 1) ||
+    if (q->data != q->file || q->crypto) {
+        return -ENOTSUP;
+    }
+    if (r->start & (q->cluster - 1) ||
         (r->end & (q->cluster - 1) && r->end < q->h.size)) {
         return -EINVAL;
     }

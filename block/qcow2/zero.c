@@ -11,10 +11,10 @@
 
 static int write_zeros(Request *r, uint64_t len)
 {
-    void *buf = calloc(1, len);
+    void *buf = r->no_fallback ? NULL : calloc(1, len);
 
     if (!buf) {
-        return -ENOMEM;
+        return r->no_fallback ? -ENOTSUP : -ENOMEM;
     }
     request_spawn(r, REQ_WRITE, r->pos, len, buf);
     r->pos += len;
@@ -74,6 +74,17 @@ static uint64_t whole_clusters(const Qcow2 *q, uint64_t pos, uint64_t end, unsig
 static bool keeps_clusters(const Request *r)
 {
     return !r->unmap || qcow2_has_data_file(&r->q->h);
+}
+
+/* Frees what a data file has from pos to end. A cluster has its place there for good, so that this may happen before the
+ * tables are stable: the same bytes are zeros by either. */
+static void punch_data_file(Request *r, uint64_t end)
+{
+    Qcow2 *q = r->q;
+
+    if (qcow2_has_data_file(&q->h) && q->opt.discard_request) {
+        part_submit(part_new(r, 0), q->data, BLOCK_DISCARD, r->pos, MIN(end, r->end) - r->pos);
+    }
 }
 
 /* Some subclusters of one cluster. */
@@ -192,6 +203,9 @@ int zero_step(Request *r)
     for (uint64_t i = 0; i < n; i++) {
         zero_entry(q, slice, index + (unsigned)i, keeps_clusters(r), DROP_REQUEST);
     }
+    if (r->unmap) {
+        punch_data_file(r, r->pos + (n << q->cluster_bits));
+    }
     r->changed = true;
     r->pos = MIN(r->end, r->pos + (n << q->cluster_bits));
     return 1;
@@ -199,8 +213,14 @@ int zero_step(Request *r)
 
 /* ---- discard -------------------------------------------------------------------------------- */
 
-/* Data that is dropped must not turn into the backing file's. */
-static void discard_entry(Qcow2 *q, Table *t, unsigned index, bool full)
+/* What was discarded reads as zeros, not as what the backing file has at pos; that is then not copied by who flattens a
+ * chain, either. v2 has no flag for it: there nothing changes. */
+static bool shows_backing(const Qcow2 *q, uint64_t pos)
+{
+    return q->backing && pos < q->backing->size && q->h.version >= 3;
+}
+
+static void discard_entry(Qcow2 *q, Table *t, unsigned index, uint64_t pos, bool full)
 {
     uint64_t entry = l2_entry(q, t, index);
     bool allocated = entry & (QCOW2_OFFSET_MASK | QCOW2_COMPRESSED | QCOW2_COPIED);
@@ -211,8 +231,8 @@ static void discard_entry(Qcow2 *q, Table *t, unsigned index, bool full)
         if (!q->backing) {
             clear_entry(q, t, index, DROP_REQUEST);
         }
-    } else if (allocated) {
-        zero_entry(q, t, index, false, DROP_REQUEST);
+    } else if (allocated || shows_backing(q, pos)) {
+        zero_entry(q, t, index, qcow2_has_data_file(&q->h), DROP_REQUEST);
     }
 }
 
@@ -229,7 +249,8 @@ int discard_step(Request *r)
         r->pos = r->end;
         return 1;
     }
-    if (qcow2_has_data_file(&q->h) && !r->full) {
+    if (qcow2_data_file_is_raw(&q->h) && !r->full) {
+        r->unmap = q->opt.discard_request;
         return zero_step(r);
     }
     first = r->pos >> q->cluster_bits;
@@ -237,13 +258,13 @@ int discard_step(Request *r)
         return 0;
     }
     ret = map_slice(q, r->pos, &slice, &index, &r->wait);
-    if (ret == -ENOENT) {
+    if (ret == -ENOENT && (r->full || !shows_backing(q, r->pos))) {
         uint64_t span = UINT64_C(1) << (q->cluster_bits + q->l2_bits);
 
         r->pos = MIN(r->end, (r->pos & ~(span - 1)) + span);
         return 1;
     }
-    if (ret > 0) {
+    if (ret > 0 || ret == -ENOENT) {
         ret = map_slice_for_write(q, r->pos, &slice, &index, &r->wait);
     }
     if (ret <= 0) {
@@ -251,7 +272,10 @@ int discard_step(Request *r)
     }
     n = whole_clusters(q, r->pos, end, index);
     for (uint64_t i = 0; i < n; i++) {
-        discard_entry(q, slice, index + (unsigned)i, r->full);
+        discard_entry(q, slice, index + (unsigned)i, r->pos + (i << q->cluster_bits), r->full);
+    }
+    if (!r->full) {
+        punch_data_file(r, r->pos + (n << q->cluster_bits));
     }
     r->changed = true;
     r->pos = MIN(r->end, r->pos + (n << q->cluster_bits));

@@ -114,6 +114,48 @@ def zeroes_compressed_and_discard():
 
 
 @test
+def discards():
+    """Over a backing file they hide it; in an external data file they free its space."""
+    t = Twins()
+    t.script("over.qcow2", "write -P 5 64k 64k", "discard 0 256k", "read -P 0 0 256k", "discard 1M 64k", "discard 300k 100k", "map")
+    t.equal("over.qcow2")
+    t.script("over.qcow2", "discard 0 4M", "map", options=["-d", "ignore"])
+    for raw in ("off", "on"):
+        for where in (t.theirs, t.ours):
+            subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-o", "data_file=d%s,data_file_raw=%s" % (raw, raw), raw + ".qcow2", "4M"],
+                           cwd=where, check=True, timeout=LIMIT)
+        t.script(raw + ".qcow2", "write -P 1 0 2M", "discard 0 512k", "discard 2M 1M", "read -P 0 0 512k", "read -P 1 512k 1536k", "read -P 0 2M 1M",
+                 "write -z -u 512k 512k", "read -P 0 0 1M", "write -P 7 600k 4k", "read -P 7 600k 4k", "read -P 0 604k 4k", "write -c 1M 64k")
+        blocks = [os.stat("%s/d%s" % (where, raw)).st_blocks for where in (t.ours, t.theirs)]
+        assert blocks[0] <= blocks[1] < 3000, blocks
+        subprocess.run(["qemu-img", "check", "-q", raw + ".qcow2"], cwd=t.ours, check=True, timeout=LIMIT)
+    t.script("off.qcow2", "map", "info")
+
+
+@test
+def zeroes_without_fallback():
+    """What no table can say is refused with -n, and written without it."""
+    t = Twins()
+    for where in (t.theirs, t.ours):
+        qemu_img("create", "-q", "-f", "qcow2", "-o", "compat=0.10", where + "/v2.qcow2", "2M")
+    t.script("v2.qcow2", "write -P 1 0 1M", "write -z -n 0 64k", "write -z 64k 64k", "read -P 1 0 64k", "read -P 0 64k 64k")
+    t.script("a.qcow2", "write -P 1 0 256k", "write -z -n 64k 64k", "write -z -n 1k 1k", "write -z -n 120k 16k", "write -z -n 1M 1k", "read -P 1 0 64k")
+    t.equal("v2.qcow2")
+    t.equal("a.qcow2")
+    t.script("r.raw", "write -z -n 0 3G", "write -n -z 0 64k", "write 0 3G", "read 0 3G", "discard 0 3G", fmt="raw")
+
+
+@test
+def reopened_and_wrong():
+    t = Twins()
+    for options in ("-r -o read-only=off", "-w -o read-only=on", "-c none -o cache.direct=off", "-c none -o cache.no-flush=on"):
+        t.script("a.qcow2", "reopen " + options, "write 0 512")
+    t.script("a.qcow2", "read 1e3 512", "write 0 1e3", "remove_break x", "resume x", "break x y")
+    t.script("over.qcow2", "read 0 512", options=["-C", "-r"])
+    t.script("over.qcow2", "quit now", "read 0 512")
+
+
+@test
 def vectors():
     t = Twins()
     t.script("a.qcow2", "readv -P 0 3M 512 512 512", "writev -P 7 3M 100 200 300", "readv -P 7 3M 600", "readv -v 3145700 16 16", "readv -C 0 5 5",
@@ -258,7 +300,7 @@ def break_points():
         args += ["-c", command]
     status, out, err = run(KILN, [*args, image], ".", "")
     assert status == 0 and plain(out).startswith("4 MiB\nwrote 65536/65536 bytes at offset 0\n"), (status, out, err)
-    assert run(KILN, ["-f", "raw", "-c", "break write_aio A", "r.raw"], ".", "")[:2] == (1, "Could not set a breakpoint: Operation not supported\n")
+    assert run(KILN, ["-f", "raw", "-c", "break write_aio A", "r.raw"], ".", "")[:2] == (1, "Could not set breakpoint: Operation not supported\n")
     assert run(KILN, ["--image-opts", "-c", "resume A", image], ".", "")[0] == 1
     assert run(KILN, ["--image-opts", "-c", "break write_aio A", "-c", "remove_break A", "-c", "write 0 64k", image], ".", "")[0] == 0
 
