@@ -465,6 +465,9 @@ struct BlockDriver {
 
     /* Main. A new image at filename (as block_create_check_name takes it); opts: create_opts by name, "size" among them. */
     bool (*create)(Vm *vm, const char *filename, BlockOpts *opts, GError **err);
+    /* Any thread, without the VM lock. A new image on file, whose only user the caller is; opts: as create's, but for what
+     * needs other nodes or keys, which is refused. */
+    bool (*format)(BlockNode *file, BlockOpts *opts, GError **err);
     /* in (may be NULL): what would be converted; else opts has "size". */
     bool (*measure)(Vm *vm, BlockOpts *opts, BlockNode *in, BlockMeasure *result, GError **err);
     /* Owner. fix: BLOCK_FIX_*. False only when the check could not be done. */
@@ -751,6 +754,7 @@ struct BlockState {
     uint64_t last_slow;              /* number of the last one */
     GPtrArray *slow_waiting;         /* struct BlockSlow *: of commands that wait */
     struct NbdServer *nbd_server;    /* that nbd-server-start made (nbd/server.h); NULL: none */
+    GPtrArray *jobs;                 /* struct BlockJob * (block/job.h), the newest first; NULL: there never was one */
     void (*close_exports)(Vm *vm);   /* what blk_cleanup begins with; NULL: nothing */
 };
 

@@ -5,6 +5,7 @@
  */
 #include "block/block_int.h"
 #include "block/dirty_bitmap.h"
+#include "block/job.h"
 #include "block/pr_manager.h"
 #include "block/slow.h"
 #include "core/event.h"
@@ -107,6 +108,8 @@ void blk_cleanup(Vm *vm)
     if (s->close_exports) {
         s->close_exports(vm);
     }
+    blk_drain_all(vm); /* also lets go what blkdebug holds */
+    block_jobs_end(vm);
     blk_drain_all(vm);
     blk_flush_all(vm);
     for (unsigned i = 0; i < s->drives->len; i++) {

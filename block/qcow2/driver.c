@@ -702,6 +702,7 @@ const BlockDriver block_driver_qcow2 = {
     .get_info = driver_get_info,
     .specific_info = driver_specific_info,
     .create = qcow2_driver_create,
+    .format = qcow2_driver_format,
     .measure = qcow2_driver_measure,
     .amend = qcow2_driver_amend,
     .reopen_prepare = driver_reopen_prepare,

@@ -198,6 +198,21 @@ bool qcow2_driver_create(Vm *vm, const char *filename, BlockOpts *opts, GError *
     return ok;
 }
 
+bool qcow2_driver_format(BlockNode *file, BlockOpts *opts, GError **err)
+{
+    Qcow2CreateOptions o;
+    CreateStrings s = {0};
+    bool ok = take_create_opts(opts, &o, &s, err);
+
+    if (ok && (o.preallocation || o.data_file || o.crypto_length)) {
+        ok = error_set(err, "A node that is open gets no image with %s yet: kiln-img create makes one",
+                       o.preallocation ? "preallocation" : o.data_file ? "an external data file" : "encryption");
+    }
+    ok = ok && qcow2_format(file, NULL, &o, NULL, err);
+    create_strings_clear(&s);
+    return ok;
+}
+
 /* ---- measure, amend --------------------------------------------------------------------------- */
 
 /* Bytes in clusters that hold something else than zeros. */

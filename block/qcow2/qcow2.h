@@ -561,6 +561,7 @@ int qcow2_unpack(unsigned type, const uint8_t *in, size_t in_len, uint8_t *out, 
 Qcow2 *qcow2_of(const BlockNode *node);
 extern const BlockCreateOpt qcow2_create_opts[];
 bool qcow2_driver_create(Vm *vm, const char *filename, BlockOpts *opts, GError **err);
+bool qcow2_driver_format(BlockNode *file, BlockOpts *opts, GError **err);
 bool qcow2_driver_measure(Vm *vm, BlockOpts *opts, BlockNode *in, BlockMeasure *result, GError **err);
 bool qcow2_driver_amend(BlockNode *node, BlockOpts *opts, bool force, GError **err);
 

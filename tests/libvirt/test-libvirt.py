@@ -246,6 +246,39 @@ def set_lifecycle_action_restart(w):
         domain.wait_state("shut off")
 
 
+# ---- snapshots ---------------------------------------------------------------------------------------
+
+def images(path):
+    """[file name] of an image and what is below it, as qemu-img sees it."""
+    said = subprocess.run(["qemu-img", "info", "-U", "--backing-chain", "--output=json", path], stdout=subprocess.PIPE, check=True).stdout
+    return [os.path.basename(image["filename"]) for image in json.loads(said)]
+
+
+@test
+def snapshots(w):
+    """Overlays of two disks of a guest that runs, made by libvirt (blockdev-create, a transaction), one over the other."""
+    disks = [os.path.join(w.work, "snap%d.qcow2" % n) for n in range(2)]
+    for path in disks:
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", path, "16M"], check=True)
+    devices = SERIAL + "".join(w.ide(path, "ab"[n], "qcow2") for n, path in enumerate(disks))
+    with Running(w, "snapshots", devices=devices) as domain:
+        for name in ("one", "two"):
+            domain.virsh("snapshot-create-as", name, "--disk-only", "--atomic")
+        check(re.search(r"one .*disk-snapshot\n.* two .*disk-snapshot", domain.virsh("snapshot-list")), domain.virsh("snapshot-list"))
+        for n, path in enumerate(disks):
+            top = path.replace(".qcow2", ".two")
+            check(top in domain.virsh("domblklist"), domain.virsh("domblklist"))
+            check(images(top) == ["snap%d.%s" % (n, end) for end in ("two", "one", "qcow2")], images(top))
+        try:
+            domain.virsh("snapshot-create-as", "three", "--disk-only", "--diskspec", "hda,file=/nowhere/x")
+        except Failed as reason:
+            check("/nowhere/x" in str(reason), reason)
+        else:
+            raise Failed("an overlay in a directory that is not there")
+        domain.virsh("suspend")
+        domain.virsh("resume")
+
+
 # ---- information -------------------------------------------------------------------------------------
 
 @test
