@@ -55,6 +55,12 @@ static void shrink_vpc(GByteArray *image, const Kind *k)
     store32_be(h + 36, ~sum);
 }
 
+/* The one table of each directory is large enough for smaller grains. */
+static void shrink_vmdk(GByteArray *image, const Kind *k)
+{
+    store64_le(image->data + 20, k->config.cluster / SECTOR);
+}
+
 /* All sectors of all blocks are there, their bitmaps say; and the last footer did not get into them. */
 static void check_bitmaps(const GByteArray *image)
 {
@@ -394,6 +400,10 @@ static const Kind kinds[] = {
     {{"vpc-4k", 4096, .unpacked = true}, "vpc", "force_size=on", shrink_vpc, check_bitmaps, true},
     {{"vpc-after-cut", 4096, .unpacked = true}, "vpc", "force_size=on", shrink_vpc, check_bitmaps, true, true},
     {{"vpc-fixed", 8192, .unpacked = true}, "vpc", "force_size=on,subformat=fixed", .qemu_reads = true},
+    {{"vmdk", 65536, .unpacked = true}, "vmdk", "", .qemu_reads = true},
+    {{"vmdk-4k", 4096, .unpacked = true}, "vmdk", "", shrink_vmdk, .qemu_reads = true},
+    {{"vmdk-zeroed", 4096, .unpacked = true}, "vmdk", "zeroed_grain=on", shrink_vmdk, .qemu_reads = true},
+    {{"vmdk-after-cut", 4096, .unpacked = true}, "vmdk", "", shrink_vmdk, .qemu_reads = true, .rubbish = true},
 };
 
 int main(int argc, char **argv)
