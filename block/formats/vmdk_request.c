@@ -106,8 +106,12 @@ static void flat_status_done(BlockIo *io, int result)
 {
     BlockNode *node = io->opaque;
     BlockIo *outer = io->outer;
+    BlockStatus *status = outer->status;
 
-    outer->status->allocated = outer->status->data = true; /* as QEMU says it, of what its file has a hole for, too */
+    if (!status->bytes) { /* the file does not say */
+        *status = (BlockStatus){.bytes = io->len};
+    }
+    status->allocated = status->data = true; /* as QEMU says it, of what its file has a hole for, too */
     block_io_free(node, io);
     outer->done(outer, result);
 }

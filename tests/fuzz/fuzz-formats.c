@@ -16,7 +16,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static Vm *vm;
-static unsigned opened, written;
+static unsigned opened, written, extents;
 
 static void walk(BlockNode *node)
 {
@@ -40,10 +40,17 @@ static void walk(BlockNode *node)
     }
 }
 
-static BlockNode *open_as(Disk *disk, const char *driver, bool writable)
+/* How the input is taken: as an image, or as the extent of this type of a VMware disk whose descriptor is sound. */
+typedef struct Way {
+    const char *driver, *extent;
+} Way;
+
+static BlockNode *open_as(Disk *disk, Disk *descriptor, const Way *way, bool writable)
 {
-    g_autofree char *text = g_strdup_printf("driver=%s,file=%s,discard=unmap,read-only=%s%s", driver, disk->node->name,
-                                            writable ? "off" : "on", strcmp(driver, "vmdk") ? "" : ",backing=");
+    g_autofree char *extent = way->extent ? g_strdup_printf(",extents.0=%s", disk->node->name) : NULL;
+    g_autofree char *text = g_strdup_printf("driver=%s,file=%s,discard=unmap,read-only=%s%s%s", way->driver,
+                                            way->extent ? descriptor->node->name : disk->node->name, writable ? "off" : "on",
+                                            strcmp(way->driver, "vmdk") ? "" : ",backing=", extent ? extent : "");
     BlockOpts *opts = block_opts_parse(text, NULL, NULL);
     BlockNode *node = block_node_open(vm, opts, NULL, NULL);
 
@@ -51,12 +58,12 @@ static BlockNode *open_as(Disk *disk, const char *driver, bool writable)
     return node;
 }
 
-static void try_driver(Disk *disk, const char *driver)
+static void try_reading(Disk *disk, Disk *descriptor, const Way *way)
 {
-    BlockNode *node = open_as(disk, driver, false);
+    BlockNode *node = open_as(disk, descriptor, way, false);
 
     if (node) {
-        opened++;
+        *(way->extent ? &extents : &opened) += 1;
         walk(node);
         block_node_unref(node);
     }
@@ -83,9 +90,9 @@ static bool change(BlockNode *node, uint8_t *content, uint64_t len)
     return block_pflush(node) == 0;
 }
 
-static void try_writing(Disk *disk, const char *driver)
+static void try_writing(Disk *disk, Disk *descriptor, const Way *way)
 {
-    BlockNode *node = open_as(disk, driver, true);
+    BlockNode *node = open_as(disk, descriptor, way, true);
     g_autofree uint8_t *before = NULL, *after = NULL;
     uint64_t len = node ? MIN(node->size, READ_MAX) : 0;
     bool whole;
@@ -101,7 +108,7 @@ static void try_writing(Disk *disk, const char *driver)
     block_node_unref(node);
     if (whole) {
         written++;
-        node = open_as(disk, driver, true);
+        node = open_as(disk, descriptor, way, true);
         g_assert_nonnull(node);
         g_assert_cmpint(block_pread(node, 0, after, len), ==, 0);
         g_assert_cmpint(memcmp(before, after, len), ==, 0);
@@ -109,21 +116,37 @@ static void try_writing(Disk *disk, const char *driver)
     }
 }
 
+static GByteArray *make_descriptor(const char *extent)
+{
+    g_autofree char *text = g_strdup_printf("# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\n"
+                                            "createType=\"custom\"\nRW 1024 %s \"x\"%s\n", extent,
+                                            strcmp(extent, "FLAT") ? "" : " 0");
+    GByteArray *bytes = g_byte_array_new();
+
+    g_byte_array_append(bytes, (const uint8_t *)text, (guint)strlen(text));
+    return bytes;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char *const drivers[] = {"vdi", "vpc", "vhdx", "vmdk"};
+    static const Way ways[] = {{"vdi"}, {"vpc"}, {"vhdx"}, {"vmdk"}, {"vmdk", "FLAT"}, {"vmdk", "SPARSE"}, {"vmdk", "SESPARSE"}};
     GByteArray *image = g_byte_array_new();
-    Disk *disk;
+    Disk *disk, *descriptor;
 
     if (!vm) {
         vm = vm_new(NULL);
     }
     g_byte_array_append(image, data, (guint)size);
     disk = disk_new(vm, "fuzzed", image, 1);
-    for (unsigned i = 0; i < G_N_ELEMENTS(drivers); i++) {
-        try_driver(disk, drivers[i]);
-        try_writing(disk, drivers[i]);
+    for (unsigned i = 0; i < G_N_ELEMENTS(ways); i++) {
+        GByteArray *text = make_descriptor(ways[i].extent ? ways[i].extent : "");
+
+        descriptor = disk_new(vm, "descriptor", text, 1);
+        try_reading(disk, descriptor, &ways[i]);
+        try_writing(disk, descriptor, &ways[i]);
         disk_reset(disk, image);
+        disk_free(descriptor);
+        g_byte_array_unref(text);
     }
     disk_free(disk);
     g_byte_array_unref(image);
@@ -145,7 +168,7 @@ int main(int argc, char **argv)
         LLVMFuzzerTestOneInput((const uint8_t *)data, size);
         g_free(data);
     }
-    printf("%u opened, %u written\n", opened, written);
+    printf("%u opened, %u written, %u as extents\n", opened, written, extents);
     if (vm) {
         blk_cleanup(vm);
         vm_free(vm);

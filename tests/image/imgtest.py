@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
 import tempfile
@@ -97,3 +98,36 @@ def make_chain():
     qemu_io("top.qcow2", "write -P 7 132k 4k", "write -P 8 65M 64k")
     qemu("create", "-q", "-f", "raw", "r.raw", "10M")
     qemu_io("r.raw", "write -P 1 1M 64k", "write -P 2 5M 8k", fmt="raw")
+
+
+SESPARSE_SECTORS = 3 << 15
+
+
+def make_sesparse(name, grains, capacity=SESPARSE_SECTORS):
+    """The extent of a seSparse image of VMware: for each grain of 4 KiB None, "unmapped", "zero", or a byte that fills it."""
+    tables = (capacity + 8 * 4096 - 1) // (8 * 4096)
+    gd, gts, data = 8, 16, 16 + 64 * (tables + 2)
+    header = bytearray(512)
+    struct.pack_into("<QQQQQQ", header, 0, 0xcafebabe, 0x0000000200000001, capacity, 8, 64, 0)
+    struct.pack_into("<QQ", header, 80, 1, 1)
+    struct.pack_into("<QQQQ", header, 128, gd, 8, gts, 64 * (tables + 2))
+    struct.pack_into("<QQ", header, 192, data, 1 << 20)
+    with open(name, "wb") as f:
+        f.write(header)
+        f.write(struct.pack("<QQ", 0xcafecafe, 0))
+        count = 0
+        used = sorted({number // 4096 for number in grains})
+        for at, table in enumerate(used):  # not in their order, and not the first one
+            f.seek(gd * 512 + 8 * table)
+            f.write(struct.pack("<Q", 0x1000000000000000 | len(used) - at))
+        for number, what in grains.items():
+            entry = {None: 0, "unmapped": 1 << 60, "zero": 2 << 60}.get(what)
+            if entry is None:
+                entry = 3 << 60 | (count & 0xfff) << 48 | count >> 12
+                f.seek(data * 512 + 4096 * count)
+                f.write(bytes([what]) * 4096)
+                count += 1
+            f.seek((gts + 64 * (len(used) - used.index(number // 4096))) * 512 + 8 * (number % 4096))
+            f.write(struct.pack("<Q", entry))
+        f.seek(0, 2)
+        f.truncate((f.tell() + 511) // 512 * 512)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from imgtest import make_sesparse
 from tap import main, test
 
 LIMIT = 120  # seconds: only a hang meets it
@@ -200,9 +201,13 @@ def random_damage_harms_nobody():
     rand = random.Random(8)
     make_raw("disk.raw", 2 << 20, 8)
     inputs = []
-    for fmt, options in KINDS:
-        make(fmt, options, "disk.raw", "good")
-        with open("good", "rb") as f:
+    extents = [("vmdk", "subformat=twoGbMaxExtentSparse", "good-s001"), ("seSparse", "", "good")]
+    for fmt, options, name in [(*kind, "good") for kind in KINDS] + extents:
+        if fmt == "seSparse":
+            make_sesparse(name, {number: rand.choice(("unmapped", "zero", 1, 2)) for number in rand.sample(range(12288), 300)})
+        else:
+            make(fmt, options, "disk.raw", "good")
+        with open(name, "rb") as f:
             good = f.read(3 << 20)
         for number in range(25):
             bad = bytearray(good)

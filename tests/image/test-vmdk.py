@@ -19,7 +19,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from imgtest import KILN, LIMIT, Twins, ok, qemu, qemu_io, refused, run
+from imgtest import KILN, LIMIT, SESPARSE_SECTORS, Twins, make_sesparse, ok, qemu, qemu_io, refused, run
 from tap import main, test
 
 KILN_IO, SYSTEM = (os.path.abspath(path) for path in sys.argv[2:4])
@@ -389,34 +389,7 @@ def what_overlaps_is_not_written():
         assert read("y.vmdk") == before and read("y-flat.vmdk") == bytes(1024), lines
 
 
-def make_sesparse(name, grains, capacity=3 << 15):
-    """A seSparse image: for each grain of 4 KiB None, "unmapped", "zero", or a byte that fills it."""
-    tables = (capacity + 8 * 4096 - 1) // (8 * 4096)
-    gd, gts, data = 8, 16, 16 + 64 * (tables + 2)
-    header = bytearray(512)
-    struct.pack_into("<QQQQQQ", header, 0, 0xcafebabe, 0x0000000200000001, capacity, 8, 64, 0)
-    struct.pack_into("<QQ", header, 80, 1, 1)
-    struct.pack_into("<QQQQ", header, 128, gd, 8, gts, 64 * (tables + 2))
-    struct.pack_into("<QQ", header, 192, data, 1 << 20)
-    with open(name, "wb") as f:
-        f.write(header)
-        f.write(struct.pack("<QQ", 0xcafecafe, 0))
-        count = 0
-        used = sorted({number // 4096 for number in grains})
-        for at, table in enumerate(used):  # not in their order, and not the first one
-            f.seek(gd * 512 + 8 * table)
-            f.write(struct.pack("<Q", 0x1000000000000000 | len(used) - at))
-        for number, what in grains.items():
-            entry = {None: 0, "unmapped": 1 << 60, "zero": 2 << 60}.get(what)
-            if entry is None:
-                entry = 3 << 60 | (count & 0xfff) << 48 | count >> 12
-                f.seek(data * 512 + 4096 * count)
-                f.write(bytes([what]) * 4096)
-                count += 1
-            f.seek((gts + 64 * (len(used) - used.index(number // 4096))) * 512 + 8 * (number % 4096))
-            f.write(struct.pack("<Q", entry))
-        f.seek(0, 2)
-        f.truncate((f.tell() + 511) // 512 * 512)
+def name_sesparse(name, capacity=SESPARSE_SECTORS):
     with open("se.vmdk", "w") as f:
         f.write('# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\ncreateType="seSparse"\n'
                 'RW %d SESPARSE "%s"\n' % (capacity, name))
@@ -427,6 +400,7 @@ def sesparse_extents_are_read():
     rand = random.Random(9)
     grains = {number: rand.choice((None, "unmapped", "zero", 1, 2, 3)) for number in rand.sample(range(12288), 6000)}
     make_sesparse("se-sesparse.vmdk", {**{12287: 8, 4095: 9, 4096: 10}, **grains})
+    name_sesparse("se-sesparse.vmdk")
     qemu("convert", "-f", "vmdk", "-O", "raw", "se.vmdk", "theirs.raw")
     ok("convert", "-f", "vmdk", "-O", "raw", "se.vmdk", "ours.raw")
     assert read("theirs.raw") == read("ours.raw") and read("ours.raw").count(bytes([2]) * 4096) > 100
@@ -557,6 +531,7 @@ def a_machine_writes_them():
         remove("image.vmdk")
     # What can only be read is a read-only drive, as QEMU makes it.
     make_sesparse("se-sesparse.vmdk", {0: 5})
+    name_sesparse("se-sesparse.vmdk")
     out = monitor(["info block", 'qemu-io d "read -P 5 0 4k"', 'qemu-io d "write 0 4k"'],
                   "file=se.vmdk,format=vmdk,if=none,id=d")
     assert "read-only" in out and "read 4096/4096" in out and "wrote" not in out, out
