@@ -527,6 +527,7 @@ struct BlockNode {
     bool force_share;      /* others may do what they like */
     BlockDetectZeroes detect_zeroes;
     bool probed;           /* nobody said that this is raw */
+    bool implicit;         /* a filter that an option of a drive put in: managers are told of what is below it */
     bool user_named;
     bool inactive;         /* handed over to another process */
     bool backing_implicit; /* backing is what the image names, not what the user said */
@@ -703,6 +704,8 @@ bool block_ptruncate(BlockNode *node, uint64_t size, bool exact, BlockPrealloc p
                      GError **err);
 /* The backing node below filters, or NULL. */
 BlockNode *block_node_backing(BlockNode *node);
+/* The first node that is no filter that an option put in. */
+BlockNode *block_node_skip_implicit(BlockNode *node);
 /* The first node that is no filter. */
 BlockNode *block_node_skip_filters(BlockNode *node);
 int64_t block_node_allocated_size(BlockNode *node);

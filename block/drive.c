@@ -455,7 +455,11 @@ BlockNode *block_add_copy_on_read(Vm *vm, BlockNode *node, GError **err)
     }
     opts = block_opts_new();
     block_opts_set(opts, "driver", "copy-on-read");
-    return open_over(vm, node, opts, "file", err);
+    node = open_over(vm, node, opts, "file", err);
+    if (node) {
+        node->implicit = true;
+    }
+    return node;
 }
 
 /* The overlay's name is gone as soon as it is open. */

@@ -148,6 +148,11 @@ bool block_opts_set_filename(BlockOpts *opts, const char *text, GError **err)
         block_opts_set(opts, "file.image.driver", block_path_driver(image));
         block_opts_set(opts, "file.image.filename", image);
         return true;
+    } else if (!strcmp(text, "null-co://") || !strcmp(text, "null-aio://")) {
+        g_autofree char *driver = g_strndup(text, strcspn(text, ":"));
+
+        block_opts_set(opts, "file.driver", driver);
+        return true;
     } else if (block_nbd_is_name(text)) {
         block_opts_set(opts, "file.driver", "nbd");
         return block_nbd_parse_name(opts, "file.", text, err);

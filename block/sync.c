@@ -307,6 +307,14 @@ bool block_node_packs(BlockNode *node)
     return block_node_skip_filters(node)->drv->packs;
 }
 
+BlockNode *block_node_skip_implicit(BlockNode *node)
+{
+    while (node && node->implicit) {
+        node = node->file->node;
+    }
+    return node;
+}
+
 BlockNode *block_node_backing(BlockNode *node)
 {
     node = block_node_skip_filters(node);
@@ -315,6 +323,8 @@ BlockNode *block_node_backing(BlockNode *node)
 
 int64_t block_node_allocated_size(BlockNode *node)
 {
+    int64_t sum = 0;
+
     if (node->drv->allocated_size) {
         return node->drv->allocated_size(node);
     }
@@ -322,5 +332,15 @@ int64_t block_node_allocated_size(BlockNode *node)
         return block_node_allocated_size(
             ((BlockChild *)g_ptr_array_index(node->children, 0))->node);
     }
-    return node->file ? block_node_allocated_size(node->file->node) : -1;
+    for (unsigned i = 0; i < node->children->len; i++) {
+        const BlockChild *child = g_ptr_array_index(node->children, i);
+        int64_t size = child->role & (BLOCK_ROLE_DATA | BLOCK_ROLE_METADATA | BLOCK_ROLE_FILTERED)
+                           ? block_node_allocated_size(child->node) : 0;
+
+        if (size < 0) {
+            return -1;
+        }
+        sum += size;
+    }
+    return node->children->len ? sum : -1;
 }

@@ -113,7 +113,7 @@ static bool is_meant(const char *name, const BlockBackendInfo *info)
 
 static void show_nodes(HmpCall *call, const char *name, bool verbose)
 {
-    QueryNamedBlockNodesArgs args = {.has_flat = true, .flat = true};
+    QueryNamedBlockNodesArgs args = {0};
     GPtrArray *list = query(call, qmp_query_named_block_nodes, &args);
 
     for (unsigned i = 0; list && i < list->len; i++) {

@@ -11,7 +11,7 @@
 static BlockNode *find_node(Vm *vm, const char *name, GError **err)
 {
     BlockBackend *blk = blk_find(vm, name);
-    BlockNode *node = blk && *blk_name(blk) ? blk_node(blk) : block_node_find(vm, name);
+    BlockNode *node = blk && *blk_name(blk) ? block_node_skip_implicit(blk_node(blk)) : block_node_find(vm, name);
 
     if (!node) {
         error_set(err, "Cannot find device='%s' nor node-name='%s'", name, name);

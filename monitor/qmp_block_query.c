@@ -11,6 +11,7 @@
 typedef struct OwnerCall {
     BlockNode *node;
     BlockInfo info;
+    bool has_info;
     json_object *specific;
     int64_t allocated;
     GPtrArray *bitmaps; /* BlockDirtyInfo * */
@@ -29,13 +30,24 @@ static GPtrArray *snapshot_infos(BlockNode *node)
     return infos;
 }
 
+/* The node whose clusters and flags are node's: raw and filters have none of their own. NULL: nor has that one. */
+static BlockNode *info_node(BlockNode *node)
+{
+    while (node->drv->is_filter || node->drv == &block_driver_raw) {
+        node = ((BlockChild *)g_ptr_array_index(node->children, 0))->node;
+    }
+    return node->drv == &block_driver_nbd || node->drv == &block_driver_null_co || node->drv == &block_driver_null_aio ? NULL : node;
+}
+
 static void ask_driver(void *opaque)
 {
     OwnerCall *c = opaque;
+    BlockNode *node = info_node(c->node);
 
     c->snapshots = snapshot_infos(c->node);
-    if (c->node->drv->get_info) {
-        c->node->drv->get_info(c->node, &c->info);
+    c->has_info = node != NULL;
+    if (node && node->drv->get_info) {
+        node->drv->get_info(node, &c->info);
     }
     if (c->node->drv->specific_info) {
         c->specific = c->node->drv->specific_info(c->node);
@@ -73,14 +85,23 @@ static GPtrArray *bitmap_infos(BlockNode *node)
     return c.bitmaps;
 }
 
+/* What an answer shows as the next image: a filter's is what it filters. */
+static BlockNode *next_image(const BlockNode *node)
+{
+    if (node->drv->is_filter) {
+        return ((BlockChild *)g_ptr_array_index(node->children, 0))->node;
+    }
+    return node->backing ? node->backing->node : NULL;
+}
+
 static char *filename_of(const BlockNode *node)
 {
     const BlockNode *at = node;
 
-    while (at && !at->filename && at->children->len) {
+    while (!at->filename && at->children->len) {
         at = ((BlockChild *)g_ptr_array_index(at->children, 0))->node;
     }
-    return at && at->filename ? g_strdup(at->filename) : g_strdup_printf("%s://", node->drv->name);
+    return at->filename ? g_strdup(at->filename) : g_strdup_printf("%s://", at->drv->name);
 }
 
 static ImageInfo *image_info(BlockNode *node, bool flat)
@@ -97,8 +118,8 @@ static ImageInfo *image_info(BlockNode *node, bool flat)
     image->actual_size = c.allocated;
     image->has_cluster_size = c.info.cluster_size != 0;
     image->cluster_size = c.info.cluster_size;
-    image->has_encrypted = image->encrypted = c.info.encrypted;
-    image->has_dirty_flag = true;
+    image->has_encrypted = image->encrypted = c.info.encrypted && !node->drv->is_filter;
+    image->has_dirty_flag = c.has_info;
     image->dirty_flag = c.info.is_dirty;
     image->snapshots = c.snapshots;
     image->backing_filename = g_strdup(node->backing_filename);
@@ -110,8 +131,8 @@ static ImageInfo *image_info(BlockNode *node, bool flat)
         image->format_specific = specific;
     }
     json_object_put(c.specific);
-    if (!flat && node->backing) {
-        image->backing_image = image_info(node->backing->node, false);
+    if (!flat && next_image(node)) {
+        image->backing_image = image_info(block_node_skip_implicit(next_image(node)), false);
     }
     return image;
 }
@@ -161,9 +182,9 @@ static BlockDeviceInfo *device_info(BlockNode *node, BlockBackend *blk, bool fla
     d->node_name = g_strdup(node->name);
     d->ro = node->read_only;
     d->drv = g_strdup(node->drv->name);
-    for (BlockNode *at = block_node_backing(node); at; at = block_node_backing(at)) {
-        d->backing_file = d->backing_file ? d->backing_file : filename_of(at);
-        d->backing_file_depth += !flat; /* that is what QEMU says then */
+    d->backing_file = node->backing ? filename_of(node->backing->node) : NULL;
+    for (BlockNode *at = flat ? NULL : next_image(node); at; at = next_image(block_node_skip_implicit(at))) {
+        d->backing_file_depth++;
     }
     d->detect_zeroes = zeroes[node->detect_zeroes];
     d->image = image_info(node, flat);
@@ -185,7 +206,11 @@ bool qmp_query_named_block_nodes(QmpCall *call, GError **err)
     GPtrArray *nodes = block_state(call->vm)->nodes;
 
     for (unsigned i = nodes->len; i-- > 0;) {
-        g_ptr_array_add(list, device_info(g_ptr_array_index(nodes, i), NULL, args->flat));
+        BlockNode *node = g_ptr_array_index(nodes, i);
+
+        if (!node->implicit) {
+            g_ptr_array_add(list, device_info(node, NULL, args->flat));
+        }
     }
     call->result = list;
     return true;
@@ -214,7 +239,7 @@ static BlockBackendInfo *backend_info(BlockBackend *blk)
     info->has_io_status = blk_may_stop(blk) && status >= 0;
     info->io_status = status >= 0 ? (BlockDeviceIoStatus)status : 0;
     if (blk_node(blk)) {
-        info->inserted = device_info(blk_node(blk), blk, false);
+        info->inserted = device_info(block_node_skip_implicit(blk_node(blk)), blk, false);
     }
     return info;
 }
@@ -352,6 +377,19 @@ static BlockStatsSpecific *driver_figures(const BlockNode *node)
     return s;
 }
 
+/* Where node's data goes: a data file, else the first child. */
+static BlockNode *data_child(const BlockNode *node)
+{
+    const BlockChild *found = node->file;
+
+    for (unsigned i = 0; i < node->children->len; i++) {
+        const BlockChild *child = g_ptr_array_index(node->children, i);
+
+        found = !found || !strcmp(child->name, "data-file") ? child : found;
+    }
+    return found ? found->node : NULL;
+}
+
 /* A node's own: how far it was written; the rest is counted by devices. */
 static BlockStats *node_stats(BlockNode *node, bool chain)
 {
@@ -361,20 +399,19 @@ static BlockStats *node_stats(BlockNode *node, bool chain)
     s->stats = figures(NULL);
     s->driver_specific = driver_figures(node);
     s->stats->wr_highest_offset = (int64_t)__atomic_load_n(&node->wr_highest, __ATOMIC_RELAXED);
-    if (node->children->len) {
-        BlockChild *first = node->file ? node->file : g_ptr_array_index(node->children, 0);
-
-        s->parent = node_stats(first->node, chain);
+    if (data_child(node)) {
+        s->parent = node_stats(data_child(node), chain);
     }
-    if (chain && node->backing) {
-        s->backing = node_stats(node->backing->node, true);
+    if (chain && next_image(node)) {
+        s->backing = node_stats(next_image(node), true);
     }
     return s;
 }
 
 static BlockStats *backend_stats(BlockBackend *blk)
 {
-    BlockStats *s = blk_node(blk) ? node_stats(blk_node(blk), true) : g_new0(BlockStats, 1);
+    BlockNode *node = block_node_skip_implicit(blk_node(blk));
+    BlockStats *s = node ? node_stats(node, true) : g_new0(BlockStats, 1);
 
     s->device = g_strdup(blk_name(blk));
     s->qdev = blk_qdev(blk);
@@ -390,7 +427,11 @@ bool qmp_query_blockstats(QmpCall *call, GError **err)
     GPtrArray *list = g_ptr_array_new();
 
     for (unsigned i = 0; args->query_nodes && i < state->nodes->len; i++) {
-        g_ptr_array_add(list, node_stats(g_ptr_array_index(state->nodes, i), false));
+        BlockNode *node = g_ptr_array_index(state->nodes, i);
+
+        if (!node->implicit) {
+            g_ptr_array_add(list, node_stats(node, false));
+        }
     }
     for (unsigned i = 0; !args->query_nodes && i < state->backends->len; i++) {
         BlockBackend *blk = g_ptr_array_index(state->backends, i);
