@@ -21,8 +21,7 @@ static const struct {
     {"encrypt.format", false}, {"encrypt.key-secret", false}, {"encrypt.cipher-alg", false},
     {"encrypt.cipher-mode", false}, {"encrypt.ivgen-alg", false}, {"encrypt.ivgen-hash-alg", false},
     {"encrypt.hash-alg", false}, {"encrypt.iter-time", false}, {"cluster_size", true}, {"extended_l2", true}, {"preallocation", false},
-    {"compression_type", true}, {"size", false}, {"static", true}, {"subformat", false}, {"force_size", false},
-    {"compat", false}, {"backing_file", false},
+    {"compression_type", true}, {"size", false}, {"compat", false}, {"backing_file", false},
     {"backing_fmt", false}, {"data_file", false}, {"data_file_raw", false},
     {"lazy_refcounts", true}, {"refcount_bits", true}, {"key-secret", false}, {"cipher-alg", false},
     {"cipher-mode", false}, {"ivgen-alg", false}, {"ivgen-hash-alg", false}, {"hash-alg", false},
@@ -52,6 +51,11 @@ static void say_in_order(const BlockDriver *drv, const BlockOpts *opts)
     }
 }
 
+static bool is_foreign(const BlockDriver *drv)
+{
+    return drv == &block_driver_vmdk || drv == &block_driver_vdi || drv == &block_driver_vpc || drv == &block_driver_vhdx;
+}
+
 static void say_formatting(const BlockDriver *drv, const char *filename, const BlockOpts *opts)
 {
     static const char raw_order[] = "size";
@@ -60,10 +64,10 @@ static void say_formatting(const BlockDriver *drv, const char *filename, const B
     if (drv == &block_driver_raw && block_opts_peek(opts, raw_order)) {
         say_option(img_find_create_option(drv, raw_order), block_opts_peek(opts, raw_order));
     }
-    if (drv == &block_driver_vmdk) {
+    if (is_foreign(drv)) {
         say_in_order(drv, opts);
     }
-    for (unsigned i = 0; i < G_N_ELEMENTS(said_options) && drv != &block_driver_vmdk; i++) {
+    for (unsigned i = 0; i < G_N_ELEMENTS(said_options) && !is_foreign(drv); i++) {
         bool last = i == G_N_ELEMENTS(said_options) - 3; /* what a file has is said behind luks' own options */
         bool twice = !strcmp(said_options[i].name, "preallocation") && last != (drv == &block_driver_luks);
         const BlockCreateOpt *o = twice ? NULL : img_find_create_option(drv, said_options[i].name);

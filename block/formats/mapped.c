@@ -106,6 +106,13 @@ void *mapped_read_table(BlockNode *file, uint64_t offset, uint64_t len, const ch
     return mapped_read(file, offset, table, len, what, err) ? g_steal_pointer(&table) : NULL;
 }
 
+uint64_t mapped_whole_sectors(const BlockNode *file, uint64_t offset, uint64_t len)
+{
+    uint64_t whole = align_up(len, BLOCK_SECTOR);
+
+    return range_fits(offset, whole, file->size) ? whole : len;
+}
+
 /* ---- requests ------------------------------------------------------------------------------- */
 
 static void request_end(MappedRequest *r)

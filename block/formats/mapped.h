@@ -56,6 +56,32 @@ typedef struct MappedBlock {
     uint64_t index;      /* the driver's own */
 } MappedBlock;
 
+/* Bytes that are to be written. */
+typedef struct MappedBytes {
+    BlockChild *child; /* whose node is the file */
+    uint64_t offset, len;
+    uint8_t *bytes;    /* g_malloc'd; NULL: nothing */
+} MappedBytes;
+
+/*
+ * Formats whose tables are changed through a log of their own. A cycle then is
+ *
+ *     what runs ahead, with the log entry -> flush -> a header that makes the entry count -> flush ->
+ *     table sectors -> flush -> a header that says that nothing is left to do
+ *
+ * and is repeated when the log takes no more at once. Owner, all of them.
+ */
+typedef struct MappedJournal {
+    /* How many sectors (of BLOCK_SECTOR) of tables go into one entry; at most. */
+    uint64_t (*room)(const BlockNode *node);
+    /* The entry for these runs (MappedBytes *). */
+    MappedBytes (*entry)(BlockNode *node, const GPtrArray *runs);
+    /* A header: entry tells whether there is one that counts from now on. Asked for when what comes before is on disk. */
+    MappedBytes (*header)(BlockNode *node, bool entry);
+    /* It is written (not flushed yet). */
+    void (*header_done)(BlockNode *node);
+} MappedJournal;
+
 /* Owner, all of them; they neither read nor write, but for start_writing. */
 typedef struct MappedFormat {
     /* What is at offset (below node->size). */
@@ -77,6 +103,8 @@ typedef struct MappedFormat {
     /* A cycle begins: brings up to date what runs ahead (regions with .ahead); place is not called until
      * that is written. NULL: nothing does. */
     void (*settle)(BlockNode *node);
+    /* NULL: tables are written where they lie. With a journal, a header goes out before the first change of anything. */
+    const MappedJournal *journal;
 } MappedFormat;
 
 /* Bytes of a file that the driver keeps in memory and changes: a table, a header. */
@@ -120,6 +148,8 @@ bool mapped_read(BlockNode *file, uint64_t offset, void *buf, size_t len, const 
 /* As mapped_read, into memory of its own (g_free), when a table of this size may be. */
 void *mapped_read_table(BlockNode *file, uint64_t offset, uint64_t len, const char *what,
                         GError **err);
+/* len or, where the file has them, up to a whole number of sectors: how a table is best written. */
+uint64_t mapped_whole_sectors(const BlockNode *file, uint64_t offset, uint64_t len);
 /* "Image 'x' is damaged: ..."; always false. */
 bool mapped_damaged(const BlockNode *node, GError **err, const char *format, ...) G_GNUC_PRINTF(3, 4);
 
@@ -144,7 +174,7 @@ typedef struct MappedPlaces {
     uint64_t end;           /* result: where the last one of blocks and metadata ends */
 } MappedPlaces;
 #define MAPPED_NO_PLACE UINT64_MAX
-/* Can it be written? Not when blocks lie in metadata, in each other, or begin behind the end of the file. */
+/* Can it be written? Not when blocks lie in metadata, in each other, or begin behind the end of the file, or metadata in itself. */
 bool mapped_check_places(BlockNode *node, MappedPlaces *places, GError **err);
 
 /* ---- for create ------------------------------------------------------------------------------- */

@@ -10,13 +10,13 @@
 /* Sectors that are written at once. */
 #define RUN_MAX 512
 
-/* Sectors of a region as they were when the cycle began, in one piece in the file. */
+/* Sectors of a region as they were when the cycle began, in one piece in the file; or what a journal wants written. */
 typedef struct TableRun {
+    MappedBytes to; /* first: journals see lists of these */
     BlockIo io;
     MappedWriter *w;
-    MappedRegion *region;
+    MappedRegion *region; /* NULL: a journal's */
     uint64_t first, count; /* sectors of region */
-    uint8_t *bytes;
     struct iovec iov;
 } TableRun;
 
@@ -84,7 +84,7 @@ static bool is_dirty(const MappedRegion *region, uint64_t sector)
     return sector * BLOCK_SECTOR < region->len && region->dirty[sector / 64] >> sector % 64 & 1;
 }
 
-static TableRun *take_run(MappedWriter *w, MappedRegion *region, uint64_t first)
+static TableRun *take_run(MappedWriter *w, MappedRegion *region, uint64_t first, uint64_t max)
 {
     TableRun *run = g_new0(TableRun, 1);
     uint64_t offset = sector_at(region, first), pos = first * BLOCK_SECTOR, len;
@@ -95,30 +95,37 @@ static TableRun *take_run(MappedWriter *w, MappedRegion *region, uint64_t first)
     do {
         region->dirty[(first + run->count) / 64] &= ~(UINT64_C(1) << (first + run->count) % 64);
         run->count++;
-    } while (run->count < RUN_MAX && is_dirty(region, first + run->count) &&
+    } while (run->count < max && is_dirty(region, first + run->count) &&
              sector_at(region, first + run->count) == offset + run->count * BLOCK_SECTOR);
     len = MIN(run->count * BLOCK_SECTOR, region->len - pos);
-    run->bytes = g_memdup2(region->bytes + pos, len);
-    run->iov = (struct iovec){run->bytes, len};
-    run->io = (BlockIo){.op = BLOCK_WRITE, .offset = offset, .len = len, .iov = &run->iov, .iov_count = 1};
+    run->to = (MappedBytes){region->child, offset, len, g_memdup2(region->bytes + pos, len)};
     return run;
 }
 
-static void take_dirty(MappedWriter *w, MappedRegion *region, GPtrArray *runs)
+/* At most *left sectors, which are so many less then; false: others are left. */
+static bool take_dirty(MappedWriter *w, MappedRegion *region, GPtrArray *runs, uint64_t *left)
 {
     for (uint64_t word = 0; region->any_dirty && word <= region->len / BLOCK_SECTOR / 64; word++) {
         while (region->dirty[word]) {
-            g_ptr_array_add(runs, take_run(w, region, word * 64 + (unsigned)__builtin_ctzll(region->dirty[word])));
+            TableRun *run;
+
+            if (!*left) {
+                return false;
+            }
+            run = take_run(w, region, word * 64 + (unsigned)__builtin_ctzll(region->dirty[word]), MIN(*left, RUN_MAX));
+            *left -= run->count;
+            g_ptr_array_add(runs, run);
         }
     }
     region->any_dirty = false;
+    return true;
 }
 
 static void run_free(void *opaque)
 {
     TableRun *run = opaque;
 
-    g_free(run->bytes);
+    g_free(run->to.bytes);
     g_free(run);
 }
 
@@ -132,8 +139,15 @@ static void put_back(GPtrArray *runs)
     for (unsigned i = 0; i < runs->len; i++) {
         const TableRun *run = g_ptr_array_index(runs, i);
 
-        mark_sectors(run->region, run->first, run->count);
+        if (run->region) {
+            mark_sectors(run->region, run->first, run->count);
+        }
     }
+}
+
+static const MappedJournal *journal_of(const MappedWriter *w)
+{
+    return ((MappedState *)w->node->state)->format->journal;
 }
 
 static void cycle_end(MappedWriter *w)
@@ -147,9 +161,15 @@ static void cycle_end(MappedWriter *w)
     }
     g_ptr_array_set_size(w->ahead, 0);
     g_ptr_array_set_size(w->tables, 0);
-    w->running = NULL;
     w->stage = MAPPED_IDLE;
+    if (result == 0 && w->more) { /* for the same requests */
+        cycle_begin(w);
+        return;
+    }
+    w->running = NULL;
     if (w->waiting) {
+        w->running = w->waiting;
+        w->waiting = NULL;
         cycle_begin(w);
     }
     while (list) {
@@ -157,6 +177,25 @@ static void cycle_end(MappedWriter *w)
 
         list = io->next;
         block_io_finish_later(w->node, io, result);
+    }
+}
+
+/* What comes after a stage; IDLE: nothing. */
+static MappedStage next_stage(const MappedWriter *w)
+{
+    bool journal = journal_of(w);
+
+    switch (w->stage) {
+    case MAPPED_BLOCKS:
+        return journal && (w->tables->len || !w->begun) ? MAPPED_HEADER : w->tables->len ? MAPPED_TABLES : MAPPED_IDLE;
+    case MAPPED_LOGGED:
+        return w->tables->len ? MAPPED_TABLES : MAPPED_IDLE;
+    case MAPPED_LAST:
+        return journal ? MAPPED_CLEAN : MAPPED_IDLE;
+    case MAPPED_CLEAN:
+        return MAPPED_IDLE;
+    default:
+        return w->stage + 1;
     }
 }
 
@@ -170,12 +209,15 @@ static void stage_part_ended(MappedWriter *w, int result)
     if (--w->pending) {
         return;
     }
-    /* Without entries there is nothing behind the blocks' flush. */
-    if (w->result < 0 || w->stage == MAPPED_LAST || (w->stage == MAPPED_BLOCKS && !w->tables->len)) {
-        cycle_end(w);
-    } else {
-        w->stage++;
+    if (w->result == 0 && (w->stage == MAPPED_HEADER || w->stage == MAPPED_CLEAN)) {
+        journal_of(w)->header_done(w->node);
+    }
+    w->begun |= w->result == 0 && w->stage == MAPPED_LOGGED;
+    w->stage = w->result < 0 ? MAPPED_IDLE : next_stage(w);
+    if (w->stage) {
         stage_go(w);
+    } else {
+        cycle_end(w);
     }
     if (was_ahead) {
         mapped_resume_held(w);
@@ -220,10 +262,29 @@ static void write_runs(MappedWriter *w, GPtrArray *runs)
     for (unsigned i = 0; i < runs->len; i++) {
         TableRun *run = g_ptr_array_index(runs, i);
 
-        run->io.done = run_done;
+        run->iov = (struct iovec){run->to.bytes, run->to.len};
+        run->io = (BlockIo){.op = BLOCK_WRITE, .offset = run->to.offset, .len = run->to.len, .iov = &run->iov,
+                            .iov_count = 1, .done = run_done};
         w->pending++;
-        block_node_submit(run->region->child->node, &run->io);
+        block_node_submit(run->to.child->node, &run->io);
     }
+}
+
+/* One more for the stage that is about to go. */
+static void add_journal_run(MappedWriter *w, MappedBytes to)
+{
+    TableRun *run = g_new0(TableRun, 1);
+
+    run->w = w;
+    run->to = to;
+    g_ptr_array_add(w->ahead, run);
+}
+
+static void write_header(MappedWriter *w)
+{
+    g_ptr_array_set_size(w->ahead, 0); /* they are on disk */
+    add_journal_run(w, journal_of(w)->header(w->node, w->stage == MAPPED_HEADER && w->tables->len));
+    write_runs(w, w->ahead);
 }
 
 /* Starts what the stage does. */
@@ -234,6 +295,8 @@ static void stage_go(MappedWriter *w)
         write_runs(w, w->ahead);
     } else if (w->stage == MAPPED_TABLES) {
         write_runs(w, w->tables);
+    } else if (w->stage == MAPPED_HEADER || w->stage == MAPPED_CLEAN) {
+        write_header(w);
     } else {
         flush_files(w);
     }
@@ -242,17 +305,21 @@ static void stage_go(MappedWriter *w)
 static void cycle_begin(MappedWriter *w)
 {
     const MappedFormat *format = ((MappedState *)w->node->state)->format;
+    const MappedJournal *journal = format->journal;
+    uint64_t any = UINT64_MAX, room = journal ? journal->room(w->node) : UINT64_MAX;
 
-    w->running = w->waiting;
-    w->waiting = NULL;
     w->result = 0;
+    w->more = false;
     if (format->settle) {
         format->settle(w->node);
     }
     for (unsigned i = 0; i < w->regions->len; i++) {
         MappedRegion *region = g_ptr_array_index(w->regions, i);
 
-        take_dirty(w, region, region->ahead ? w->ahead : w->tables);
+        w->more |= !take_dirty(w, region, region->ahead ? w->ahead : w->tables, region->ahead ? &any : &room);
+    }
+    if (journal && w->tables->len) {
+        add_journal_run(w, journal->entry(w->node, w->tables));
     }
     w->stage = w->ahead->len ? MAPPED_AHEAD : MAPPED_BLOCKS;
     stage_go(w);
@@ -260,9 +327,11 @@ static void cycle_begin(MappedWriter *w)
 
 void mapped_join_cycle(MappedWriter *w, BlockIo *io)
 {
-    io->next = w->waiting;
-    w->waiting = io;
-    if (w->stage == MAPPED_IDLE) {
+    BlockIo **list = w->stage ? &w->waiting : &w->running;
+
+    io->next = *list;
+    *list = io;
+    if (!w->stage) {
         cycle_begin(w);
     }
 }

@@ -41,8 +41,11 @@ typedef enum MappedStage {
     MAPPED_IDLE,
     MAPPED_AHEAD,  /* what runs ahead is written */
     MAPPED_BLOCKS, /* flushed, with all blocks that entries will name */
+    MAPPED_HEADER, /* with a journal: the header that makes its entry count */
+    MAPPED_LOGGED, /* flushed */
     MAPPED_TABLES, /* entries are written */
     MAPPED_LAST,   /* flushed */
+    MAPPED_CLEAN,  /* with a journal: the header that says that nothing is left to do */
 } MappedStage;
 
 /* How far a file was ever written to, or will be by what is in flight. */
@@ -62,7 +65,12 @@ struct MappedWriter {
     unsigned pending;    /* requests of the stage, and one for its start */
     int result;
     GPtrArray *ahead, *tables;  /* of mapped_cycle.c: what this cycle writes */
+    bool more;                  /* dirty sectors were left for another one */
     BlockIo *running, *waiting; /* requests that end with this cycle, or with the next one */
+
+    bool begun, beginning;  /* with a journal: the first header is written; is on its way */
+    BlockIo begin;          /* the request that brings that about */
+    MappedRequest *before;  /* that wait for it */
 };
 
 void mapped_submit_change(BlockNode *node, BlockIo *io);

@@ -67,14 +67,36 @@ static bool check_each_other(BlockNode *node, const MappedPlaces *p, bool regula
     return true;
 }
 
+static bool check_metadata(BlockNode *node, MappedPlaces *p, GError **err)
+{
+    for (unsigned m = 0; m < p->metadata_count; m++) {
+        const uint64_t *a = p->metadata[m];
+
+        if (!range_fits(a[0], a[1], INT64_MAX)) {
+            return error_set(err, "Image '%s' is damaged: a header or table lies beyond any file", node->name);
+        }
+        for (unsigned n = 0; n < m; n++) {
+            const uint64_t *b = p->metadata[n];
+
+            if (a[0] < b[0] + b[1] && b[0] < a[0] + a[1]) {
+                return error_set(err, "Image '%s' cannot be written without damage: its headers and tables lie in each other; "
+                                      "open it with read-only=on, or make a sound copy (kiln-img convert -O qcow2)",
+                                 node->filename ? node->filename : node->name);
+            }
+        }
+        p->end = MAX(p->end, a[0] + a[1]);
+    }
+    return true;
+}
+
 bool mapped_check_places(BlockNode *node, MappedPlaces *p, GError **err)
 {
     uint64_t within = 0;
     bool any = false, regular = true;
 
     p->end = 0;
-    for (unsigned m = 0; m < p->metadata_count; m++) {
-        p->end = MAX(p->end, p->metadata[m][0] + p->metadata[m][1]);
+    if (!check_metadata(node, p, err)) {
+        return false;
     }
     for (uint64_t i = 0; i < p->count; i++) {
         uint64_t at = p->at(node, i, p->opaque);

@@ -348,11 +348,42 @@ static bool change_unplaced(MappedRequest *r, MappedKind kind, uint64_t len)
     return true;
 }
 
+/* The header that has to go out before the first change is there, or not: requests go on, or fail. */
+static void begun(BlockIo *io, int result)
+{
+    MappedWriter *w = container_of(io, MappedWriter, begin);
+    MappedRequest *before = w->before;
+
+    w->before = NULL;
+    w->beginning = false;
+    for (MappedRequest *r = before; r; r = r->next) {
+        r->result = MIN(result, 0);
+    }
+    resume(before);
+}
+
+static void begin(MappedWriter *w, MappedRequest *r)
+{
+    r->next = w->before;
+    w->before = r;
+    if (!w->beginning) {
+        w->beginning = true;
+        w->begin = (BlockIo){.op = BLOCK_FLUSH, .done = begun};
+        mapped_join_cycle(w, &w->begin);
+    }
+}
+
 static bool change_step(MappedRequest *r)
 {
     uint64_t offset = r->outer->offset + r->pos, len;
-    Fresh *f = fresh_at(writer_of(r->node), offset);
+    MappedWriter *w = writer_of(r->node);
+    Fresh *f = fresh_at(w, offset);
     MappedPiece piece;
+
+    if (!w->begun && format_of(r->node)->journal) {
+        begin(w, r);
+        return false;
+    }
 
     if (f) {
         r->next = f->waiting;

@@ -43,7 +43,7 @@ enum { VDI_TYPE_DYNAMIC = 1, VDI_TYPE_STATIC = 2 };
 
 typedef struct Vdi {
     MappedState mapped;
-    uint64_t data_offset, table_offset; /* bytes */
+    uint64_t data_offset, table_offset, table_len; /* bytes */
     uint32_t blocks;
     uint8_t header[VDI_HEADER_SIZE];
 
@@ -91,13 +91,10 @@ static bool vdi_start_writing(BlockNode *node, GError **err)
 {
     Vdi *v = node->state;
     BlockChild *file = node->file;
-    const uint64_t metadata[][2] = {{0, VDI_HEADER_SIZE}, {v->table_offset, 4 * (uint64_t)v->blocks}};
+    const uint64_t metadata[][2] = {{0, VDI_HEADER_SIZE}, {v->table_offset, v->table_len}};
     MappedPlaces places = {.file = file->node, .count = v->blocks, .at = vdi_place_at, .len = v->mapped.block_size,
                            .metadata = metadata, .metadata_count = G_N_ELEMENTS(metadata)};
 
-    if (v->table_offset < VDI_HEADER_SIZE || v->data_offset < v->table_offset + metadata[1][1]) {
-        return mapped_damaged(node, err, "its header, its table and its blocks lie in each other");
-    }
     if (!mapped_check_places(node, &places, err)) {
         return false;
     }
@@ -117,7 +114,7 @@ static bool vdi_start_writing(BlockNode *node, GError **err)
     v->header_region = mapped_add_region(node, &(MappedRegion){.child = file, .bytes = v->header, .len = VDI_HEADER_SIZE,
                                                                .ahead = true});
     v->table_region = mapped_add_region(node, &(MappedRegion){.child = file, .bytes = v->mapped.table,
-                                                              .len = 4 * (uint64_t)v->blocks, .offset = v->table_offset});
+                                                              .len = v->table_len, .offset = v->table_offset});
     return true;
 }
 
@@ -231,7 +228,8 @@ static bool vdi_open(BlockNode *node, BlockOpts *opts, GError **err)
     v->blocks = load32_le(v->header + VDI_BLOCKS);
     v->data_offset = load32_le(v->header + VDI_OFFSET_DATA);
     v->table_offset = load32_le(v->header + VDI_OFFSET_BMAP);
-    v->mapped.table = mapped_read_table(node->file->node, v->table_offset, 4 * (uint64_t)v->blocks, "block table", err);
+    v->table_len = mapped_whole_sectors(node->file->node, v->table_offset, 4 * (uint64_t)v->blocks);
+    v->mapped.table = mapped_read_table(node->file->node, v->table_offset, v->table_len, "block table", err);
     if (!v->mapped.table) {
         return false;
     }

@@ -1,37 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * vhdx: Hyper-V's disk images (MS-VHDX), fixed and dynamic. Two headers (the one with the higher
- * sequence number counts), two region tables that name the block allocation table (BAT) and the
- * metadata, and payload blocks; in the BAT an entry for a block of sector bitmaps follows each
- * chunk of payload entries. Numbers are little-endian, checksums CRC-32C. Read only; differencing
- * images, and images whose log has to be replayed first, are refused.
- */
-#include "block/formats/mapped.h"
+/* vhdx: opening, and what the tables say. */
+#include <stdio.h>
 
-#define VHDX_HEADER_SIZE (4 * KIB)
-#define VHDX_TABLE_SIZE (64 * KIB)
-#define VHDX_BLOCK_MIN MIB
-#define VHDX_BLOCK_MAX (256 * MIB)
-#define VHDX_DISK_MAX (64 * 1024 * GIB)
-#define VHDX_ENTRIES_MAX 2047
+#include "block/formats/vhdx.h"
 
-static const uint64_t header_at[] = {64 * KIB, 128 * KIB}, region_at[] = {192 * KIB, 256 * KIB};
-
-enum {
-    VHDX_H_SEQUENCE = 8,
-    VHDX_H_LOG_GUID = 48,
-    VHDX_H_VERSION = 66,
-};
-
-/* States of a payload block; 4 and 5 are reserved. */
-enum {
-    VHDX_NOT_PRESENT = 0,
-    VHDX_UNDEFINED = 1,
-    VHDX_ZERO = 2,
-    VHDX_UNMAPPED = 3,
-    VHDX_FULLY_PRESENT = 6,
-    VHDX_PARTIALLY_PRESENT = 7,
-};
+const uint64_t vhdx_header_at[2] = {64 * KIB, 128 * KIB}, vhdx_region_at[2] = {192 * KIB, 256 * KIB};
 
 /* GUIDs as they stand in the file. */
 #define GUID(a, b, c, ...)                                                                         \
@@ -40,19 +13,7 @@ enum {
             (c) >> 8, __VA_ARGS__                                                                    \
     }
 
-typedef enum VhdxGuid {
-    GUID_BAT,
-    GUID_METADATA,
-    GUID_FILE_PARAMETERS,
-    GUID_DISK_SIZE,
-    GUID_PAGE83,
-    GUID_LOGICAL_SECTOR,
-    GUID_PHYSICAL_SECTOR,
-    GUID_PARENT_LOCATOR,
-    GUIDS,
-} VhdxGuid;
-
-static const uint8_t guids[GUIDS][16] = {
+const uint8_t vhdx_guids[GUIDS][16] = {
     [GUID_BAT] = GUID(0x2dc27766u, 0xf623, 0x4200, 0x9d, 0x64, 0x11, 0x5e, 0x9b, 0xfd, 0x4a, 0x08),
     [GUID_METADATA] = GUID(0x8b7ca206u, 0x4790, 0x4b9a, 0xb8, 0xfe, 0x57, 0x5f, 0x05, 0x0f, 0x88, 0x6e),
     [GUID_FILE_PARAMETERS] = GUID(0xcaa16737u, 0xfa36, 0x4d43, 0xb3, 0xb6, 0x33, 0xf0, 0xaa, 0x44, 0xe7, 0x6b),
@@ -68,24 +29,17 @@ static VhdxGuid find_guid(const uint8_t *guid)
 {
     VhdxGuid i = 0;
 
-    while (i < GUIDS && memcmp(guids[i], guid, sizeof guids[i])) {
+    while (i < GUIDS && memcmp(vhdx_guids[i], guid, sizeof vhdx_guids[i])) {
         i++;
     }
     return i;
 }
 
-typedef struct Vhdx {
-    MappedState mapped;
-    uint64_t bat_offset, bat_len, metadata_offset, metadata_len;
-    uint32_t sector_size;
-    uint64_t chunk; /* payload blocks that one block of sector bitmaps serves */
-} Vhdx;
-
-static MappedPiece vhdx_map(BlockNode *node, uint64_t offset)
+MappedPiece vhdx_map(BlockNode *node, uint64_t offset)
 {
     const Vhdx *v = node->state;
     uint64_t block = offset / v->mapped.block_size, within = offset % v->mapped.block_size;
-    uint64_t entry = load64_le(v->mapped.table + 8 * (block + block / v->chunk));
+    uint64_t entry = load64_le(v->mapped.table + 8 * vhdx_entry(v, block));
 
     if ((entry & 7) != VHDX_FULLY_PRESENT) {
         return (MappedPiece){.kind = MAPPED_ZERO, .len = v->mapped.block_size - within};
@@ -96,12 +50,9 @@ static MappedPiece vhdx_map(BlockNode *node, uint64_t offset)
                          .offset = align_down(entry, MIB) + within};
 }
 
-static const MappedFormat vhdx_format = {.map = vhdx_map};
-
 /* ---- headers and regions --------------------------------------------------------------------- */
 
-/* CRC-32C (Castagnoli, reflected) over buf, the four bytes at 4 (its own) taken as zeros. */
-static bool crc_is_right(const uint8_t *buf, size_t len)
+uint32_t vhdx_crc(const uint8_t *buf, size_t len)
 {
     uint32_t crc = ~0u;
 
@@ -111,45 +62,58 @@ static bool crc_is_right(const uint8_t *buf, size_t len)
             crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78u : 0);
         }
     }
-    return load32_le(buf + 4) == ~crc;
+    return ~crc;
 }
 
-static bool check_headers(BlockNode *node, GError **err)
+static bool crc_is_right(const uint8_t *buf, size_t len)
 {
-    static const uint8_t none[16];
-    g_autofree uint8_t *buf = g_malloc(2 * VHDX_HEADER_SIZE);
-    const uint8_t *active = NULL;
+    return load32_le(buf + 4) == vhdx_crc(buf, len);
+}
 
-    if (!mapped_read(node->file->node, 0, buf, 8, "file identifier", err)) {
+static bool read_headers(BlockNode *node, GError **err)
+{
+    Vhdx *v = node->state;
+    g_autofree uint8_t *h = g_malloc(VHDX_HEADER_SIZE);
+    bool found = false;
+
+    if (!mapped_read(node->file->node, 0, h, 8, "file identifier", err)) {
         return false;
     }
-    if (memcmp(buf, "vhdxfile", 8)) {
+    if (memcmp(h, "vhdxfile", 8)) {
         return mapped_damaged(node, err, "it does not begin as a VHDX image does");
     }
     for (unsigned i = 0; i < 2; i++) {
-        uint8_t *h = buf + i * VHDX_HEADER_SIZE;
-
-        if (!mapped_read(node->file->node, header_at[i], h, VHDX_HEADER_SIZE, "header", err)) {
+        if (!mapped_read(node->file->node, vhdx_header_at[i], h, VHDX_HEADER_SIZE, "header", err)) {
             return false;
         }
         if (!memcmp(h, "head", 4) && crc_is_right(h, VHDX_HEADER_SIZE) &&
-            (!active ||
-             load64_le(h + VHDX_H_SEQUENCE) > load64_le(active + VHDX_H_SEQUENCE))) {
-            active = h;
+            (!found || load64_le(h + VHDX_H_SEQUENCE) > load64_le(v->header + VHDX_H_SEQUENCE))) {
+            memcpy(v->header, h, VHDX_HEADER_SIZE);
+            v->slot = i;
+            found = true;
         }
     }
-    if (!active) {
+    if (!found) {
         return mapped_damaged(node, err, "both of its headers are damaged");
     }
-    if (load16_le(active + VHDX_H_VERSION) != 1) {
-        return mapped_damaged(node, err, "its version is %u, known is 1",
-                              load16_le(active + VHDX_H_VERSION));
+    return load16_le(v->header + VHDX_H_VERSION) == 1 ||
+           mapped_damaged(node, err, "its version is %u, known is 1", load16_le(v->header + VHDX_H_VERSION));
+}
+
+/* What a log still has to change is brought to the tables first. */
+static bool check_log(BlockNode *node, GError **err)
+{
+    const Vhdx *v = node->state;
+
+    if (vhdx_guid_is_zero(v->header + VHDX_H_LOG_GUID)) {
+        return true;
     }
-    if (memcmp(active + VHDX_H_LOG_GUID, none, sizeof none)) {
-        return mapped_damaged(node, err, "it was not closed properly, its log must be replayed "
-                                         "first (attach it in Hyper-V, or qemu-img check -r all)");
+    if (node->read_only) {
+        return error_set(err, "VHDX image file '%s' opened read-only, but contains a log that needs to be replayed\n"
+                              "To replay the log, run:\nkiln-img check -r all '%s'",
+                         node->filename ? node->filename : node->name, node->filename ? node->filename : node->name);
     }
-    return true;
+    return vhdx_log_replay(node, err);
 }
 
 static bool take_regions(BlockNode *node, const uint8_t *table, GError **err)
@@ -172,6 +136,9 @@ static bool take_regions(BlockNode *node, const uint8_t *table, GError **err)
             v->metadata_len = len;
         } else if (load32_le(e + 28) & 1) {
             return mapped_damaged(node, err, "it has a region that must be understood and is not");
+        } else if (v->others < G_N_ELEMENTS(v->other)) {
+            v->other[v->others][0] = offset;
+            v->other[v->others++][1] = len;
         }
     }
     return (v->bat_len && v->metadata_len) ||
@@ -183,7 +150,7 @@ static bool read_regions(BlockNode *node, GError **err)
     g_autofree uint8_t *table = g_malloc(VHDX_TABLE_SIZE);
 
     for (unsigned i = 0; i < 2; i++) {
-        if (!mapped_read(node->file->node, region_at[i], table, VHDX_TABLE_SIZE, "region table",
+        if (!mapped_read(node->file->node, vhdx_region_at[i], table, VHDX_TABLE_SIZE, "region table",
                          err)) {
             return false;
         }
@@ -271,18 +238,20 @@ static bool read_bat(BlockNode *node, GError **err)
 {
     Vhdx *v = node->state;
     uint64_t blocks = (node->size + v->mapped.block_size - 1) / v->mapped.block_size;
-    uint64_t entries = blocks + (blocks - 1) / v->chunk;
+    uint64_t entries = vhdx_entry(v, blocks - 1) + 1;
 
     if (8 * entries > v->bat_len) {
         return mapped_damaged(node, err, "its table has no room for the %" PRIu64 " blocks of %" PRIu64
                               " bytes", blocks, node->size);
     }
-    v->mapped.table = mapped_read_table(node->file->node, v->bat_offset, 8 * entries, "BAT", err);
+    v->blocks = blocks;
+    v->table_len = MIN(align_up(8 * entries, VHDX_LOG_SECTOR), v->bat_len);
+    v->mapped.table = mapped_read_table(node->file->node, v->bat_offset, v->table_len, "BAT", err);
     if (!v->mapped.table) {
         return false;
     }
     for (uint64_t i = 0; i < blocks; i++) {
-        unsigned state = load64_le(v->mapped.table + 8 * (i + i / v->chunk)) & 7;
+        unsigned state = load64_le(v->mapped.table + 8 * vhdx_entry(v, i)) & 7;
 
         if (state == VHDX_PARTIALLY_PRESENT || state == 4 || state == 5) {
             mapped_close(node);
@@ -295,17 +264,39 @@ static bool read_bat(BlockNode *node, GError **err)
 
 static bool vhdx_open(BlockNode *node, BlockOpts *opts, GError **err)
 {
-    return mapped_open(node, opts, &vhdx_format, err) && check_headers(node, err) &&
-           read_regions(node, err) && read_metadata(node, err) && check_metadata(node, err) &&
-           read_bat(node, err);
+    return mapped_open(node, opts, &vhdx_format, err) && read_headers(node, err) && check_log(node, err) &&
+           read_regions(node, err) && read_metadata(node, err) && check_metadata(node, err) && read_bat(node, err) &&
+           mapped_opened(node, err);
+}
+
+/* A replayed log is what qemu-img counts as repaired. */
+static bool vhdx_check(BlockNode *node, unsigned fix, BlockCheck *result, GError **err)
+{
+    Vhdx *v = node->state;
+    MappedPlaces places = vhdx_places(node);
+    g_autoptr(GError) why = NULL;
+
+    (void)fix;
+    (void)err;
+    result->corruptions_fixed = v->replayed;
+    v->replayed = false;
+    if (!mapped_check_places(node, &places, &why)) {
+        fprintf(stderr, "%s\n", why->message);
+        result->corruptions++;
+    }
+    return true;
 }
 
 const BlockDriver block_driver_vhdx = {
     .name = "vhdx",
     .is_format = true,
     .state_size = sizeof(Vhdx),
+    .create_opts = vhdx_create_opts,
     .open = vhdx_open,
     .close = mapped_close,
+    .reopen_prepare = mapped_reopen_prepare,
     .submit = mapped_submit,
     .get_info = mapped_get_info,
+    .create = vhdx_create,
+    .check = vhdx_check,
 };

@@ -39,7 +39,7 @@ enum { VHD_FIXED = 2, VHD_DYNAMIC = 3, VHD_DIFFERENCING = 4 };
 typedef struct Vpc {
     MappedState mapped;
     uint32_t bitmap_size; /* bytes before each block */
-    uint64_t header_offset, table_offset, entries;
+    uint64_t header_offset, table_offset, table_len, entries;
     uint8_t footer[VHD_FOOTER_SIZE];
 
     /* Writing. */
@@ -87,7 +87,7 @@ static bool vpc_start_writing(BlockNode *node, GError **err)
     Vpc *v = node->state;
     BlockNode *file = node->file->node;
     const uint64_t metadata[][2] = {{0, VHD_FOOTER_SIZE}, {v->header_offset, VHD_DYNAMIC_SIZE},
-                                    {v->table_offset, align_up(4 * v->entries, BLOCK_SECTOR)}};
+                                    {v->table_offset, v->table_len}};
     MappedPlaces places = {.file = file, .count = v->entries, .at = vpc_place_at, .len = v->bitmap_size + (uint64_t)v->mapped.block_size,
                            .metadata = metadata, .metadata_count = G_N_ELEMENTS(metadata)};
 
@@ -100,7 +100,7 @@ static bool vpc_start_writing(BlockNode *node, GError **err)
     }
     v->next = align_up(places.end, BLOCK_SECTOR);
     v->table_region = mapped_add_region(node, &(MappedRegion){.child = node->file, .bytes = v->mapped.table,
-                                                              .len = 4 * v->entries, .offset = v->table_offset});
+                                                              .len = v->table_len, .offset = v->table_offset});
     v->footer_region = mapped_add_region(node, &(MappedRegion){.child = node->file, .bytes = v->footer,
                                                                .len = VHD_FOOTER_SIZE, .ahead = true});
     return true;
@@ -231,7 +231,8 @@ static bool open_dynamic(BlockNode *node, const uint8_t *footer, GError **err)
         return mapped_damaged(node, err, "a disk of %" PRIu64 " bytes has %" PRIu64 " blocks",
                               node->size, entries);
     }
-    v->mapped.table = mapped_read_table(node->file->node, v->table_offset, 4 * entries,
+    v->table_len = mapped_whole_sectors(node->file->node, v->table_offset, 4 * entries);
+    v->mapped.table = mapped_read_table(node->file->node, v->table_offset, v->table_len,
                                  "block table", err);
     return v->mapped.table != NULL;
 }

@@ -89,6 +89,21 @@ def no_sizes(text):
     return re.sub(r"disk size: .*", "disk size", text)
 
 
+def log_entries(path):
+    """What a blklogwrites node has recorded, in order: offset, data (None: a discard), whether it is a flush."""
+    with open(path, "rb") as f:
+        log = f.read()
+    magic, version, entries, size = struct.unpack_from("<QQQI", log)
+    assert (magic, version) == (0x6a736677736872, 1), (magic, version)
+    at = size
+    for _ in range(entries):
+        sector, sectors, flags, _ = struct.unpack_from("<QQQQ", log, at)
+        at += size
+        length = 0 if flags & 4 else sectors * size
+        yield sector * size, None if flags & 4 else log[at:at + length], bool(flags & 1)
+        at += length
+
+
 def make_chain():
     qemu("create", "-q", "-f", "qcow2", "base.qcow2", "64M")
     qemu_io("base.qcow2", "write -P 1 0 1M", "write -P 3 4M 64k", "write -c -P 9 8M 64k")

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Images of other programs (vdi, vpc) that Kiln makes and writes, beside qemu-img and qemu-io: new images are the same byte
+"""Images of other programs (vdi, vpc, vhdx) that Kiln makes and writes, beside qemu-img and qemu-io: new images are the same byte
 for byte, what either wrote the other reads, and images that cannot be written without damage are refused.
 
     test-formats-write.py KILN-IMG KILN-IO KILN-SYSTEM      (TAP)
@@ -13,12 +13,14 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from imgtest import LIMIT, Twins, ok, qemu, qemu_io, run
+from imgtest import LIMIT, Twins, log_entries, ok, qemu, qemu_io, run
 from tap import main, test
 
 KILN_IO, SYSTEM = (os.path.abspath(path) for path in sys.argv[2:4])
 KINDS = [("vdi", ""), ("vdi", "static=on"), ("vpc", ""), ("vpc", "subformat=fixed"), ("vpc", "force_size=on"),
-         ("vpc", "force_size=on,subformat=fixed")]
+         ("vpc", "force_size=on,subformat=fixed"), ("vhdx", ""), ("vhdx", "subformat=fixed"),
+         ("vhdx", "subformat=fixed,block_state_zero=off"), ("vhdx", "block_size=1M,log_size=3M"),
+         ("vhdx", "block_state_zero=off,block_size=700k")]
 
 
 def option(options):
@@ -30,6 +32,12 @@ def without_chance(data, fmt):
     data = bytearray(data)
     if fmt == "vdi":
         data[0x188:0x1a8] = bytes(32)
+    if fmt == "vhdx" and data[:8] == b"vhdxfile":
+        data[8:0x10000] = bytes(0x10000 - 8)
+        for at in (0x10000, 0x20000):
+            data[at + 4:at + 48] = bytes(44)
+        at = data.index(b"metadata") + 0x10000 + 16  # page 83
+        data[at:at + 16] = bytes(16)
     at = data.find(b"conectix") if fmt == "vpc" else -1
     while at >= 0:
         data[at + 24:at + 28] = bytes(4)
@@ -38,7 +46,7 @@ def without_chance(data, fmt):
     return bytes(data)
 
 
-def ends_of(name, length=3 << 20):
+def ends_of(name, length=24 << 20):
     with open(name, "rb") as f:
         head = f.read(length)
         f.seek(max(0, os.path.getsize(name) - 512))
@@ -52,6 +60,8 @@ def new_images_are_qemu_imgs():
         for size in ("0", "1", "512", "513", "34816", "1M", "10M", "100M", "1G", "33G", "130G", "500G", "2040G", "2041G"):
             if size[-1] == "G" and ("fixed" in options or "static" in options) and int(size[:-1]) > 1000:
                 continue
+            if fmt == "vhdx" and size == "0":
+                continue  # qemu-img makes a BAT of 64 MiB for no block, and cannot open it
             twins.same("create", "-f", fmt, *option(options), "x", size)
             images = [os.path.join(where, "x") for where in twins.dirs.values()]
             if not os.path.exists(images[1]):
@@ -70,13 +80,18 @@ def what_qemu_img_refuses_is_refused():
     twins = Twins()
     twins.same("create", "-q", "-f", "vpc", "-o", "subformat=sparse", "x", "1M", stderr=False)
     twins.same("create", "-q", "-f", "vdi", "-b", "y", "x", "1M")
-    for fmt in ("vdi", "vpc"):
+    for wrong in ("block_size=3M", "log_size=5G", "subformat=sparse"):
+        twins.same("create", "-q", "-f", "vhdx", "-o", wrong, "x", "1M", stderr=False)
+    twins.same("create", "-q", "-f", "vhdx", "x", "65T")
+    for fmt in ("vdi", "vpc", "vhdx"):
         twins.same("create", "-q", "-f", fmt, "x", "10M")
-        twins.same("check", "-r", "all", "-f", fmt, "x")
+        if fmt != "vhdx":
+            twins.same("check", "-r", "all", "-f", fmt, "x")
         twins.same("resize", "-f", fmt, "x", "20M", stderr=False)
         twins.same("measure", "-O", fmt, "--size", "10M")
         twins.same("convert", "-c", "-O", fmt, "x", "y", stderr=False)
-    twins.same("check", "-f", "vpc", "x")
+        if fmt == "vpc":
+            twins.same("check", "-f", "vpc", "x")
 
 
 def make_raw(name, size, seed):
@@ -92,7 +107,7 @@ def make_raw(name, size, seed):
 def same_content(fmt, name, raw):
     qemu("compare", "-f", fmt, "-F", "raw", name, raw)
     ok("compare", "-f", fmt, "-F", "raw", name, raw)
-    if fmt == "vdi":
+    if fmt != "vpc":
         qemu("check", "-f", fmt, name)
         ok("check", "-f", fmt, name)
 
@@ -156,7 +171,9 @@ def patch(name, offset, data):
 @test
 def places_that_overlap_are_not_written():
     cases = [("vdi", 0x200, "<I", 1, "where another one lies"), ("vdi", 0x200, "<I", 4000, "behind the end of the file"),
-             ("vdi", 0x158, "<I", 0x200, "lie in each other"), ("vdi", 0x154, "<I", 0x100, "lie in each other"),
+             ("vdi", 0x158, "<I", 0x200, "own header or table"), ("vdi", 0x154, "<I", 0x100, "lie in each other"),
+             ("vhdx", 2 << 20, "<Q", 1 << 20 | 6, "own header or table"), ("vhdx", 2 << 20, "<Q", 3 << 20 | 6, "own header or table"),
+             ("vhdx", 2 << 20, "<Q", 4000 << 20 | 6, "behind the end of the file"), ("vhdx", 2 << 20, "<Q", None, "where another one lies"),
              ("vpc", 0x600, ">I", None, "where another one lies"), ("vpc", 0x600, ">I", 3, "own header or table"),
              ("vpc", 0x600, ">I", 0, "own header or table"), ("vpc", 0x600, ">I", 1 << 20, "behind the end of the file")]
     for fmt, offset, form, value, text in cases:
@@ -164,8 +181,8 @@ def places_that_overlap_are_not_written():
         qemu("convert", "-f", "raw", "-O", fmt, "disk.raw", "image")
         if value is None:  # a place in the midst of the next block
             with open("image", "rb") as f:
-                f.seek(offset + 4)
-                value = struct.unpack(form, f.read(4))[0] + 1
+                f.seek(offset + struct.calcsize(form))
+                value = struct.unpack(form, f.read(struct.calcsize(form)))[0] + (1 << 20 if fmt == "vhdx" else 1)
         patch("image", offset, struct.pack(form, value))
         with open("image", "rb") as f:
             before = f.read()
@@ -192,9 +209,87 @@ def a_check_finds_what_qemu_imgs_finds():
             twins.same("check", "-f", "vdi", "image")
 
 
+def write_recorded(tool, fmt, name, groups):
+    """Writes and flushes of one life of an image, each group flushed; what of it reached the file."""
+    with open("log", "wb"):
+        pass
+    image = ("driver=%s,discard=unmap,file.driver=blklogwrites,file.file.driver=file,file.file.filename=%s,file.log.driver=file,"
+             "file.log.filename=log" % (fmt, name))
+    words = []
+    for number, places in enumerate(groups):
+        for at, length in places:
+            words += ["-c", "aio_write -q -P %d %d %d" % (number + 1, at, length)]
+        words += ["-c", "aio_flush", "-c", "flush"]
+    ok("--image-opts", "-t", "writeback", *words, image, tool=tool)
+    return list(log_entries("log"))
+
+
+def power_cuts(rand, before, entries):
+    """Images as each write leaves them, and as it might be when some that no flush covers never came; with how many were done."""
+    stable, loose = bytearray(before), []
+
+    def apply(image, offset, data):
+        image.extend(bytes(max(0, offset + len(data) - len(image))))
+        image[offset:offset + len(data)] = data
+
+    for count, (offset, data, flush) in enumerate(entries):
+        if flush:
+            for write in loose:
+                apply(stable, *write)
+            loose = []
+        elif data:
+            loose.append((offset, data))
+            for chosen in (loose, [write for write in loose if rand.random() < 0.5]):
+                image = bytearray(stable)
+                for write in chosen:
+                    apply(image, *write)
+                yield count + 1, bytes(image)
+
+
+def flushed_before(groups, entries):
+    """How many groups were flushed when so many entries were done: those before the one whose data is in the last of them."""
+    level, levels = 0, [0]
+    for _, data, _ in entries:
+        number = data[0] if data and len(set(data)) == 1 and 0 < data[0] <= len(groups) else 0
+        level = max(level, number - 1)
+        levels.append(level)
+    return levels
+
+
+@test
+def a_power_cut_leaves_what_was_flushed():
+    rand = random.Random(11)
+    for fmt, options in (("vhdx", "block_size=1M"), ("vhdx", "block_size=1M,log_size=2M"), ("vdi", ""), ("vpc", "force_size=on")):
+        for writer in (KILN_IO, "qemu-io") if fmt == "vhdx" else (KILN_IO,):
+            ok("create", "-q", "-f", fmt, *option(options), "image", "24M")
+            blocks = rand.sample(range(12), 12)
+            groups = [[(blocks[2 * n] * (2 << 20) + 8192 * n, 4096), (blocks[2 * n + 1] * (2 << 20), 12288),
+                       (blocks[2 * n] * (2 << 20) + 65536 * (n + 1), 512)] for n in range(6)]
+            with open("image", "rb") as f:
+                before = f.read()
+            entries = write_recorded(writer, fmt, "image", groups)
+            if writer != KILN_IO:  # which makes the file longer without a write
+                before += bytes(os.path.getsize("image") - len(before))
+            levels, replays = flushed_before(groups, entries), 0
+            for number, (count, state) in enumerate(power_cuts(rand, before, entries)):
+                if writer != KILN_IO and levels[count] == 0 and number % 3:
+                    continue
+                judge, reader = (("qemu-img", "qemu-io"), (None, KILN_IO))[number % 2 if writer == KILN_IO else 1]
+                with open("cut", "wb") as f:
+                    f.write(state)
+                if fmt == "vhdx":
+                    out = ok("check", "-r", "all", "-f", fmt, "cut", **({"tool": judge} if judge else {}))
+                    replays += "repaired" in out
+                reads = [word for number, places in enumerate(groups[:levels[count]]) for at, length in places
+                         for word in ("-c", "read -P %d %d %d" % (number + 1, at, length))]
+                out = ok("-f", fmt, *reads, "-c", "read 0 24M", "cut", tool=reader)
+                assert "verification failed" not in out, "%s after %d of %d writes: %s" % (fmt, count, len(entries), out)
+            assert levels[-1] == 5 and (replays > 5 or fmt != "vhdx"), (fmt, writer, levels[-1], replays)
+
+
 @test
 def a_machine_writes_them():
-    for fmt in ("vdi", "vpc"):
+    for fmt in ("vdi", "vpc", "vhdx"):
         ok("create", "-q", "-f", fmt, "image", "20M")
         script = 'qemu-io d "write -P 7 3M 64k"\nqemu-io d "write -P 8 9M 512"\nqemu-io d flush\nquit\n'
         done = subprocess.run([SYSTEM, "-accel", "qtest", "-display", "none", "-monitor", "stdio", "-serial", "null", "-drive",

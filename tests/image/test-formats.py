@@ -114,17 +114,6 @@ def a_vmware_parent_is_read_through():
 
 
 @test
-def some_are_not_written():
-    make_raw("disk.raw", 1 << 20, 5)
-    for fmt in ("vhdx",):
-        make(fmt, "", "disk.raw", "image")
-        status, _, err = run(KILN, "resize", "-f", fmt, "image", "9M")
-        assert status == 1 and "can only be read" in err, err
-        status, _, err = run(KILN, "convert", "-O", fmt, "disk.raw", "new")
-        assert status == 1 and fmt in err and not os.path.exists("new"), err
-
-
-@test
 def a_descriptor_opens_only_files_beside_it():
     with open("secret", "wb") as f:
         f.write(b"s" * 512)

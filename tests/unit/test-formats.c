@@ -399,6 +399,7 @@ static const Kind kinds[] = {
     {{"vpc", 8192, .unpacked = true}, "vpc", "force_size=on", shrink_vpc, check_bitmaps, true},
     {{"vpc-4k", 4096, .unpacked = true}, "vpc", "force_size=on", shrink_vpc, check_bitmaps, true},
     {{"vpc-after-cut", 4096, .unpacked = true}, "vpc", "force_size=on", shrink_vpc, check_bitmaps, true, true},
+    {{"vhdx", 8192, .unpacked = true}, "vhdx", "block_size=1M"}, /* (it is one block: tests/image has more) */
     {{"vpc-fixed", 8192, .unpacked = true}, "vpc", "force_size=on,subformat=fixed", .qemu_reads = true},
     {{"vmdk", 65536, .unpacked = true}, "vmdk", "", .qemu_reads = true},
     {{"vmdk-4k", 4096, .unpacked = true}, "vmdk", "", shrink_vmdk, .qemu_reads = true},
