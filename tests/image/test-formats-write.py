@@ -57,7 +57,7 @@ def ends_of(name, length=24 << 20):
 def new_images_are_qemu_imgs():
     twins = Twins()
     for fmt, options in KINDS:
-        for size in ("0", "1", "512", "513", "34816", "1M", "10M", "100M", "1G", "33G", "130G", "500G", "2040G", "2041G"):
+        for size in ("0", "1", "513", "34816", "10M", "1G", "130G", "2040G", "2041G"):
             if size[-1] == "G" and ("fixed" in options or "static" in options) and int(size[:-1]) > 1000:
                 continue
             if fmt == "vhdx" and size == "0":
@@ -116,7 +116,7 @@ def same_content(fmt, name, raw):
 def converted_images_are_the_disk():
     make_raw("disk.raw", (17 << 20) + 3 * 512, 1)
     for fmt, options in KINDS:
-        for more in ([], ["-m", "8", "-W"], ["-t", "none"], ["-S", "0"]):
+        for more in ([], ["-m", "8", "-W"]) if options else ([], ["-m", "8", "-W"], ["-t", "none"], ["-S", "0"]):
             ok("convert", "-f", "raw", "-O", fmt, *more, *option(options), "disk.raw", "image")
             same_content(fmt, "image", "disk.raw")
             facts = [json.loads(tool("info", "-f", fmt, "--output=json", "image")) for tool in (ok, qemu)]
@@ -145,10 +145,10 @@ def both_programs_write_in_turn():
     for fmt, options in KINDS:
         ok("convert", "-f", "raw", "-O", fmt, *option(options), "disk.raw", "image")
         qemu("convert", "-f", fmt, "-O", "raw", "image", "model.raw")
-        for turn in range(8):
+        for turn in range(5):
             commands = random_commands(rand, os.path.getsize("model.raw"))
             words = [word for command in commands for word in ("-c", command)]
-            ok("-f", fmt, *(["-d", "unmap"] if turn % 4 == 3 else []), *words, "image", tool=KILN_IO if turn % 2 else "qemu-io")
+            ok("-f", fmt, *(["-d", "unmap"] if turn % 4 == 1 else []), *words, "image", tool=KILN_IO if turn % 2 else "qemu-io")
             qemu_io("model.raw", *commands, fmt="raw")
             same_content(fmt, "image", "model.raw")
 
@@ -240,10 +240,11 @@ def power_cuts(rand, before, entries):
         elif data:
             loose.append((offset, data))
             for chosen in (loose, [write for write in loose if rand.random() < 0.5]):
-                image = bytearray(stable)
-                for write in chosen:
-                    apply(image, *write)
-                yield count + 1, bytes(image)
+                if rand.randrange(3) == 0: # one in three will do
+                    image = bytearray(stable)
+                    for write in chosen:
+                        apply(image, *write)
+                    yield count + 1, bytes(image)
 
 
 def flushed_before(groups, entries):
@@ -271,10 +272,8 @@ def a_power_cut_leaves_what_was_flushed():
             if writer != KILN_IO:  # which makes the file longer without a write
                 before += bytes(os.path.getsize("image") - len(before))
             levels, replays = flushed_before(groups, entries), 0
-            for number, (count, state) in enumerate(power_cuts(rand, before, entries)):
-                if writer != KILN_IO and levels[count] == 0 and number % 3:
-                    continue
-                judge, reader = (("qemu-img", "qemu-io"), (None, KILN_IO))[number % 2 if writer == KILN_IO else 1]
+            for count, state in power_cuts(rand, before, entries):
+                judge, reader = rand.choice((("qemu-img", "qemu-io"), (None, KILN_IO))) if writer == KILN_IO else (None, KILN_IO)
                 with open("cut", "wb") as f:
                     f.write(state)
                 if fmt == "vhdx":
@@ -284,7 +283,7 @@ def a_power_cut_leaves_what_was_flushed():
                          for word in ("-c", "read -P %d %d %d" % (number + 1, at, length))]
                 out = ok("-f", fmt, *reads, "-c", "read 0 24M", "cut", tool=reader)
                 assert "verification failed" not in out, "%s after %d of %d writes: %s" % (fmt, count, len(entries), out)
-            assert levels[-1] == 5 and (replays > 5 or fmt != "vhdx"), (fmt, writer, levels[-1], replays)
+            assert levels[-1] == 5 and (replays > 1 or fmt != "vhdx"), (fmt, writer, levels[-1], replays)
 
 
 @test

@@ -128,7 +128,7 @@ def create_refuses():
         theirs, ours = t.both("create", *args)
         assert theirs[0] == ours[0] == 1 and ours[2].startswith("kiln-img: "), (args, ours, theirs)
     refused("create", "-f", "qcow2", "-o", "cluster_sise=64k", "x", "1M", text="Invalid parameter 'cluster_sise' (did you mean 'cluster_size'?)")
-    refused("create", "-f", "vhdx", "x", "1M", text="vhdx")
+    refused("create", "-f", "parallels", "x", "1M", text="parallels")
     refused("create", "-f", "qcow2", "-o", "size=3M", "x", "5M", text="The image size must be specified only once")
     for words in (",", "", "size=1M,", "size=1M,,,"):
         refused("create", "-f", "qcow2", "-o", words, "x", "1M", text="Invalid option list: " + words)
