@@ -138,6 +138,7 @@ static bool take_cowd(VmdkSparse *s, const BlockNode *file, const uint8_t *h, ui
         return vmdk_sparse_damaged(file, err, "its version", load32_le(h + COWD_VERSION));
     }
     *gd_offset = load32_le(h + COWD_GD_OFFSET);
+    s->only_read = "COWD extents, whose headers say where ESX puts the next grain, are only read";
     if (!take_numbers(s, file, load32_le(h + COWD_CAPACITY), load32_le(h + COWD_GRAIN), COWD_GTES,
                       *gd_offset, err)) {
         return false;

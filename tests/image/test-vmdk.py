@@ -264,6 +264,41 @@ def both_programs_write_in_turn():
 
 
 @test
+def requests_go_across_extents():
+    for kind in ("subformat=twoGbMaxExtentFlat", "subformat=twoGbMaxExtentSparse"):
+        ok("create", "-q", "-f", "vmdk", *option(kind), "image.vmdk", "5000M")
+        ok("-f", "vmdk", "-c", "write -P 7 2147418112 128k", "-c", "aio_write -P 8 4294930432 100352", "-c", "aio_flush",
+           "-c", "write -z 2147482624 2k", "image.vmdk", tool=KILN_IO)
+        qemu_io("image.vmdk", "read -P 7 2147418112 64512", "read -P 0 2147482624 2k", "read -P 7 2147484672 64512",
+                "read -P 8 4294930432 100352", "read -P 0 2147549184 64k", "read -P 0 4295030784 1M", fmt="vmdk")
+        qemu("check", "image.vmdk")
+        same_tables("image.vmdk")
+        remove("image.vmdk")
+
+
+@test
+def old_esx_extents_are_read():
+    """COWD: a table of 4096 grains of a sector each."""
+    rand = random.Random(12)
+    with open("cow.vmdk", "wb") as f:
+        f.write(b"COWD" + struct.pack("<IIIIIII", 1, 3, 8000, 1, 4, 2, 200))
+        f.seek(4 * 512)
+        f.write(struct.pack("<II", 8, 0))
+        f.seek(8 * 512)
+        f.write(struct.pack("<4096I", *(rand.choice((0, 0, 40 + i % 100)) for i in range(4096))))
+        f.seek(40 * 512)
+        f.write(rand.randbytes(100 * 512))
+    with open("esx.vmdk", "w") as f:
+        f.write('# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\ncreateType="vmfsSparse"\n'
+                'RW 8000 VMFSSPARSE "cow.vmdk"\n')
+    for tool, out in ((qemu, "theirs.raw"), (ok, "ours.raw")):
+        tool("convert", "-f", "vmdk", "-O", "raw", "esx.vmdk", out)
+    assert read("theirs.raw") == read("ours.raw") and any(read("ours.raw"))
+    status, _, err = run("-f", "vmdk", "-c", "write 0 64k", "esx.vmdk", tool=KILN_IO)
+    assert status == 1 and "COWD extents" in err, err
+
+
+@test
 def children_take_writes():
     rand = random.Random(4)
     for kind in SPARSE:
