@@ -321,6 +321,8 @@ BlockChild *block_attach_child(BlockNode *parent, BlockBackend *blk, BlockNode *
 void block_detach_child(BlockChild *child);
 /* The child shows another node (snapshots, commit, reopen). Refused: nothing changed. */
 bool block_replace_child(BlockChild *child, BlockNode *node, GError **err);
+/* Is node the same, or somewhere below? */
+bool block_node_reaches(const BlockNode *from, const BlockNode *node);
 BlockChild *block_child_find(const BlockNode *node, const char *name);
 /* Changes what the parent uses and shares; checks against the other parents and, in the file
  * driver, against other processes. On failure all is as before. */

@@ -178,12 +178,12 @@ bool block_child_set_perm(BlockChild *child, uint32_t used, uint32_t shared, GEr
 
 /* ---- children ------------------------------------------------------------------------------- */
 
-static bool reaches(const BlockNode *from, const BlockNode *node)
+bool block_node_reaches(const BlockNode *from, const BlockNode *node)
 {
     for (unsigned i = 0; i < from->children->len; i++) {
         const BlockChild *child = g_ptr_array_index(from->children, i);
 
-        if (child->node == node || reaches(child->node, node)) {
+        if (child->node == node || block_node_reaches(child->node, node)) {
             return true;
         }
     }
@@ -192,7 +192,7 @@ static bool reaches(const BlockNode *from, const BlockNode *node)
 
 static bool check_cycle(const BlockNode *parent, const BlockNode *node, const char *name, GError **err)
 {
-    return !parent || !reaches(node, parent) ||
+    return !parent || !block_node_reaches(node, parent) ||
            error_set(err, "Making '%s' a %s child of '%s' would create a cycle", node->name, name, parent->name);
 }
 

@@ -149,8 +149,11 @@ bool block_overlay_check_base(const BlockNode *base, GError **err)
     return true;
 }
 
-static bool check_overlay(const BlockNode *overlay, GError **err)
+static bool check_overlay(const BlockNode *base, const BlockNode *overlay, GError **err)
 {
+    if (base != overlay && block_node_reaches(overlay, base)) { /* the users of base are below the overlay then */
+        return error_set(err, "Node '%s' is below the overlay '%s' already", base->name, overlay->name);
+    }
     for (unsigned i = 0; i < overlay->parents->len; i++) {
         if (((const BlockChild *)g_ptr_array_index(overlay->parents, i))->used & BLOCK_PERM_CONSISTENT_READ) {
             return error_set(err, "The overlay is already in use");
@@ -247,7 +250,7 @@ BlockOverlay *block_overlay_put(BlockNode *base, BlockNode *overlay, GError **er
     BlockOverlay *o;
     int ret;
 
-    if (!block_overlay_check_base(base, err) || !check_overlay(overlay, err)) {
+    if (!block_overlay_check_base(base, err) || !check_overlay(base, overlay, err)) {
         return NULL;
     }
     o = g_new(BlockOverlay, 1);

@@ -233,6 +233,10 @@ def _():
                  *node("idle", "idle.qcow2", backing=None), "-object", "throttle-group,id=g",
                  "-blockdev", "throttle,node-name=t,file=idle,throttle-group=g") as m:
         c = m.connect()
+        below = next(n["node-name"] for n in c.do("query-named-block-nodes", flat=True)
+                     if n["file"] == "large.qcow2" and n["drv"] == "file")
+        reply = c.command(OVERLAY, node=below, overlay="large")
+        check("is below the overlay 'large' already" in reply["error"]["desc"], reply)
         c.do(OVERLAY, node="d", overlay="large")
         same(c.do("query-block")[0]["inserted"]["image"]["virtual-size"], 16 << 20)
         c.do(OVERLAY, node="large", overlay="idle")
