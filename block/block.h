@@ -27,6 +27,7 @@ typedef struct BlkDevOps {
     /* The device submits from an iothread: it calls blk_set_loop after attaching, and nothing that
      * its completions do waits for the VM lock. False: from the main loop, wherever the nodes are (block/gates.h). */
     bool any_loop;
+    bool writes_where_it_can; /* whether it asks to write is each new medium's matter */
     void (*resized)(void *opaque);
     void (*media_changed)(void *opaque, bool loaded);
     bool (*is_tray_open)(void *opaque);

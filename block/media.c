@@ -326,6 +326,18 @@ static bool meet(BlockBackend *blk, BlockNode *node, GError **err)
     return (!blk_needs_home(blk) || blk_make_home(blk, err)) && blk_set_loop(blk, node->loop->loop, err);
 }
 
+/* What the device asks of this medium. */
+static uint32_t wanted_perms(BlockBackend *blk, const BlockNode *node)
+{
+    if (!blk->ops) {
+        return BLOCK_PERM_CONSISTENT_READ;
+    }
+    if (blk->ops->writes_where_it_can) {
+        blk->used = BLOCK_PERM_CONSISTENT_READ | (node->read_only ? 0 : BLOCK_PERM_WRITE);
+    }
+    return blk->used;
+}
+
 static bool put_in(MediumStep *step, BlockNode *node, GError **err)
 {
     BlockBackend *blk = step->blk;
@@ -336,7 +348,7 @@ static bool put_in(MediumStep *step, BlockNode *node, GError **err)
         return false;
     }
     tree = block_drain_tree(node);
-    step->root = block_attach_child(NULL, blk, node, "root", 0, blk->ops ? blk->used : BLOCK_PERM_CONSISTENT_READ,
+    step->root = block_attach_child(NULL, blk, node, "root", 0, wanted_perms(blk, node),
                                     blk->ops ? blk->shared : BLOCK_PERM_ALL, err);
     ok = step->root && run_step(insert_step, step, err);
     if (step->root && !ok) {

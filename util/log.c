@@ -88,9 +88,7 @@ static bool log_enable_one(const char *name, GError **err)
     const char *names[G_N_ELEMENTS(items_table) + 3] = {"all", "help"};
 
     if (g_str_has_prefix(name, "trace:")) {
-        if (!trace_set(name + 6, true)) {
-            return error_set(err, "-d %s: no trace point matches '%s' (-trace help lists them)", name, name + 6);
-        }
+        trace_apply("-d trace:", name + 6);
         return true;
     }
     for (size_t i = 0; i < G_N_ELEMENTS(items_table); i++) {

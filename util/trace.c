@@ -130,8 +130,7 @@ static void print_name(const char *name, bool enabled, void *opaque) { printf("%
 
 static void collect_name(const char *name, bool enabled, void *opaque) { g_ptr_array_add(opaque, (char *)name); }
 
-/* A pattern; a leading "-" turns off. */
-static bool trace_apply(const char *pattern, GError **err)
+void trace_apply(const char *option, const char *pattern)
 {
     bool on = pattern[0] != '-';
 
@@ -146,9 +145,8 @@ static bool trace_apply(const char *pattern, GError **err)
         trace_list(collect_name, names);
         g_ptr_array_add(names, NULL);
         g_autofree char *hint = suggest_names(pattern + !on, (const char *const *)names->pdata);
-        return error_set(err, "-trace %s: no trace point has this name%s; -trace help lists them", pattern, hint);
+        report_warning("%s%s: no trace point has this name%s; -trace help lists them", option, pattern, hint);
     }
-    return true;
 }
 
 static bool trace_apply_file(const char *path, GError **err)
@@ -162,8 +160,8 @@ static bool trace_apply_file(const char *path, GError **err)
     g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
     for (char **line = lines; *line; line++) {
         g_strstrip(*line);
-        if (**line && **line != '#' && !trace_apply(*line, err)) {
-            return false;
+        if (**line && **line != '#') {
+            trace_apply("-trace ", *line);
         }
     }
     return true;
@@ -187,8 +185,8 @@ bool trace_parse_option(const char *text, bool *helped, GError **err)
             if (!log_set_file(*word + 5, err)) {
                 return false;
             }
-        } else if (!trace_apply(g_str_has_prefix(*word, "enable=") ? *word + 7 : *word, err)) {
-            return false;
+        } else {
+            trace_apply("-trace ", g_str_has_prefix(*word, "enable=") ? *word + 7 : *word);
         }
     }
     return true;

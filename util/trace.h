@@ -44,6 +44,8 @@ void trace_emit(const TracePoint *point, const char *fmt, ...) G_GNUC_PRINTF(2, 
 void trace_register_module(TracePoint *const *begin, TracePoint *const *end);
 /* Turns the points whose name matches the shell pattern on or off. Returns how many points matched. */
 unsigned trace_set(const char *pattern, bool on);
+/* What the user asks for; a leading "-" turns off. Nothing of that name: a warning, which begins with option. */
+void trace_apply(const char *option, const char *pattern);
 /* Calls fn with each distinct name, sorted. */
 void trace_list(void (*fn)(const char *name, bool enabled, void *opaque), void *opaque);
 /* -trace's argument: NAME | enable=PATTERN | events=FILE | file=FILE | help, comma separated. */

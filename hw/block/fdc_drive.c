@@ -219,6 +219,7 @@ static void floppy_resized(void *opaque)
 }
 
 static const BlkDevOps floppy_blk_ops = {
+    .writes_where_it_can = true,
     .media_changed = floppy_media_changed,
     .resized = floppy_resized,
 };

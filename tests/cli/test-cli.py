@@ -45,6 +45,7 @@ def files():
     file("disk.img", size=1 << 20)
     file("floppy.img", size=1440 << 10)
     file("text", b"hello\n")
+    file("events", b"# of a trace\nnosuch\nvm_reset\n-serial_write\n")
     file("picture.bmp", b"BM" + bytes(100))
     file("rom64k", b"\xf4" * 65536)
     file("rom65537", b"\xf4" * 65537)
@@ -237,6 +238,10 @@ disk.img | probing guessed raw
 -sandbox off
 -D log -d guest_errors,unimp
 -D log%d -d int,cpu_reset -trace vm_reset
+-trace nosuch | warning: -trace nosuch: no trace point has this name; -trace help lists them
+-trace serial_wrte | did you mean 'serial_write'
+-trace events=events | warning: -trace nosuch:
+-d trace:nosuch | warning: -d trace:nosuch:
 -trace enable=i8259_* -D log
 -d trace:vm_* -D log
 -msg timestamp=on,guest-name=on -name x
@@ -647,9 +652,7 @@ nosuch.img | nosuch.img | No such file => is the path right
 -D /nonexistent/x | -D /nonexistent/x | No such file => is the path right
 -D %s | -D %s | %d => the only % sign allowed
 -d nosuch | -d nosuch => -d help lists them
--d trace:nosuch | nosuch => -trace help lists them
--trace nosuch | -trace nosuch => -trace help lists them
--trace serial_wrte | -trace serial_wrte | 'serial_write' => -trace help lists them
+-trace events=nosuch | events=nosuch | No such file => is the path right
 -msg foo=on | foo=on => it has: timestamp, guest-name
 -msg timestamp=x | timestamp=x => the value is 'on' or 'off'
 -qtest nosuch | -qtest nosuch => '-chardev help' lists them

@@ -110,6 +110,24 @@ def _():
     outcomes(bad, *CD, *DISK)
 
 
+@test("floppies: media that may be written and others, in any order")
+def _():
+    """The guest's drive takes what each medium allows."""
+    for name in ("a", "b"):
+        with open(name, "wb") as f:
+            f.truncate(1440 << 10)
+    outcomes([("blockdev-change-medium", {"id": "f", "filename": name, "format": "raw", "read-only-mode": mode})
+              for name, mode in (("a", "read-only"), ("b", "read-write"), ("a", "read-only"), ("b", "retain"))] +
+             [("eject", {"id": "f"}), ("blockdev-insert-medium", {"id": "f", "node-name": "w"}), ("blockdev-remove-medium", {"id": "f"}),
+              ("blockdev-insert-medium", {"id": "f", "node-name": "r"})], "-device", "floppy,id=f",
+             "-blockdev", "null-co,node-name=w,size=1474560", "-blockdev", "null-co,node-name=r,size=1474560,read-only=on")
+    with Machine(BINARY, "-S", "-device", "floppy,id=f") as m:
+        c = m.connect()
+        for mode, read_only in (("read-only", True), ("read-write", False)):
+            c.do("blockdev-change-medium", id="f", filename="a", format="raw", read_only_mode=mode)
+            same(c.do("query-block")[0]["inserted"]["ro"], read_only)
+
+
 @test("query-blockstats counts by device and by node")
 def _():
     with Machine(BINARY, "-S", *DISK, "-blockdev", "null-co,node-name=n1") as m:
