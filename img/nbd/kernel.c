@@ -16,6 +16,8 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -31,6 +33,7 @@
 #define SECTOR 512
 #define NBD_MAJOR 43
 #define SCAN_WAIT_US 1000
+#define PATIENCE_MS 5000 /* -d: then it says what it waits for */
 
 /* Locked (shared) on the device by who serves it, until the image is closed: -d waits for that. Far from the bytes
  * by which images are locked. */
@@ -308,8 +311,52 @@ static gpointer flush_thread(gpointer opaque)
     return GINT_TO_POINTER(write(f->done[1], &failed, 1));
 }
 
+/* A short file of the kernel's as text; NULL: it is not there. The caller frees. */
+static char *read_text(const char *folder, const char *name, const char *file)
+{
+    g_autofree char *path = g_build_filename(folder, name, file, NULL);
+    char *text = NULL;
+
+    return g_file_get_contents(path, &text, NULL, NULL) ? g_strchomp(text) : NULL;
+}
+
+/* " (process 123, kiln-nbd)": who connected the device, as far as the kernel tells, which names a thread. The caller frees. */
+static char *server_text(const char *path)
+{
+    g_autofree char *name = g_path_get_basename(path), *thread = read_text("/sys/block", name, "pid");
+    g_autofree char *status = thread ? read_text("/proc", thread, "status") : NULL, *comm = NULL, *pid = NULL;
+    const char *group = status ? strstr(status, "\nTgid:") : NULL;
+
+    if (!thread) {
+        return g_strdup("");
+    }
+    if (!group) { /* nbd-client leaves a connection to the kernel */
+        return g_strdup_printf(" (connected by process %s, which has ended)", thread);
+    }
+    pid = g_strdup_printf("%d", atoi(group + strlen("\nTgid:")));
+    comm = read_text("/proc", pid, "comm");
+    return g_strdup_printf(" (process %s, %s)", pid, comm ? comm : "?");
+}
+
+static void on_alarm(int number) { (void)number; }
+
+/* Until the image is closed; a signal just ends us. */
+static void wait_for_server(const char *path, int fd, const char *server)
+{
+    struct sigaction action = {.sa_handler = on_alarm}; /* no SA_RESTART: it ends the waiting once */
+
+    sigaction(SIGALRM, &action, NULL);
+    alarm(PATIENCE_MS / 1000);
+    if (!lock_served(fd, F_WRLCK, true) && errno == EINTR) {
+        report_warning("%s is disconnected, but its server%s has not closed the image yet; waiting for that may be ended with ^C",
+                       path, server);
+        lock_served(fd, F_WRLCK, true);
+    }
+    alarm(0);
+}
+
 /* A server that does not answer would hold us up for ever: a signal ends the waiting, not the disconnecting. */
-static void write_out_unless_told(const char *path, int fd, const sigset_t *signals)
+static void write_out_unless_told(const char *path, int fd, const char *server, const sigset_t *signals)
 {
     static Flush f; /* the thread may outlive this */
     struct pollfd fds[2] = {{.events = POLLIN}, {.events = POLLIN}};
@@ -322,6 +369,10 @@ static void write_out_unless_told(const char *path, int fd, const sigset_t *sign
     } else {
         fds[0].fd = f.done[0];
         g_thread_unref(g_thread_new("nbd-flush", flush_thread, &f));
+        if (poll(fds, 2, PATIENCE_MS) == 0) {
+            report_warning("%s: its server%s has not taken all writes yet; waiting for it. ^C disconnects it at once, and "
+                           "what was not written is lost", path, server);
+        }
         while (poll(fds, 2, -1) < 0 && errno == EINTR) {
         }
         if (!fds[0].revents || read(fds[0].fd, &failed, 1) != 1) {
@@ -336,16 +387,18 @@ static void write_out_unless_told(const char *path, int fd, const sigset_t *sign
 bool nbd_kernel_clear(const char *path, GError **err)
 {
     int fd = open_device(path, err);
+    g_autofree char *server = NULL;
     sigset_t signals;
 
     if (fd < 0) {
         return false;
     }
+    server = server_text(path);
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGHUP);
-    write_out_unless_told(path, fd, &signals);
+    write_out_unless_told(path, fd, server, &signals);
     if (ioctl(fd, DEVICE_DISCONNECT) < 0 || ioctl(fd, DEVICE_CLEAR_SOCK) < 0) {
         error_set(err, "Cannot disconnect %s: %s%s", path, g_strerror(errno),
                   errno == EPERM ? "; only root (CAP_SYS_ADMIN) may" : "");
@@ -356,7 +409,7 @@ bool nbd_kernel_clear(const char *path, GError **err)
     fflush(stdout);
     /* From here on a signal just ends us. */
     sigprocmask(SIG_UNBLOCK, &signals, NULL);
-    lock_served(fd, F_WRLCK, true);
+    wait_for_server(path, fd, server);
     close(fd);
     return true;
 }

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """test-kernel.py KILN-NBD [NAME...]: Linux's NBD client in the nested machine (scripts/nested-run), connected by kiln-nbd -c
 and by nbd-client; qemu-nbd 7.2 in the same machine says what a device should look like."""
+import fcntl
 import glob
 import hashlib
 import json
@@ -9,6 +10,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -469,7 +471,9 @@ def a_server_that_does_not_answer():
     server.send_signal(signal.SIGSTOP)
     os.pwrite(fd, pattern(4096), 0)  # more than the socket holds would keep the kernel itself waiting
     process = subprocess.Popen([NBD, "-d", DEV], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    time.sleep(0.5)
+    said = process.stderr.readline()  # after some seconds
+    assert DEV in said and "^C disconnects it at once, and what was not written is lost" in said, said
+    assert re.search(r"process \d+", said), said
     assert process.poll() is None and connected()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=LIMIT)
@@ -479,6 +483,22 @@ def a_server_that_does_not_answer():
     server.send_signal(signal.SIGCONT)
     assert server.wait(LIMIT) == 0
     ok("qemu-img", "check", "-q", "a.qcow2")
+
+
+@test
+def a_server_that_takes_long_to_close():
+    """-d says so; the lock by which it sees that is held by this process."""
+    qcow2("a.qcow2")
+    connect("-f", "qcow2", "a.qcow2")
+    fd = os.open(DEV, os.O_RDWR)
+    fcntl.fcntl(fd, 37, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 1 << 48, 1, 0))  # F_OFD_SETLK
+    process = subprocess.Popen([NBD, "-d", DEV], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    said = process.stderr.readline()
+    assert "has not closed the image yet" in said and "kiln-nbd)" in said, said
+    assert process.poll() is None
+    os.close(fd)
+    out, err = process.communicate(timeout=LIMIT)
+    assert (process.returncode, out, err) == (0, DEV + " disconnected\n", ""), (out, err)
 
 
 @test
