@@ -165,12 +165,16 @@ static bool read_numbers(Bench *b)
     }
     if (!read_number("queue depth", b->depth_text, 1, 65536, &b->depth) ||
         !read_number("offset", b->offset_text, 0, INT64_MAX, &b->offset) ||
-        !read_number("buffer size", b->size_text, 1, 64 * MIB, &b->size) ||
+        !read_number("buffer size", b->size_text, 0, 64 * MIB, &b->size) ||
         !read_number("flush interval", b->flush_text, 1, INT32_MAX, &b->flush_every)) {
         return false;
     }
     b->step = b->size;
-    return read_number("step size", b->step_text, 0, INT64_MAX, &b->step);
+    if (!read_number("step size", b->step_text, 0, INT64_MAX, &b->step)) {
+        return false;
+    }
+    b->step = b->step ? b->step : b->size;
+    return true;
 }
 
 static const char *find_contradiction(const Bench *b)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * kiln-img commit: what an overlay has goes into an image below it; the overlay is emptied afterwards
- * unless -d, or a base further down (-b), leaves it as it is.
+ * unless -d, or a base that is named (-b), leaves it as it is.
  *
  * The layers are opened from the bottom up, because the base must be writable and all others not.
  */
@@ -56,11 +56,12 @@ static bool find_base(Commit *c, const char *filename, GError **err)
         return error_set(err, "Image does not have a backing file");
     }
     c->base_index = c->base ? 0 : 1;
+    c->keep |= c->base != NULL;
     for (unsigned i = 1; i < c->paths->len && !c->base_index; i++) {
         const char *path = g_ptr_array_index(c->paths, i);
         g_autofree char *beside = block_path_beside(filename, c->base);
 
-        if (!strcmp(path, c->base) || !strcmp(path, beside)) {
+        if (!strcmp(path, c->base) || !strcmp(path, beside) || img_same_file(path, c->base) || img_same_file(path, beside)) {
             c->base_index = i;
         }
     }
@@ -76,7 +77,7 @@ static bool open_layers(Vm *vm, Commit *c, GError **err)
     for (unsigned i = c->paths->len; i-- > 0;) {
         const char *path = g_ptr_array_index(c->paths, i);
         /* Only what changes is opened for writing. */
-        bool writable = i == c->base_index || (i == 0 && !c->keep && c->base_index == 1);
+        bool writable = i == c->base_index || (i == 0 && !c->keep);
         ImgOpen how = {.format = g_ptr_array_index(c->formats, i), .cache = c->cache,
                        .writable = writable, .resize = writable, .quiet = true, .backing_node = below};
 
@@ -137,7 +138,7 @@ static bool empty_top(const Commit *c, GError **err)
 {
     BlockNode *top = c->layers[0].node;
 
-    if (c->keep || c->base_index != 1) {
+    if (c->keep) {
         return true;
     }
     return top->drv->make_empty ? top->drv->make_empty(top, err)

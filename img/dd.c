@@ -89,7 +89,7 @@ static int copy_part(Vm *vm, const Dd *d, const BlockDriver *drv, BlockNode *in)
         size = MIN(size, (d->count + d->skip) * d->bs);
     }
     from = d->skip > size / d->bs ? size : d->skip * d->bs;
-    if (d->skip && from >= block_node_size(in)) {
+    if (d->skip && d->skip > block_node_size(in) / d->bs) {
         report_error("%s: cannot skip to specified offset", d->in);
     }
     if (img_is_part_of(d->out, in)) {

@@ -107,6 +107,8 @@ int img_with_image(Vm *vm, const char *name, const ImgOpen *how, int (*fn)(Block
 void img_close(ImgImage *image);
 /* Is the file at this path the image, or something below it? Then it must not be made anew. */
 bool img_is_part_of(const char *path, BlockNode *node);
+/* Do both paths name one file that exists? */
+bool img_same_file(const char *a, const char *b);
 /* Sets cache.direct and cache.no-flush for -t and -T; NULL: the defaults. */
 bool img_cache_options(BlockOpts *opts, const char *cache, bool *write_through, GError **err);
 /* -o name=value lists as options, in order; values of the same name: the last. NULL: error. */

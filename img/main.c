@@ -66,8 +66,9 @@ static int run_command(const ImgCommand *command, int argc, char **argv)
     status = command->run(vm, argc, argv);
     blk_cleanup(vm);
     vm_free(vm);
+    errno = 0; /* a write that failed before has left no reason */
     if (fflush(stdout) != 0 || ferror(stdout)) {
-        report_error("Could not write to standard output: %s", g_strerror(errno));
+        report_error("Could not write to standard output%s%s", errno ? ": " : "", errno ? g_strerror(errno) : "");
         return 1;
     }
     return status;

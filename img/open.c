@@ -269,18 +269,23 @@ int img_with_image(Vm *vm, const char *name, const ImgOpen *how, int (*fn)(Block
     return status;
 }
 
+bool img_same_file(const char *a, const char *b)
+{
+    struct stat one, other;
+
+    return stat(block_local_path(a), &one) == 0 && stat(block_local_path(b), &other) == 0 && one.st_dev == other.st_dev &&
+           one.st_ino == other.st_ino;
+}
+
 bool img_is_part_of(const char *path, BlockNode *node)
 {
     GPtrArray *tree = block_node_tree(node);
-    struct stat wanted, st;
     bool found = false;
 
-    path = block_local_path(path);
-    for (unsigned i = 0; stat(path, &wanted) == 0 && i < tree->len; i++) {
+    for (unsigned i = 0; i < tree->len; i++) {
         const BlockNode *n = g_ptr_array_index(tree, i);
 
-        found |= n->filename && stat(n->filename, &st) == 0 && st.st_dev == wanted.st_dev &&
-                 st.st_ino == wanted.st_ino;
+        found |= n->filename && img_same_file(path, n->filename);
     }
     g_ptr_array_free(tree, TRUE);
     return found;

@@ -24,7 +24,8 @@ static int read_backing(BlockNode *node, uint64_t at, uint8_t *buf, uint64_t len
     return there ? block_pread(node, at, buf, there) : 0;
 }
 
-/* Writes the sectors that differ. */
+/* Writes the sectors that differ; zeros as data: asked for zeros, an image leaves out what reads as zeros over its old backing
+ * file, which is about to go. */
 static int write_differences(const Rebase *r, uint64_t at, uint64_t len)
 {
     for (uint64_t pos = 0, end; pos < len; pos = end) {
@@ -184,8 +185,7 @@ static bool rebase_image(Vm *vm, Rebase *r, GError **err)
 static int run_rebase(Vm *vm, Rebase *r, const char *filename)
 {
     ImgOpen how = {.format = r->format, .cache = r->cache, .image_opts = r->image_opts,
-                   .writable = true, .no_backing = r->unsafe, .force_share = r->force_share,
-                   .quiet = r->quiet};
+                   .writable = true, .no_backing = r->unsafe, .quiet = r->quiet};
     GError *err = NULL;
     bool through, ok;
 

@@ -124,7 +124,7 @@ bool qcow2_preallocate(Qcow2 *q, uint64_t offset, uint64_t len, BlockPrealloc mo
     if (mode == BLOCK_PREALLOC_OFF || !len) {
         return true;
     }
-    if (q->backing) {
+    if (q->backing && q->backing->size > at) {
         return error_set(err, "Preallocation is not possible over a backing file: it would hide it");
     }
     qcow2_quiesce(q);

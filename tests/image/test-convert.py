@@ -357,7 +357,8 @@ def dd_copies_parts():
     t = Twins()
     t.prepare(make_chain)
     for args in (["if=r.raw", "of=a", "bs=1k", "skip=1020"], ["if=base.qcow2", "of=b", "-O", "qcow2", "bs=1M", "count=2"],
-                 ["-f", "raw", "if=r.raw", "of=c", "bs=3k"], ["if=r.raw", "of=d", "skip=1000000"]):
+                 ["-f", "raw", "if=r.raw", "of=c", "bs=3k"], ["if=r.raw", "of=d", "skip=1000000"],
+                 ["if=r.raw", "of=f", "bs=1M", "skip=10"]):  # to its end: nothing is left, nothing is wrong
         t.same("dd", *args)
         name = next(word for word in args if word.startswith("of="))[3:]
         t.equal(name, fmts=("qcow2", "qcow2") if name == "b" else ("raw", "raw"))
@@ -390,6 +391,23 @@ def commit_moves_content_down():
     for args in (["-f", "raw", "r.raw"], ["base.qcow2"], ["-b", "none", "top.qcow2"], [], ["-t", "bogus", "top.qcow2"]):
         t.same("commit", *args)
     refused("commit", "gone", text="Could not open 'gone'")
+
+
+@test
+def commit_into_a_base_that_is_named():
+    t = Twins()
+    t.prepare(make_chain)
+    tops = [os.path.join(where, "top.qcow2") for where in t.dirs.values()]
+    t.same("commit", "-b", "mid.qcow2", "top.qcow2")   # which leaves the overlay as it is
+    a, b = (json.loads(qemu("map", "--output=json", top)) for top in tops)
+    assert a == b, "%s\n%s" % (a, b)
+    for where in t.dirs.values():
+        os.symlink("base.qcow2", os.path.join(where, "link.qcow2"))
+    theirs, ours = (run("commit", "-b", os.path.join(os.path.abspath(where), "base.qcow2"), os.path.join(where, "top.qcow2"), tool=tool)
+                    for tool, where in t.dirs.items())
+    assert theirs[:2] == ours[:2] == (0, "Image committed.\n"), (theirs, ours)
+    assert run("commit", "-b", "link.qcow2", "top.qcow2", cwd=t.dirs[KILN])[0] == 0
+    qemu("compare", tops[1], os.path.join(t.dirs[KILN], "base.qcow2"))
 
 
 @test
@@ -442,6 +460,28 @@ def rebase_keeps_the_content():
     assert json.loads(qemu("info", "--output=json", "top.qcow2"))["backing-filename"] == "gone"
     ok("rebase", "-u", "-b", "mid.qcow2", "-F", "qcow2", "top.qcow2")
     qemu("compare", "-F", "raw", "top.qcow2", "flat.raw")
+
+
+@test
+def rebase_onto_what_was_not_there():
+    """Zeros that no backing file hid before must be written: the new one has data there."""
+    t = Twins()
+
+    def make():
+        for name, size in (("alone.qcow2", "4M"), ("short.qcow2", "1M")):
+            qemu("create", "-q", "-f", "qcow2", name, size)
+            qemu_io(name, "write -P 1 100k 100k")
+        qemu("create", "-q", "-f", "qcow2", "-b", "short.qcow2", "-F", "qcow2", "over.qcow2", "4M")
+        qemu("create", "-q", "-f", "raw", "new.raw", "3M")
+        qemu_io("new.raw", "write -P 7 0 3M", "write -P 0 1M 70k", fmt="raw")
+        for name in ("alone.qcow2", "over.qcow2"):
+            qemu("convert", "-O", "raw", name, name + ".raw")
+    t.prepare(make)
+    for args in (("-b", "new.raw", "-F", "raw", "alone.qcow2"), ("-U", "-b", "new.raw", "-F", "raw", "over.qcow2")):
+        t.same("rebase", *args)
+        for where in t.dirs.values():
+            qemu("compare", os.path.join(where, args[-1]), os.path.join(where, args[-1] + ".raw"))
+    t.same("rebase", "-U", "-u", "-b", "short.qcow2", "-F", "qcow2", "over.qcow2")
 
 
 @test

@@ -264,8 +264,12 @@ def resize_grows_and_shrinks():
     t.prepare(make_chain)
     for args in (["base.qcow2", "+16M"], ["base.qcow2", "128M"], ["--shrink", "base.qcow2", "-60M"], ["-q", "base.qcow2", "+1k"],
                  ["-f", "raw", "r.raw", "+1M"], ["-f", "raw", "--shrink", "r.raw", "2M"],
-                 ["--preallocation=metadata", "base.qcow2", "+4M"], ["--preallocation=full", "-f", "raw", "r.raw", "+1M"]):
+                 ["--preallocation=metadata", "base.qcow2", "+4M"], ["--preallocation=full", "-f", "raw", "r.raw", "+1M"],
+                 # Over a backing file, where that has ended:
+                 ["top.qcow2", "200M"], ["--preallocation=full", "top.qcow2", "+1M"], ["--preallocation=metadata", "top.qcow2", "+1M"]):
         t.same("resize", *args)
+    ours, theirs = (json.loads(qemu("map", "--output=json", "top.qcow2", cwd=t.dirs[tool]))[-1] for tool in (KILN, "qemu-img"))
+    assert (ours["start"], ours["length"]) == (theirs["start"], theirs["length"]), (ours, theirs)
     t.same_json("info", "--output=json", "base.qcow2", without=("actual-size",))
     t.equal("base.qcow2")
     t.equal("r.raw", fmts=("raw", "raw"))
@@ -380,6 +384,7 @@ def bench_runs():
         return re.sub(r"completed in [\d.]+ seconds", "completed", text)
     for args in (["-c", "100", "r.raw"], ["-c", "100", "-w", "-f", "raw", "--pattern", "7", "-d", "8", "-s", "64k", "r.raw"],
                  ["-c", "200", "-w", "-f", "raw", "--flush-interval=64", "r.raw"], ["-c", "50", "-o", "4k", "-S", "8k", "base.qcow2"],
+                 ["-c", "50", "-S", "0", "base.qcow2"], ["-c", "50", "-s", "0", "base.qcow2"],
                  ["-c", "200", "-w", "-f", "raw", "-t", "directsync", "-i", "threads", "-d", "2", "r.raw"],
                  ["-c", "x", "r.raw"], ["--pattern", "300", "-w", "r.raw"], ["--flush-interval=64", "r.raw"],
                  ["-w", "--flush-interval=10", "r.raw"], []):
@@ -435,6 +440,18 @@ def the_command_line():
     for command in re.findall(r"^  (\w+) ", ok("--help"), re.M):
         refused(command, "--bogus", "x", text="--bogus")
         assert "usage: kiln-img" in ok(command, "--help"), command
+
+
+@test
+def output_that_nobody_takes():
+    ok("create", "-q", "-f", "qcow2", "a.qcow2", "1M")
+    for args in (["info", "a.qcow2"], ["create", "-f", "raw", "b.raw", "1M"], ["measure", "-O", "qcow2", "--size", "1G"]):
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            done = subprocess.run([KILN, *args], stdout=full, stderr=subprocess.PIPE, text=True, timeout=LIMIT, check=False)
+        assert done.returncode == 1 and "Could not write to standard output" in done.stderr and "Success" not in done.stderr, done
+    with subprocess.Popen([KILN, "map", "--output=json", "a.qcow2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.wait(LIMIT) == 1, "a pipe that is closed is no signal's end"
 
 
 if __name__ == "__main__":
