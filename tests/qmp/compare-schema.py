@@ -18,15 +18,23 @@ QEMU = "qemu-system-x86_64"
 
 
 def live_schema(command):
-    """What a program answers."""
-    lines = "".join(json.dumps({"execute": name}) + "\n" for name in ("qmp_capabilities", "query-qmp-schema", "quit"))
-    output = subprocess.run([*command, "-nodefaults", "-display", "none", "-qmp", "stdio"], input=lines,
-                            capture_output=True, text=True, check=True, timeout=60).stdout
-    for line in output.splitlines():
-        answer = json.loads(line).get("return")
-        if isinstance(answer, list):
-            return answer
-    raise RuntimeError(f"{command[0]} has not answered query-qmp-schema")
+    """What a program answers. It is told to end when all of the answer is here: QEMU forgets the rest of a long one then."""
+    lines = "".join(json.dumps({"execute": name}) + "\n" for name in ("qmp_capabilities", "query-qmp-schema"))
+    with subprocess.Popen([*command, "-nodefaults", "-display", "none", "-qmp", "stdio"], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, text=True) as process:
+        process.stdin.write(lines)
+        process.stdin.flush()
+        answer = None
+        for line in process.stdout:
+            answer = json.loads(line).get("return")
+            if isinstance(answer, list):
+                break
+        process.stdin.write(json.dumps({"execute": "quit"}) + "\n")
+        process.stdin.close()
+        process.stdout.read()
+    if not isinstance(answer, list):
+        raise RuntimeError(f"{command[0]} has not answered query-qmp-schema")
+    return answer
 
 
 class Schema:
