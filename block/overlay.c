@@ -53,10 +53,10 @@ static bool check_chain(const BlockNode *base, GError **err)
     return true;
 }
 
-/* What an image at filename calls base. The caller frees. */
+/* What an image at filename calls base: a path, to those too who take "a:b" for a protocol. The caller frees. */
 static char *backing_name(const BlockNode *base, const char *filename)
 {
-    bool beside = !strchr(base->filename, '/') && !strchr(filename, '/');
+    bool beside = !strpbrk(base->filename, "/:") && !strchr(filename, '/');
 
     return beside ? g_strdup(base->filename) : g_canonicalize_filename(base->filename, NULL);
 }

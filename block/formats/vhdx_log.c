@@ -35,6 +35,7 @@ enum {
 };
 
 #define ENTRY_MAX MIB       /* that is written here */
+#define ZEROS_MAX 65536     /* ranges of zeros that a log may have */
 #define WORK_MAX 8          /* times the log's length: what of it is looked at; entries that claim to be long cost time */
 
 static uint64_t log_offset(const Vhdx *v) { return load64_le(v->header + VHDX_H_LOG_OFFSET); }
@@ -284,17 +285,48 @@ static GPtrArray *find_sequence(Log *l)
     return best;
 }
 
-static int apply_descriptor(BlockNode *file, const uint8_t *d, const uint8_t **sector, uint64_t end)
+static bool is_zeros(const uint8_t *d) { return !memcmp(d, "zero", 4); }
+
+static uint64_t descriptor_len(const uint8_t *d) { return is_zeros(d) ? load64_le(d + D_LEADING) : VHDX_LOG_SECTOR; }
+
+/* May all of it be done? Looked at before the first byte is written. Zeros cost an entry nothing: so many of them, and no more. */
+static bool may_apply(const GPtrArray *list, uint64_t file_size)
 {
-    uint64_t offset = load64_le(d + D_OFFSET), len = memcmp(d, "zero", 4) ? VHDX_LOG_SECTOR : load64_le(d + D_LEADING);
+    uint64_t end = file_size, zeros = 0, zeroed = 0;
+
+    for (unsigned i = 0; i < list->len; i++) {
+        const uint8_t *entry = g_ptr_array_index(list, i);
+        uint64_t size = load64_le(entry + L_LAST_SIZE);
+
+        if (load64_le(entry + L_FLUSHED_SIZE) > end || size > 2 * VHDX_DISK_MAX) {
+            return false; /* the file was cut */
+        }
+        end = MAX(end, size);
+        for (uint32_t n = 0; n < load32_le(entry + L_DESCRIPTORS); n++) {
+            const uint8_t *d = entry + L_HEADER_SIZE + n * DESCRIPTOR_SIZE;
+            uint64_t offset = load64_le(d + D_OFFSET);
+
+            /* The identifier and the headers are never in a log: what decides about it would change below it. */
+            if (offset < vhdx_region_at[0] || !range_fits(offset, descriptor_len(d), end)) {
+                return false;
+            }
+            zeros += is_zeros(d);
+            zeroed += is_zeros(d) ? descriptor_len(d) : 0;
+            if (zeros > ZEROS_MAX || zeroed > WORK_MAX * end) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static int apply_descriptor(BlockNode *file, const uint8_t *d, const uint8_t **sector)
+{
+    uint64_t offset = load64_le(d + D_OFFSET);
     uint8_t bytes[VHDX_LOG_SECTOR];
 
-    /* The identifier and the headers are never in a log: what decides about it would change below it. */
-    if (offset < vhdx_region_at[0] || !range_fits(offset, len, end)) {
-        return -EINVAL;
-    }
-    if (!memcmp(d, "zero", 4)) {
-        return block_pzero(file, offset, len, 0);
+    if (is_zeros(d)) {
+        return block_pzero(file, offset, descriptor_len(d), 0);
     }
     memcpy(bytes, d + D_LEADING, 8);
     memcpy(bytes + 8, *sector + S_BYTES, S_BYTES_LEN);
@@ -305,22 +337,19 @@ static int apply_descriptor(BlockNode *file, const uint8_t *d, const uint8_t **s
 
 static int apply(BlockNode *file, const GPtrArray *list)
 {
-    int ret = 0;
+    int ret = may_apply(list, block_node_size(file)) ? 0 : -EINVAL;
 
-    for (unsigned i = 0; i < list->len; i++) {
+    for (unsigned i = 0; i < list->len && ret >= 0; i++) {
         const uint8_t *entry = g_ptr_array_index(list, i), *sector;
         uint32_t count = load32_le(entry + L_DESCRIPTORS);
         uint64_t size = load64_le(entry + L_LAST_SIZE);
 
-        if (load64_le(entry + L_FLUSHED_SIZE) > block_node_size(file) || size > 2 * VHDX_DISK_MAX) {
-            return -EINVAL; /* the file was cut */
-        }
         if (size > block_node_size(file) && !block_ptruncate(file, size, false, BLOCK_PREALLOC_OFF, NULL)) {
             return -EIO;
         }
         sector = entry + descriptor_sectors(count) * VHDX_LOG_SECTOR;
         for (uint32_t n = 0; n < count && ret >= 0; n++) {
-            ret = apply_descriptor(file, entry + L_HEADER_SIZE + n * DESCRIPTOR_SIZE, &sector, block_node_size(file));
+            ret = apply_descriptor(file, entry + L_HEADER_SIZE + n * DESCRIPTOR_SIZE, &sector);
         }
     }
     return ret < 0 ? ret : block_pflush(file);

@@ -104,6 +104,19 @@ def log_entries(path):
         at += length
 
 
+def random_commands(rand, size, step=512):
+    """Forty commands of qemu-io that write to a disk of so many bytes; step: what offsets and lengths are multiples of."""
+    commands = []
+    for _ in range(20):
+        length = min(rand.choice((512, 4096, 65536, 1 << 20, 3 << 20)) // step * step or step, size)
+        at = rand.randrange(0, size - length + 1, step)
+        what = rand.choice(("write -P %d", "aio_write -P %d", "write -f -P %d", "write -z"))
+        what = what % rand.randrange(1, 255) if "%" in what else what
+        commands.append("%s %d %d" % (what, at, length))
+        commands.append(rand.choice(("aio_flush", "flush")) if commands[-1].startswith("write") else "aio_flush")
+    return commands
+
+
 def make_chain():
     qemu("create", "-q", "-f", "qcow2", "base.qcow2", "64M")
     qemu_io("base.qcow2", "write -P 1 0 1M", "write -P 3 4M 64k", "write -c -P 9 8M 64k")

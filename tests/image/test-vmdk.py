@@ -19,7 +19,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from imgtest import KILN, LIMIT, SESPARSE_SECTORS, Twins, make_sesparse, ok, qemu, qemu_io, refused, run
+from imgtest import KILN, LIMIT, SESPARSE_SECTORS, Twins, make_sesparse, ok, qemu, qemu_io, random_commands, refused, run
 from tap import main, test
 
 KILN_IO, SYSTEM = (os.path.abspath(path) for path in sys.argv[2:4])
@@ -232,18 +232,6 @@ def converted_images_are_qemu_imgs():
             make_raw("other.raw", (17 << 20) + 3 * 512, 2)
             ok("convert", "-f", "raw", "-n", "-O", "vmdk", "other.raw", "image.vmdk")
             same_content("image.vmdk", "other.raw")
-
-
-def random_commands(rand, size, step=512, once=None):
-    commands = []
-    for _ in range(20):
-        length = min(rand.choice((512, 4096, 65536, 1 << 20, 3 << 20)) // step * step or step, size)
-        at = rand.randrange(0, size - length + 1, step)
-        what = rand.choice(("write -P %d", "aio_write -P %d", "write -f -P %d", "write -z"))
-        what = what % rand.randrange(1, 255) if "%" in what else what
-        commands.append("%s %d %d" % (what, at, length))
-        commands.append(rand.choice(("aio_flush", "flush")) if commands[-1].startswith("write") else "aio_flush")
-    return commands
 
 
 @test

@@ -191,13 +191,14 @@ def _():
 @test("an overlay names its backing file so that it is found, or is not made")
 def _():
     os.makedirs("sub")
-    create("sub/base.qcow2", "a.qcow2", "b.qcow2")
+    create("sub/base.qcow2", "a.qcow2", "b.qcow2", "./e:f.qcow2")
     with open("window.raw", "wb") as f:
         f.truncate(1 << 20)
     part = {"driver": "raw", "node-name": "part", "offset": 4096, "file": {"driver": "file", "filename": "window.raw"}}
     with Machine(BINARY, "-S", *node("base", "sub/base.qcow2"), *node("a", "a.qcow2"), *node("b", "b.qcow2", backing="a"),
-                 "-blockdev", json.dumps(part)) as m:
+                 *node("colon", "e:f.qcow2"), "-blockdev", json.dumps(part)) as m:
         c = m.connect()
+        c.do(NEW, **{"node-name": "colon", "snapshot-file": "g.qcow2", "snapshot-node-name": "g"})
         c.do(NEW, **{"node-name": "base", "snapshot-file": "sub/over.qcow2", "snapshot-node-name": "o1"})
         for name in ("b", "part"):
             reply = c.command(NEW, **{"node-name": name, "snapshot-file": "no.qcow2", "snapshot-node-name": "no"})
@@ -205,6 +206,7 @@ def _():
         reply = c.command(NEW, **{"node-name": "a", "snapshot-file": "nbd://localhost/", "snapshot-node-name": "no"})
         check("error" in reply, reply)
         check(not os.path.exists("no.qcow2"), "nothing is made then")
+    same(chain("g.qcow2")[1][0], os.path.abspath("e:f.qcow2"))
     same(chain("sub/over.qcow2")[1][0], os.path.abspath("sub/base.qcow2"))
 
 
