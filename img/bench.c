@@ -104,7 +104,7 @@ static int run_bench(Bench *b)
                b->flush_every);
     }
     fflush(stdout);
-    b->buf = g_aligned_alloc(b->size, b->depth, 4096);
+    b->buf = g_aligned_alloc(MAX(b->size, 1), b->depth, 4096); /* -s 0, too, has an address */
     memset(b->buf, (int)b->pattern, b->size * b->depth);
     b->slots = g_new0(Slot, b->depth);
     for (uint64_t i = 0; i < b->depth; i++) {

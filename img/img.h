@@ -46,6 +46,9 @@ typedef struct ImgOption {
     void *to;
 } ImgOption;
 
+/* A VM that is a tool's: without a guest, and with nobody who waits for its lock, so holding that long is no fault. The caller
+ * frees. */
+Vm *img_vm_new(GError **err);
 /* Reads the options; --help, -h and --object are every command's. *first becomes the index of the
  * first argument that is none. False: the message is out, the command ends with status 1. Without a VM no
  * objects are made. */

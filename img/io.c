@@ -9,7 +9,6 @@
 
 #include "block/io/shell.h"
 #include "core/vm.h"
-#include "img/deflate.h"
 #include "img/img.h"
 
 typedef struct Options {
@@ -279,8 +278,7 @@ int main(int argc, char **argv)
     int ret;
 
     log_set_program("kiln-io");
-    block_set_deflate(img_deflate);
-    vm = vm_new(&err);
+    vm = img_vm_new(&err);
     if (!vm) {
         report_error("%s", err->message);
         return 1;

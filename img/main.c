@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #include "core/vm.h"
-#include "img/deflate.h"
 #include "img/img.h"
 
 static const ImgCommand *const commands[] = {
@@ -55,7 +54,7 @@ static int unknown_command(const char *name)
 static int run_command(const ImgCommand *command, int argc, char **argv)
 {
     g_autoptr(GError) err = NULL;
-    Vm *vm = vm_new(&err);
+    Vm *vm = img_vm_new(&err);
     int status;
 
     if (!vm) {
@@ -120,7 +119,6 @@ int main(int argc, char **argv)
     int status = -1;
 
     log_set_program("kiln-img");
-    block_set_deflate(img_deflate);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* writes fail with EFBIG */
     if (!take_standard(&argc, &argv, &status)) {

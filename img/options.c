@@ -7,6 +7,7 @@
 
 #include "core/type_help.h"
 #include "core/user_object.h"
+#include "img/deflate.h"
 #include "img/img.h"
 #include "util/json_text.h"
 #include "util/keyval.h"
@@ -30,6 +31,17 @@ int img_usage_error(const char *fmt, ...)
     va_end(args);
     report_error("%s\nTry '%s --help' for more information", text, img_program_name);
     return 1;
+}
+
+Vm *img_vm_new(GError **err)
+{
+    Vm *vm = vm_new(err);
+
+    if (vm) {
+        lock_limit_hold(&vm->lock, 0);
+        block_set_deflate(img_deflate);
+    }
+    return vm;
 }
 
 int img_fail(GError *err)

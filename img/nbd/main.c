@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #include "core/vm.h"
-#include "img/deflate.h"
 #include "img/img.h"
 #include "img/nbd/tool.h"
 #include "nbd/proto.h"
@@ -662,7 +661,6 @@ int main(int argc, char **argv)
     int status;
 
     log_set_program("kiln-nbd");
-    block_set_deflate(img_deflate);
     img_program_name = "kiln-nbd";
     block_signals();
     if (!take_passed_sockets(&passed, &err)) {
@@ -675,7 +673,7 @@ int main(int argc, char **argv)
     if (fork && !go_to_background(&t, &status)) {
         return status;
     }
-    t.vm = vm_new(&err);
+    t.vm = img_vm_new(&err);
     if (!t.vm) {
         return img_fail(err);
     }
