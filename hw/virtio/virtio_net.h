@@ -135,6 +135,8 @@ struct VirtioNet {
     uint64_t offloads;
     VirtioNetFilter filter;
     VirtioNetRss rss;
+    VirtElement *command;             /* done, but waiting for pairs elsewhere is not; no other one is taken meanwhile */
+    unsigned awaited;                 /* pairs that have not taken its policy; atomic */
     struct VirtioNetLoaded *loaded;   /* virtio_net_state.c */
     /* ---- properties ---- */
     uint64_t features_prop;
@@ -180,15 +182,20 @@ void virtio_net_writable(void *pair);
 /* ---- virtio_net_ctrl.c ---- */
 /* In vdev.loop. */
 void virtio_net_handle_ctrl(VirtioNet *s, VirtQueue *vq);
+/* Each pair has the policy of the command that waits for that; none may wait. In vdev.loop. */
+void virtio_net_end_command(VirtioNet *s);
 /* In the pair's loop: the netdev may leave these to the guest. */
 void virtio_net_apply_offloads(VirtioNetPair *p, uint64_t guest_offloads);
 
 /* ---- virtio_net_threads.c ---- */
 /* Runs fn(pair) for each pair in its loop, and waits. VM lock. */
 void virtio_net_each_pair(VirtioNet *s, void (*fn)(VirtioNetPair *p));
-/* A command changed something: all pairs have a new policy, soon. In vdev.loop. */
-void virtio_net_publish(VirtioNet *s);
-/* The same at once. VM lock, stopped. */
+/* A command changed something. True: all pairs have the new policy. False: some will soon; virtio_net_end_command is called
+ * then. In vdev.loop, not while it waits for such a call. */
+bool virtio_net_publish(VirtioNet *s);
+/* No pair is awaited any more, and virtio_net_end_command has been called. VM lock; the control queue takes no commands. */
+void virtio_net_settle(VirtioNet *s);
+/* All pairs have a new policy. VM lock, stopped. */
 void virtio_net_set_policy(VirtioNet *s);
 /* In the pair's loop: the newest policy, if there is one that the pair has not got. */
 void virtio_net_take_policy(VirtioNetPair *p);

@@ -277,9 +277,26 @@ static bool run(VirtioNet *s, unsigned class, unsigned cmd, Reader *r)
     }
 }
 
+static void answer(VirtElement *e, uint8_t ack)
+{
+    virt_element_write(e, 0, &ack, 1);
+    virtqueue_push(e, 1);
+}
+
+void virtio_net_end_command(VirtioNet *s)
+{
+    VirtQueue *vq = virtio_queue(&s->vdev, s->vdev.n_queues - 1);
+
+    if (s->command) {
+        answer(g_steal_pointer(&s->command), VIRTIO_NET_OK);
+        virtqueue_flush(vq);
+        virtqueue_resume(vq);
+    }
+}
+
 void virtio_net_handle_ctrl(VirtioNet *s, VirtQueue *vq)
 {
-    for (unsigned n = 0; n < VIRTIO_NET_CTRL_QUEUE_SIZE; n++) {
+    for (unsigned n = 0; n < VIRTIO_NET_CTRL_QUEUE_SIZE && !s->command; n++) {
         VirtElement *e = virtqueue_pop(vq);
         Reader r = {.elem = e};
         uint8_t header[2], ack;
@@ -293,11 +310,12 @@ void virtio_net_handle_ctrl(VirtioNet *s, VirtQueue *vq)
             return;
         }
         ack = run(s, header[0], header[1], &r) ? VIRTIO_NET_OK : VIRTIO_NET_ERR;
-        if (ack == VIRTIO_NET_OK) {
-            virtio_net_publish(s);
-        }
         trace(virtio_net_ctrl, "class %u command %u %" PRIu64 " bytes -> %u", header[0], header[1], e->out_size - 2, ack);
-        virt_element_write(e, 0, &ack, 1);
-        virtqueue_push(e, 1);
+        if (ack == VIRTIO_NET_OK && !virtio_net_publish(s)) {
+            s->command = e;
+            virtqueue_pause(vq);
+        } else {
+            answer(e, ack);
+        }
     }
 }

@@ -143,7 +143,6 @@ static void quiesce_pair(VirtioNetPair *p)
 static void unpop_tx(void *opaque) { virtio_net_unpop_tx(opaque); }
 static void unpop_rx(void *opaque) { virtio_net_unpop_rx(opaque); }
 
-/* Commands are done at once. */
 static void quiesce(VirtioDevice *vdev, VirtQueue *vq)
 {
     VirtioNet *s = virtio_net(vdev);
@@ -151,6 +150,7 @@ static void quiesce(VirtioDevice *vdev, VirtQueue *vq)
     if (!vq) {
         virtio_net_vhost_stop(s);
         virtio_net_each_pair(s, quiesce_pair);
+        virtio_net_settle(s);
         for (unsigned i = 0; i < s->max_pairs; i++) {
             net_relay_flush(s->pairs[i].port);
         }
@@ -158,6 +158,8 @@ static void quiesce(VirtioDevice *vdev, VirtQueue *vq)
         VirtioNetPair *p = &s->pairs[virtqueue_index(vq) / 2];
 
         virtio_call_loop(vdev, p->loop, virtqueue_index(vq) & 1 ? unpop_tx : unpop_rx, p);
+    } else {
+        virtio_net_settle(s);
     }
 }
 

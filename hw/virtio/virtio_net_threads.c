@@ -2,9 +2,10 @@
 /*
  * Which thread has which pair of a virtio network card, and how pairs learn what the control queue decided.
  *
- * A message to a pair is posted by the control queue's handler only. Stopping makes that queue take no more commands, then
- * calls into each pair's loop and waits: loops run what was posted in order, so no message is on its way when the queues
- * stand still, and none outlives its card.
+ * A message to a pair is posted by the control queue's handler only, and the command is answered when the last pair has read
+ * it (virtio 1.2, 5.1.6.5.5: a queue that a command takes out of use gets no packets once that is answered). Stopping makes that
+ * queue take no more commands, then calls into each pair's loop and at last into the control queue's, and waits: loops run
+ * what was posted in order, so no message is on its way when the queues stand still, and none outlives its card.
  */
 #include "backends/iothread.h"
 #include "hw/virtio/virtio_net.h"
@@ -48,34 +49,59 @@ void virtio_net_take_policy(VirtioNetPair *p)
     policy_unref(old);
 }
 
-static void take_posted(void *opaque) { virtio_net_take_policy(opaque); }
+static void end_posted(void *opaque) { virtio_net_end_command(opaque); }
 
-/* True: none waits there already, which means a message that is on its way. */
-static bool put_next(VirtioNetPair *p, VirtioNetPolicy *policy)
+/* Nobody is awaited any more: the last one says so to the control queue. */
+static void one_less(VirtioNet *s)
 {
-    VirtioNetPolicy *replaced;
-
-    g_atomic_int_inc(&policy->refs);
-    replaced = __atomic_exchange_n(&p->next, policy, __ATOMIC_ACQ_REL);
-    policy_unref(replaced);
-    return !replaced;
+    if (__atomic_sub_fetch(&s->awaited, 1, __ATOMIC_ACQ_REL) == 0) {
+        loop_post(s->vdev.loop, end_posted, s);
+    }
 }
 
-void virtio_net_publish(VirtioNet *s)
+static void take_posted(void *opaque)
+{
+    VirtioNetPair *p = opaque;
+
+    virtio_net_take_policy(p);
+    one_less(p->net);
+}
+
+static void put_next(VirtioNetPair *p, VirtioNetPolicy *policy)
+{
+    g_atomic_int_inc(&policy->refs);
+    policy_unref(__atomic_exchange_n(&p->next, policy, __ATOMIC_ACQ_REL));
+}
+
+bool virtio_net_publish(VirtioNet *s)
 {
     VirtioNetPolicy *policy = policy_new(s);
+    unsigned elsewhere = 0;
 
     for (unsigned i = 0; i < s->max_pairs; i++) {
+        elsewhere += s->pairs[i].loop != s->vdev.loop;
+    }
+    __atomic_store_n(&s->awaited, elsewhere, __ATOMIC_RELEASE);
+    for (unsigned i = 0; i < s->max_pairs; i++) {
         VirtioNetPair *p = &s->pairs[i];
-        const bool first = put_next(p, policy);
 
+        put_next(p, policy);
         if (p->loop == s->vdev.loop) {
             virtio_net_take_policy(p);
-        } else if (first) {
+        } else {
             loop_post(p->loop, take_posted, p);
         }
     }
     policy_unref(policy);
+    return !elsewhere;
+}
+
+static void nothing(VirtioNetPair *p) {}
+
+void virtio_net_settle(VirtioNet *s)
+{
+    virtio_net_each_pair(s, nothing);
+    virtio_call(&s->vdev, end_posted, s);
 }
 
 void virtio_net_set_policy(VirtioNet *s)
@@ -209,13 +235,16 @@ static void find_loops(VirtioNet *s)
 {
     const uint64_t offered = s->vdev.host_features;
     const bool several = virtio_net_has_pairs(offered) && !(offered >> VIRTIO_NET_F_RSS & 1);
-    const unsigned n = several ? MIN(s->max_pairs, iothread_own_max()) : 1;
+    unsigned n = several ? MIN(s->max_pairs, iothread_own_max()) : 1;
 
     for (unsigned i = 0; i < s->max_pairs; i++) {
         VirtioNetPair *p = &s->pairs[i];
 
         p->own_loop = i < n ? iothread_own_loop(s->vdev.dev.vm, NULL) : s->pairs[i % n].own_loop;
-        p->own_loop = p->own_loop ? p->own_loop : i ? s->pairs[0].own_loop : s->vdev.dev.vm->loop;
+        if (!p->own_loop) { /* without one for the first pair and the control queue, all stay in the main loop */
+            p->own_loop = i ? s->pairs[0].own_loop : s->vdev.dev.vm->loop;
+            n = i ? n : 1;
+        }
     }
 }
 

@@ -244,6 +244,10 @@ def filters():
         tap.settle(guest)
 
 
+def used_by(pair):
+    return v.get16(pair.m, pair.ring(0)[2] + 2)
+
+
 @test
 def numbers_of_pairs():
     """More and fewer of them, with stops and moves between."""
@@ -254,9 +258,11 @@ def numbers_of_pairs():
             tap.set_going(True, True)
             assert guest.command(b"\4\0" + struct.pack("<H", active)) == 0
             guest.active = active
+            unused = [used_by(p) for p in guest.pairs[active:]]
             tap.sync(guest)
             before = list(tap.by_pair)
             tap.work(guest, 200)
+            assert unused == [used_by(p) for p in guest.pairs[active:]], "packets come by pairs that a command took out of use"
             if turn % 2:
                 m.qmp(("stop", {}), ("cont", {}))
             else:
