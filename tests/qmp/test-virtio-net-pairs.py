@@ -258,7 +258,9 @@ def numbers_of_pairs():
             tap.set_going(True, True)
             assert guest.command(b"\4\0" + struct.pack("<H", active)) == 0
             guest.active = active
-            unused = [used_by(p) for p in guest.pairs[active:]]
+            unused, sent = [used_by(p) for p in guest.pairs[active:]], tap.sent
+            while tap.sent < sent + 40:
+                time.sleep(0.001)
             tap.sync(guest)
             before = list(tap.by_pair)
             tap.work(guest, 200)
