@@ -27,7 +27,12 @@ void meta_remove(Qcow2 *q, uint64_t host, uint64_t len)
     }
 }
 
-static const char *meta_name(unsigned kind)
+unsigned meta_kind(const Qcow2 *q, uint64_t host)
+{
+    return GPOINTER_TO_UINT(g_hash_table_lookup(q->meta, GSIZE_TO_POINTER(host >> q->cluster_bits)));
+}
+
+const char *meta_name(unsigned kind)
 {
     static const char *const names[] = {
         "qcow2_header",   "active L1 table", "active L2 table",   "refcount block", "refcount table",
@@ -46,7 +51,7 @@ bool overlap_check_data(Qcow2 *q, uint64_t host, uint64_t len)
         return true;
     }
     for (uint64_t i = host >> q->cluster_bits; i <= last; i++) {
-        unsigned kind = GPOINTER_TO_UINT(g_hash_table_lookup(q->meta, GSIZE_TO_POINTER(i)));
+        unsigned kind = meta_kind(q, i << q->cluster_bits);
 
         if (kind & q->opt.overlap) {
             qcow2_corrupt(q, "Preventing invalid write on data (overlaps with %s); offset %#" PRIx64,

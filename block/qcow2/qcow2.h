@@ -230,6 +230,7 @@ typedef struct Qcow2Snapshot {
     uint32_t extra_size;
     uint8_t *extra; /* what follows the known extra data: kept */
     uint32_t extra_unknown;
+    unsigned l1_is; /* QCOW2_OVERLAP_*: its L1 table was found on another table; 0: it was not */
 } Qcow2Snapshot;
 
 /* An allocation under way: guest clusters [first, first + count) get host clusters from host on. */
@@ -437,6 +438,9 @@ void map_compressed(const Qcow2 *q, uint64_t entry, uint64_t *host, uint32_t *le
 
 void meta_add(Qcow2 *q, uint64_t host, uint64_t len, unsigned kind);
 void meta_remove(Qcow2 *q, uint64_t host, uint64_t len);
+/* QCOW2_OVERLAP_*, of the cluster that holds host; 0: no metadata that is known. */
+unsigned meta_kind(const Qcow2 *q, uint64_t host);
+const char *meta_name(unsigned kind);
 /* Does data at [host, host + len) hit metadata? Then the image is marked corrupt. */
 bool overlap_check_data(Qcow2 *q, uint64_t host, uint64_t len);
 /* Says what is wrong once, sets the corrupt bit, fails all further requests. Returns -EIO. */
@@ -605,6 +609,11 @@ bool qcow2_snapshots_store(Qcow2 *q, GError **err);
  * or dropped (all or, on failure, none). Quiesced, written out. */
 int qcow2_tree_add(Qcow2 *q, const uint64_t *l1, uint64_t count);
 int qcow2_tree_drop(Qcow2 *q, const uint64_t *l1, uint64_t count, DropKind kind);
+/* Every entry below leads to clusters of the file that may be what it says: else sharing them, or giving them up, would
+ * destroy what they are. False, with *err: one does not. */
+bool qcow2_tree_sound(Qcow2 *q, const uint64_t *l1, uint64_t count, GError **err);
+/* 1: an L2 entry below leads to [host, host + len). < 0. */
+int qcow2_tree_leads_to(Qcow2 *q, const uint64_t *l1, uint64_t count, uint64_t host, uint64_t len);
 /* Writes l1 (padded) to new clusters, makes it the active table, in one header write with size.
  * Takes over l1 (also on failure). The old table's clusters are dropped. */
 int qcow2_switch_l1(Qcow2 *q, uint64_t *l1, uint64_t count, uint64_t size);

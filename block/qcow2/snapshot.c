@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "block/qcow2/qcow2.h"
+#include "util/log.h"
 
 Qcow2Snapshot *qcow2_snapshot_find(Qcow2 *q, const char *id_or_name)
 {
@@ -27,10 +28,46 @@ uint64_t qcow2_vm_state_offset(const Qcow2 *q)
     return qcow2_l1_entries(&q->h, q->h.size) << (q->cluster_bits + q->l2_bits);
 }
 
-static bool table_is_there(const Qcow2 *q, const Qcow2Snapshot *s)
+/* Where the header says that it is, can the snapshot's L1 table be? */
+static bool table_place(const Qcow2 *q, const Qcow2Snapshot *s, GError **err)
 {
-    return !(s->l1_offset & (q->cluster - 1)) &&
-           range_fits(s->l1_offset, (uint64_t)s->l1_size * 8, MAX(q->file->size, q->file_end));
+    uint64_t at = s->l1_offset;
+
+    if (at & (q->cluster - 1)) {
+        return error_set(err, "The snapshot's L1 table is at %#" PRIx64 ", which is not cluster aligned", at);
+    }
+    if (!range_fits(at, (uint64_t)s->l1_size * 8, MAX(q->file->size, q->file_end))) {
+        return error_set(err, "The snapshot's L1 table is at %#" PRIx64 ", beyond the end of the file", at);
+    }
+    return !s->l1_is || error_set(err, "The snapshot's L1 table is at %#" PRIx64 ", where the %s is", at, meta_name(s->l1_is));
+}
+
+/* The snapshot's L1 table, with room for entries; NULL: it, or what it leads to, is not what only this snapshot can have. */
+static uint64_t *load_sound(Qcow2 *q, const Qcow2Snapshot *s, uint64_t entries, GError **err)
+{
+    uint64_t bytes = (uint64_t)s->l1_size * 8, *l1;
+    int ret = 0;
+
+    if (!table_place(q, s, err)) {
+        return NULL;
+    }
+    ret = bytes ? qcow2_tree_leads_to(q, q->l1, q->l1_size, s->l1_offset, bytes) : 0;
+    if (ret > 0) {
+        error_set(err, "The snapshot's L1 table is at %#" PRIx64 ", where the disk has data", s->l1_offset);
+        return NULL;
+    }
+    l1 = g_new0(uint64_t, MAX(entries, s->l1_size) + 4096);
+    ret = ret < 0 || !bytes ? ret : block_pread(q->file, s->l1_offset, l1, bytes);
+    for (uint32_t i = 0; i < s->l1_size; i++) {
+        l1[i] = GUINT64_FROM_BE(l1[i]) & ~QCOW2_COPIED;
+    }
+    if (ret < 0) {
+        error_set_errno(err, -ret, "Could not read the tables");
+    } else if (qcow2_tree_sound(q, l1, s->l1_size, err)) {
+        return l1;
+    }
+    g_free(l1);
+    return NULL;
 }
 
 /* ---- begin, end, failure -------------------------------------------------------------------- */
@@ -236,11 +273,12 @@ bool qcow2_snapshot_create(Qcow2 *q, const Qcow2Snapshot *info, GError **err)
 bool qcow2_snapshot_delete(Qcow2 *q, const char *id_or_name, GError **err)
 {
     Qcow2Snapshot *s = qcow2_snapshot_find(q, id_or_name);
+    g_autoptr(GError) unsound = NULL;
     g_autofree uint64_t *l1 = NULL;
     uint64_t offset, count;
     unsigned index;
     bool ok;
-    int ret;
+    int ret = 0;
 
     if (!s) {
         return error_set(err, "Can't find the snapshot '%s'", id_or_name);
@@ -250,13 +288,9 @@ bool qcow2_snapshot_delete(Qcow2 *q, const char *id_or_name, GError **err)
     }
     offset = s->l1_offset;
     count = s->l1_size;
-    l1 = table_is_there(q, s) ? qcow2_load_table(q, offset, count, 512, &ret) : NULL;
+    l1 = load_sound(q, s, count, &unsound);
     if (!l1) {
-        bool there = table_is_there(q, s);
-
-        end(q, false, NULL);
-        return error_set(err, "Could not read the snapshot's L1 table: %s",
-                         there ? g_strerror(-ret) : "it is not cluster aligned, or behind the end of the file");
+        report_warning("%s; only the entry of the snapshot goes (check -r leaks finds what it had)", unsound->message);
     }
     g_ptr_array_find(q->snapshots, s, &index);
     g_ptr_array_steal_index(q->snapshots, index);
@@ -265,8 +299,8 @@ bool qcow2_snapshot_delete(Qcow2 *q, const char *id_or_name, GError **err)
         g_ptr_array_insert(q->snapshots, (int)index, s); /* the file still names it */
     } else {
         qcow2_snapshot_free(s);
-        ret = qcow2_tree_drop(q, l1, count, DROP_SNAPSHOT);
-        if (ret >= 0 && count) {
+        ret = l1 ? qcow2_tree_drop(q, l1, count, DROP_SNAPSHOT) : 0;
+        if (ret >= 0 && l1 && count) {
             meta_remove(q, offset, count * 8);
             drop_clusters(q, offset, (count * 8 + q->cluster - 1) >> q->cluster_bits, DROP_SNAPSHOT);
         }
@@ -279,28 +313,17 @@ bool qcow2_snapshot_delete(Qcow2 *q, const char *id_or_name, GError **err)
 
 /* ---- apply ---------------------------------------------------------------------------------- */
 
-static int apply(Qcow2 *q, const Qcow2Snapshot *s)
+/* l1 is taken over. */
+static int apply(Qcow2 *q, const Qcow2Snapshot *s, uint64_t *l1, uint64_t entries)
 {
-    uint64_t entries = MAX(s->l1_size, qcow2_l1_entries(&q->h, s->disk_size)), old_count;
-    g_autofree uint64_t *old = NULL;
-    uint64_t *l1;
-    int ret;
+    uint64_t old_count = q->l1_size;
+    g_autofree uint64_t *old = g_memdup2(q->l1, old_count * 8 + 1);
+    int ret = qcow2_tree_add(q, l1, entries);
 
-    if (!table_is_there(q, s) || entries > QCOW2_MAX_L1_BYTES / 8) {
-        return -EINVAL;
-    }
-    l1 = g_new0(uint64_t, entries + 4096);
-    ret = s->l1_size ? block_pread(q->file, s->l1_offset, l1, (uint64_t)s->l1_size * 8) : 0;
-    for (uint32_t i = 0; i < s->l1_size; i++) {
-        l1[i] = GUINT64_FROM_BE(l1[i]) & ~QCOW2_COPIED;
-    }
-    ret = ret < 0 ? ret : qcow2_tree_add(q, l1, entries);
     if (ret < 0) {
         g_free(l1);
         return ret;
     }
-    old_count = q->l1_size;
-    old = g_memdup2(q->l1, old_count * 8 + 1);
     ret = qcow2_switch_l1(q, l1, entries, s->disk_size);
     ret = ret < 0 ? ret : qcow2_tree_drop(q, old, old_count, DROP_SNAPSHOT);
     ret = ret < 0 ? ret : qcow2_sync_all(q);
@@ -310,15 +333,24 @@ static int apply(Qcow2 *q, const Qcow2Snapshot *s)
 bool qcow2_snapshot_apply(Qcow2 *q, const char *id_or_name, GError **err)
 {
     Qcow2Snapshot *s = qcow2_snapshot_find(q, id_or_name);
+    uint64_t entries, *l1;
     int ret;
 
     if (!s) {
         return error_set(err, "Can't find the snapshot '%s'", id_or_name);
     }
+    entries = MAX(s->l1_size, qcow2_l1_entries(&q->h, s->disk_size));
+    if (s->disk_size > QCOW2_MAX_SIZE || entries > QCOW2_MAX_L1_BYTES / 8) {
+        return error_set(err, "The snapshot's disk is too large (%" PRIu64 " bytes)", s->disk_size);
+    }
     if (!begin(q, err)) {
         return false;
     }
-    ret = apply(q, s);
+    l1 = load_sound(q, s, entries, err);
+    if (!l1) {
+        return end(q, false, NULL) && false;
+    }
+    ret = apply(q, s, l1, entries);
     if (ret < 0) {
         error_set_errno(err, -ret, "Could not apply snapshot '%s'", id_or_name);
     }
@@ -340,8 +372,10 @@ bool qcow2_snapshot_load(Qcow2 *q, const char *id_or_name, GError **err)
         return error_set(err, "The snapshot '%s' can be shown by an image that is read-only, which this one is not",
                          id_or_name);
     }
-    if (s->l1_offset & (q->cluster - 1) || s->disk_size > INT64_MAX ||
-        MAX(s->l1_size, qcow2_l1_entries(&q->h, s->disk_size)) > QCOW2_MAX_L1_BYTES / 8) {
+    if (!table_place(q, s, err)) {
+        return false;
+    }
+    if (s->disk_size > INT64_MAX || MAX(s->l1_size, qcow2_l1_entries(&q->h, s->disk_size)) > QCOW2_MAX_L1_BYTES / 8) {
         return error_set(err, "The snapshot '%s' has an invalid L1 table or size", id_or_name);
     }
     l1 = qcow2_load_table(q, s->l1_offset, s->l1_size, qcow2_part_bytes(q), &ret);

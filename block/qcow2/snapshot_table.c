@@ -84,6 +84,19 @@ static bool load_entry(Qcow2 *q, Qcow2Snapshot *s, uint64_t *at, GError **err)
     return true;
 }
 
+/* The L1 table joins the metadata, unless it is said to lie on some of it, which then stays what it is. */
+static void add_l1(Qcow2 *q, Qcow2Snapshot *s)
+{
+    uint64_t bytes = (uint64_t)s->l1_size * 8;
+
+    for (uint64_t at = 0; at < bytes && !s->l1_is; at += q->cluster) {
+        s->l1_is = meta_kind(q, s->l1_offset + at);
+    }
+    if (!s->l1_is) {
+        meta_add(q, s->l1_offset, bytes, QCOW2_OVERLAP_INACTIVE_L1);
+    }
+}
+
 static bool load_all(Qcow2 *q, uint64_t *end, GError **err)
 {
     uint64_t at = q->h.snapshots_offset;
@@ -105,9 +118,7 @@ static bool load_all(Qcow2 *q, uint64_t *end, GError **err)
         }
         g_ptr_array_add(q->snapshots, s);
         *end = at;
-        if (s->l1_size) {
-            meta_add(q, s->l1_offset, (uint64_t)s->l1_size * 8, QCOW2_OVERLAP_INACTIVE_L1);
-        }
+        add_l1(q, s);
     }
     return true;
 }

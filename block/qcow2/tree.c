@@ -95,6 +95,107 @@ int qcow2_tree_drop(Qcow2 *q, const uint64_t *l1, uint64_t count, DropKind kind)
     return ret;
 }
 
+/* ---- trees of damaged images ------------------------------------------------------------------ */
+
+/* What is given up, or shared: whole clusters of the file that have a refcount and are no table but, perhaps, one of kind. */
+static bool range_sound(Qcow2 *q, uint64_t host, uint64_t len, unsigned kind, const char *what, GError **err)
+{
+    uint64_t end = align_up(MAX(q->file->size, q->file_end), q->cluster);
+    int error = 0;
+
+    if (!range_fits(host, len, end)) {
+        return error_set(err, "%s at %#" PRIx64 " is beyond the end of the file", what, host);
+    }
+    for (uint64_t i = host >> q->cluster_bits; i <= (host + len - 1) >> q->cluster_bits; i++) {
+        unsigned is = meta_kind(q, i << q->cluster_bits);
+
+        if (is && is != kind) {
+            return error_set(err, "%s at %#" PRIx64 " is the %s", what, host, meta_name(is));
+        }
+        if (!refcount_sync(q, i, &error)) {
+            return error ? error_set_errno(err, -error, "Could not read a refcount")
+                         : error_set(err, "%s at %#" PRIx64 " has no refcount", what, host);
+        }
+    }
+    return true;
+}
+
+static bool entry_sound(Qcow2 *q, uint64_t entry, GError **err)
+{
+    uint64_t host = entry & QCOW2_OFFSET_MASK;
+    uint32_t len;
+
+    if (entry & QCOW2_COMPRESSED) {
+        map_compressed(q, entry, &host, &len);
+        return range_sound(q, host, len, 0, "packed data", err);
+    }
+    if (!host || q->data != q->file) {
+        return true;
+    }
+    if (host & (q->cluster - 1)) {
+        return error_set(err, "L2 entry %#" PRIx64 " is not cluster aligned", entry);
+    }
+    return range_sound(q, host, q->cluster, 0, "data", err);
+}
+
+bool qcow2_tree_sound(Qcow2 *q, const uint64_t *l1, uint64_t count, GError **err)
+{
+    g_autofree uint8_t *l2 = g_malloc(q->cluster);
+
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t host = l1[i] & QCOW2_OFFSET_MASK;
+        int ret;
+
+        if (!host) {
+            continue;
+        }
+        if (host & (q->cluster - 1)) {
+            return error_set(err, "L1 entry %#" PRIx64 " is not cluster aligned", l1[i]);
+        }
+        if (!range_sound(q, host, q->cluster, QCOW2_OVERLAP_ACTIVE_L2, "an L2 table", err)) {
+            return false;
+        }
+        ret = block_pread(q->file, host, l2, q->cluster);
+        if (ret < 0) {
+            return error_set_errno(err, -ret, "Could not read an L2 table");
+        }
+        for (unsigned e = 0; e < 1u << q->l2_bits; e++) {
+            if (!entry_sound(q, load64_be(l2 + (size_t)e * q->entry_size), err)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+int qcow2_tree_leads_to(Qcow2 *q, const uint64_t *l1, uint64_t count, uint64_t host, uint64_t len)
+{
+    g_autofree uint8_t *l2 = g_malloc(q->cluster);
+
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t table = l1[i] & QCOW2_OFFSET_MASK;
+        int ret = table ? block_pread(q->file, table, l2, q->cluster) : 0;
+
+        if (ret < 0) {
+            return ret;
+        }
+        for (unsigned e = 0; table && e < 1u << q->l2_bits; e++) {
+            uint64_t entry = load64_be(l2 + (size_t)e * q->entry_size), at = entry & QCOW2_OFFSET_MASK;
+            uint32_t bytes = (uint32_t)q->cluster;
+
+            if (entry & QCOW2_COMPRESSED) {
+                map_compressed(q, entry, &at, &bytes);
+            }
+            if (at && at < host + len && at + bytes > host) {
+                return 1;
+            }
+        }
+    }
+    return 0;
+}
+
+/* ---- another active table --------------------------------------------------------------------- */
+
 static int write_new_l1(Qcow2 *q, const uint64_t *l1, uint64_t count, uint64_t *offset)
 {
     uint64_t clusters = MAX((count * 8 + q->cluster - 1) >> q->cluster_bits, 1);
