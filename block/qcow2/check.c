@@ -8,6 +8,8 @@
  * - an L2 or L1 entry that cannot be (unaligned, beyond the file) is an error; repairing it makes
  *   the cluster read as zeros (or as the backing file in v2), since its data cannot be found;
  * - the COPIED flag must be there exactly where the refcount is 1;
+ * - while a table or an entry that leads nowhere stays so (-r leaks, snapshots), nothing is given up: what seems leaked may be
+ *   what it led to, and an offset put right by hand makes it whole;
  * - refcount blocks that cannot be trusted are not patched: the whole structure is written anew
  *   behind the end of the file, and the header is switched to it.
  */
@@ -174,7 +176,7 @@ static bool compare_one(Check *c, uint64_t cluster, uint8_t *buf, bool there)
     uint64_t index = cluster & ((UINT64_C(1) << q->rb_bits) - 1);
     uint64_t have = refcount_read(q, buf, index), want = cluster < c->count ? c->refs[cluster] : 0;
     bool leak = have > want;
-    bool fix = c->fix & (leak ? BLOCK_FIX_LEAKS : BLOCK_FIX_ERRORS);
+    bool fix = c->fix & (leak ? BLOCK_FIX_LEAKS : BLOCK_FIX_ERRORS) && !(leak && c->lost);
 
     if (have || want) {
         r->image_end_offset = (cluster + 1) << q->cluster_bits;
@@ -313,7 +315,7 @@ static int switch_reftable(Check *c, uint64_t *table, uint64_t clusters, uint64_
     return qcow2_write_header(q, NULL);
 }
 
-/* refs counts everything but the old refcount structures. */
+/* refs counts everything but the old refcount structures; while something is lost, what nobody refers to is kept too. */
 static int rebuild(Check *c)
 {
     Qcow2 *q = c->q;
@@ -322,6 +324,12 @@ static int rebuild(Check *c)
     g_autofree uint64_t *table = NULL;
     int ret;
 
+    if (c->lost && want_clusters(c, start) < 0) {
+        return -ENOMEM;
+    }
+    for (uint64_t i = 0; i < start && c->lost; i++) {
+        c->refs[i] = MAX(c->refs[i], 1);
+    }
     /* What is added needs refcounts itself: until it no longer grows. */
     for (uint64_t last = UINT64_MAX; last != total;) {
         last = total;
@@ -402,6 +410,7 @@ static int count_all(Check *c, bool with_refcounts)
     memset(c->refs, 0, c->room * sizeof *c->refs);
     c->count = 0;
     c->unfixed = 0;
+    c->lost = false;
     ret = count_fixed(c);
     ret = ret < 0 ? ret : check_active(c);
     ret = ret < 0 ? ret : check_snapshots(c);
@@ -424,7 +433,7 @@ static int repair_all(Check *c)
     ret = ret < 0 ? ret : rebuild(c);
     if (ret >= 0) {
         r->corruptions_fixed = r->corruptions - c->unfixed;
-        r->leaks_fixed = r->leaks;
+        r->leaks_fixed = c->lost ? 0 : r->leaks;
         ret = count_all(c, true);
         r->corruptions = before.corruptions;
         r->allocated_clusters = before.allocated_clusters;
@@ -450,6 +459,9 @@ static int run(Check *c)
     }
     if (ret >= 0 && (!c->rebuild || c->fix & BLOCK_FIX_ERRORS)) {
         ret = check_copied(c);
+    }
+    if (ret >= 0 && c->lost && c->fix && r->leaks > r->leaks_fixed) {
+        check_say(c, "Nothing is given up: what seems leaked may be what the errors that remain have lost");
     }
     if (ret >= 0 && c->fix) {
         ret = block_pflush(q->file);

@@ -23,6 +23,7 @@ typedef struct Check {
     bool l1_changed;
     bool fix_flags;     /* COPIED flags may be repaired */
     uint64_t unfixed;   /* errors that no repair can remove */
+    bool lost;          /* a table or an entry leads nowhere and stays so: what seems leaked may be what it led to */
     uint64_t next_host; /* where the next data cluster would lie without fragmentation */
 } Check;
 

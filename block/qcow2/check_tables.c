@@ -56,6 +56,7 @@ static void bad_entry(Walk *w, unsigned index, const char *why, uint64_t entry)
     c->result->n.corruptions++;
     if (!fix) {
         c->unfixed++;
+        c->lost = true;
         return;
     }
     c->result->n.corruptions_fixed++;
@@ -279,6 +280,7 @@ static int check_l1(Check *c, uint64_t host, uint64_t *l1, uint32_t size, bool a
             c->result->n.corruptions_fixed++;
         } else if (ret > 0) {
             c->unfixed++;
+            c->lost = true;
         }
     }
     g_free(w.l2);
@@ -309,6 +311,7 @@ int check_active(Check *c)
     c->next_host = 0;
     if (ret > 0) {
         c->unfixed++;
+        c->lost = true;
     }
     ret = ret < 0 ? ret : check_l1(c, q->h.l1_offset, q->l1, q->l1_size, true);
     return ret < 0 ? ret : write_l1(c);
@@ -332,11 +335,13 @@ int check_snapshots(Check *c)
                       s->l1_offset, s->l1_size);
             c->result->n.corruptions++;
             c->unfixed++;
+            c->lost = true;
             continue;
         }
         ret = check_count(c, s->l1_offset, (uint64_t)s->l1_size * 8);
         if (ret) {
             c->unfixed++;
+            c->lost = true;
             continue;
         }
         l1 = qcow2_load_table(q, s->l1_offset, s->l1_size, 512, &ret);

@@ -255,7 +255,10 @@ static bool check_place(const Qcow2Header *h, const char *what, uint64_t offset,
     if (offset & (qcow2_cluster_size(h) - 1) || !range_fits(offset, len, QCOW2_OFFSET_MASK)) {
         return error_set(err, "Invalid %s offset", what);
     }
-    if (len && (!offset || offset >= file_size)) {
+    if (len && !offset) {
+        return error_set(err, "Invalid %s offset: 0, where the header is", what);
+    }
+    if (len && offset >= file_size) {
         return error_set(err, "Invalid %s offset: %" PRIu64 " in a file of %" PRIu64 " bytes", what,
                          offset, file_size);
     }

@@ -118,7 +118,6 @@ static bool load_all(Qcow2 *q, uint64_t *end, GError **err)
         }
         g_ptr_array_add(q->snapshots, s);
         *end = at;
-        add_l1(q, s);
     }
     return true;
 }
@@ -138,6 +137,9 @@ bool qcow2_snapshots_load(Qcow2 *q, GError **err)
     q->snapshot_bytes = end - q->h.snapshots_offset;
     if (q->snapshot_bytes) {
         meta_add(q, q->h.snapshots_offset, q->snapshot_bytes, QCOW2_OVERLAP_SNAPSHOTS);
+    }
+    for (unsigned i = 0; i < q->snapshots->len; i++) {
+        add_l1(q, g_ptr_array_index(q->snapshots, i));
     }
     return true;
 }

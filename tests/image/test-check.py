@@ -8,15 +8,15 @@ usage: test-check.py KILN-IMG
 import json
 import os
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
 
+from damage import COPIED, Tables, put
+
 IMG = os.path.abspath(sys.argv[1])
 CLUSTER = 4096
 SIZE = 4 * 1024 * 1024
-COPIED = 1 << 63
 LIMIT = 60
 
 
@@ -24,36 +24,6 @@ def run(*args):
     p = subprocess.run([str(a) for a in args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=LIMIT,
                        errors='replace')
     return p.returncode, p.stdout, p.stderr
-
-
-def u64(offset, name):
-    with open(name, 'rb') as f:
-        f.seek(offset)
-        return struct.unpack('>Q', f.read(8))[0]
-
-
-class Tables:
-    """Where they are."""
-
-    def __init__(self, name):
-        self.name = name
-        self.l1, self.reftable, self.snapshots = (u64(at, name) for at in (40, 48, 64))
-        self.block = u64(self.reftable, name)
-        self.l2 = u64(self.l1, name) & 0x00fffffffffffe00
-        self.snapshot_l1 = u64(self.snapshots, name)
-        self.snapshot_l2 = u64(self.snapshot_l1, name) & 0x00fffffffffffe00
-
-    def entry(self, n):
-        return u64(self.l2 + 8 * n, self.name)
-
-    def host(self, n):
-        return self.entry(n) & 0x00fffffffffffe00
-
-
-def put(name, offset, form, *values):
-    with open(name, 'r+b') as f:
-        f.seek(offset)
-        f.write(struct.pack(form, *values))
 
 
 def base():

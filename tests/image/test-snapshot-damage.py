@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A snapshot, or the disk, whose L1 table is said to be where it cannot be: what kiln-img snapshot, convert and check make of it
+costs nothing that an offset put right by hand would not bring back. TAP.
+
+usage: test-snapshot-damage.py KILN-IMG
+"""
+import os
+import shutil
+import sys
+import tempfile
+
+from damage import Tables, put
+from imgtest import ok, qemu, qemu_io, refused, run
+
+CLUSTER = 4096
+
+# Where the L1 table is said to be.
+PLACES = [
+    ('not aligned', lambda t: t.l1 + 512),
+    ('behind the end', lambda t: 1 << 40),
+    ('at the end', lambda t: (os.path.getsize(t.name) + CLUSTER - 1) // CLUSTER * CLUSTER),
+    ('at 2^56', lambda t: 1 << 56),
+    ('at 2^63', lambda t: 1 << 63),
+    ('before 2^64', lambda t: (1 << 64) - CLUSTER),
+    ('on the header', lambda t: 0),
+    ('on the refcount table', lambda t: t.reftable),
+    ('on a refcount block', lambda t: t.block),
+    ('on the active L1 table', lambda t: t.l1),
+    ('on an active L2 table', lambda t: t.l2),
+    ('on the snapshot table', lambda t: t.snapshots),
+    ('on data of the disk', lambda t: t.host(20)),
+    ('on zeros of the disk', lambda t: t.host(500)),
+]
+
+
+PLACE = dict(PLACES)
+# There nothing is, so nothing else can be counted twice.
+NOWHERE = [what for what in PLACE if not what.startswith('on ')]
+
+
+def content(name, *which):
+    qemu('convert', '-f', 'qcow2', '-O', 'raw', *which, name, 'raw')
+    with open('raw', 'rb') as f:
+        return f.read()
+
+
+def base():
+    """A snapshot, data written after it, and (at 500) a data cluster of zeros."""
+    if os.path.exists('base.qcow2'):
+        os.unlink('base.qcow2')
+    qemu('create', '-q', '-f', 'qcow2', '-o', f'cluster_size={CLUSTER}', 'base.qcow2', '4M')
+    qemu_io('base.qcow2', 'write -P 1 0 256k')
+    qemu('snapshot', '-c', 'one', 'base.qcow2')
+    qemu_io('base.qcow2', 'write -P 2 64k 64k', f'write -P 0 {500 * CLUSTER} 4k')
+    assert Tables('base.qcow2').host(500)
+    return content('base.qcow2'), content('base.qcow2', '-l', 'snapshot.name=one')
+
+
+def fresh(at, value):
+    shutil.copyfile('base.qcow2', 't.qcow2')
+    put('t.qcow2', at, '>Q', value)
+
+
+def sound(name):
+    for tool in (None, 'qemu-img'):
+        status, out, err = run('check', '-f', 'qcow2', name, **({'tool': tool} if tool else {}))
+        assert status == 0, out + err
+
+
+def snapshot_at(what):
+    disk, kept = base()
+    t = Tables('base.qcow2')
+    where = PLACE[what](t)
+
+    fresh(t.snapshots, where)
+    assert ' one ' in ok('snapshot', '-l', 't.qcow2')
+    refused('snapshot', '-a', 'one', 't.qcow2', text='L1 table is at')
+    assert content('t.qcow2') == disk, 'a refused "snapshot -a" has cost content'
+    if not what.endswith('of the disk'): # which only reading all tables shows
+        refused('convert', '-l', 'snapshot.name=one', '-O', 'raw', 't.qcow2', 'raw', text='L1 table is at')
+
+    fresh(t.snapshots, where)
+    ok('snapshot', '-d', 'one', 't.qcow2')
+    assert content('t.qcow2') == disk, '"snapshot -d" has cost content'
+    ok('check', '-r', 'leaks', 't.qcow2')
+    sound('t.qcow2')
+    assert content('t.qcow2') == disk, 'the check after "snapshot -d" has cost content'
+
+    # Repaired as far as it goes, written to (but for the one cluster that none may have), and the offset put right.
+    for how in ('leaks', 'all') if what in NOWHERE else ():
+        fresh(t.snapshots, where)
+        assert run('check', '-r', how, 't.qcow2')[0] == 2
+        if what != 'at the end':
+            qemu_io('t.qcow2', 'write -P 9 1M 512k', 'write -P 9 0 8k')
+        put('t.qcow2', t.snapshots, '>Q', t.snapshot_l1)
+        assert content('t.qcow2', '-l', 'snapshot.name=one') == kept, f'check -r {how} has given up the snapshot'
+
+
+def disk_at(what):
+    disk, _ = base()
+    t = Tables('base.qcow2')
+    fresh(40, PLACE[what](t))
+    refused('info', '-f', 'qcow2', 't.qcow2', text='L1 table')
+    for how in ('leaks', 'all'):
+        fresh(40, PLACE[what](t))
+        status, out, err = run('check', '-f', 'qcow2', '-r', how, 't.qcow2')
+        assert status in (1, 2), f'check -r {how}: {status}\n{out}{err}'
+        assert '18446744073709551615' not in err, err
+        put('t.qcow2', 40, '>Q', t.l1)
+        sound('t.qcow2')
+        assert content('t.qcow2') == disk, f'check -r {how} has given up the disk'
+
+
+def main():
+    here, home = os.getcwd(), tempfile.mkdtemp(prefix='kiln-snapshot-')
+    os.chdir(home)
+    tests = [(f'the snapshot\'s L1 table {what}', snapshot_at, what) for what in PLACE]
+    tests += [(f'the active L1 table {what}', disk_at, what) for what in (*NOWHERE, 'on the header')]
+    failed = 0
+    print(f'1..{len(tests)}')
+    for n, (title, test, what) in enumerate(tests, 1):
+        try:
+            test(what)
+            print(f'ok {n} {title}', flush=True)
+        except AssertionError as e:
+            failed += 1
+            print(f'not ok {n} {title}\n# ' + str(e).replace('\n', '\n# '), flush=True)
+    os.chdir(here)
+    shutil.rmtree(home)
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
