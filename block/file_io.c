@@ -354,16 +354,16 @@ static int run_discard(BlockIo *io)
 static int write_zero_bytes(BlockIo *io)
 {
     const FileState *f = io->node->state;
-    uint64_t pos = 0;
+    uint64_t pos = 0, size = MIN(io->len, BOUNCE_MAX);
     void *buf = NULL;
     int ret = 0;
 
-    if (posix_memalign(&buf, MAX(f->mem_align, 4096), BOUNCE_MAX)) {
+    if (posix_memalign(&buf, MAX(f->mem_align, 4096), size)) {
         return -ENOMEM;
     }
-    memset(buf, 0, BOUNCE_MAX);
+    memset(buf, 0, size);
     while (ret == 0 && pos < io->len) {
-        struct iovec iov = {buf, MIN(io->len - pos, BOUNCE_MAX)};
+        struct iovec iov = {buf, MIN(io->len - pos, size)};
         BlockIo part = {.op = BLOCK_WRITE,
                         .offset = io->offset + pos,
                         .len = iov.iov_len,
