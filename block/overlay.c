@@ -318,5 +318,9 @@ static bool change_name(BlockNode *node, void *filename, GError **err)
 
 bool block_overlay_rename_backing(BlockNode *node, const char *filename, GError **err)
 {
+    if (!node->drv->change_backing_file) {
+        return error_set(err, "Could not change backing file to '%s': Operation not supported by images of format '%s'; make a new "
+                              "one over it (blockdev-create, kiln-img create -b)", filename, node->drv->name);
+    }
     return block_in_main(node, change_name, (void *)(uintptr_t)filename, err);
 }

@@ -106,21 +106,6 @@ static bool take_child(GPtrArray *entries, Entry *e, const char *name, BlockNode
     return !*new_node || drop || !strcmp(name, "file") || error_set(err, "Cannot change the option '%s'", name);
 }
 
-static bool take_children(GPtrArray *entries, Entry *e, GError **err)
-{
-    const GPtrArray *children = e->r.node->children;
-    bool ok = take_child(entries, e, "file", &e->new_file, NULL, err) &&
-              take_child(entries, e, "backing", &e->new_backing, &e->drop_backing, err);
-
-    for (unsigned i = 0; ok && i < children->len; i++) {
-        const BlockChild *child = g_ptr_array_index(children, i);
-        BlockNode *other = NULL;
-
-        ok = take_child(entries, e, child->name, &other, NULL, err);
-    }
-    return ok;
-}
-
 static void keep_before(Entry *e)
 {
     const BlockNode *node = e->r.node;
@@ -146,6 +131,55 @@ static void inherit(Entry *e, const Entry *above, const BlockChild *as)
     e->r.no_flush = r->no_flush;
     e->r.discard_unmap = r->discard_unmap;
     e->r.force_share = r->force_share;
+}
+
+/* An entry whose driver keeps its own options. */
+static Entry *entry_keeps(BlockNode *node)
+{
+    Entry *e = g_new0(Entry, 1);
+
+    e->r.node = node;
+    keep_before(e);
+    e->own_opts = block_opts_new();
+    e->r = e->before;
+    e->r.node = node;
+    e->r.opts = e->own_opts;
+    e->r.keep = true;
+    return e;
+}
+
+/* What the driver opened of its own accord, such as the extents that a descriptor names, is written and cached as the image is. */
+static void follow(GPtrArray *entries, const Entry *e, const BlockChild *child)
+{
+    BlockNode *node = child->node;
+    Entry *own;
+
+    if (child == e->r.node->file || (child->role & BLOCK_ROLE_COW) || node->made_for != e->r.node->serial) {
+        return;
+    }
+    own = entry_keeps(node);
+    inherit(own, e, child);
+    g_ptr_array_add(entries, own);
+}
+
+static bool take_children(GPtrArray *entries, Entry *e, GError **err)
+{
+    const GPtrArray *children = e->r.node->children;
+    bool ok = take_child(entries, e, "file", &e->new_file, NULL, err) &&
+              take_child(entries, e, "backing", &e->new_backing, &e->drop_backing, err);
+
+    for (unsigned i = 0; ok && i < children->len; i++) {
+        const BlockChild *child = g_ptr_array_index(children, i);
+        bool said = block_opts_peek(e->r.opts, child->name) || block_opts_has_prefix(e->r.opts, child->name);
+        BlockNode *other = NULL;
+
+        if (said) {
+            ok = take_child(entries, e, child->name, &other, NULL, err);
+        } else {
+            follow(entries, e, child);
+        }
+    }
+    return ok;
 }
 
 /* above, as: the node is its child, and opts (which are taken over then) were nested. */
@@ -337,15 +371,8 @@ static bool run(const GPtrArray *entries, GError **err)
 /* What writes goes before what it writes to when that ends, and behind it when it begins. */
 static void keep_entry(GPtrArray *entries, BlockNode *node, bool read_only)
 {
-    Entry *e = g_new0(Entry, 1);
+    Entry *e = entry_keeps(node);
 
-    e->r.node = node;
-    keep_before(e);
-    e->own_opts = block_opts_new();
-    e->r = e->before;
-    e->r.node = node;
-    e->r.opts = e->own_opts;
-    e->r.keep = true;
     e->r.read_only = read_only;
     if (read_only) {
         g_ptr_array_add(entries, e);

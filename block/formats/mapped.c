@@ -489,6 +489,14 @@ bool mapped_reopen_prepare(BlockReopen *reopen, GError **err)
     if (ret < 0) {
         return error_set_errno(err, -ret, "Could not write out '%s'", node->name);
     }
+    if (!m->format->start_writing && !reopen->read_only && reopen->auto_read_only) {
+        reopen->read_only = true;
+    }
+    m->was_shared |= node->force_share;
+    if (!reopen->read_only && m->was_shared) {
+        return error_set(err, "'%s' was opened with force-share=on, and others may have changed it since: it cannot become "
+                              "writable as it is; close it (blockdev-del) and open it again", node->name);
+    }
     if (reopen->read_only || m->writer) {
         return true;
     }

@@ -134,6 +134,7 @@ typedef struct MappedState {
     uint64_t unpacking;  /* bytes of buffers of compressed pieces that are being read */
     PackedRead *waiting, **waiting_tail; /* for room there; tail NULL: as &waiting */
     MappedWriter *writer; /* NULL: it was never to be written */
+    bool was_shared;      /* others could write it while its tables were in memory */
 } MappedState;
 
 /* For open, first of all: opens the child "file". What is only read is refused (or, with auto-read-only,

@@ -304,6 +304,18 @@ static bool vmdk_open(BlockNode *node, BlockOpts *opts, GError **err)
 
 uint32_t vmdk_cid(const BlockNode *node) { return ((const Vmdk *)node->state)->descriptor->cid; }
 
+/* While it is read-only, children may be made from it: the next write changes the content id again. */
+static bool vmdk_reopen_prepare(BlockReopen *reopen, GError **err)
+{
+    Vmdk *v = reopen->node->state;
+
+    if (!mapped_reopen_prepare(reopen, err)) {
+        return false;
+    }
+    v->cid_changed &= !reopen->read_only;
+    return true;
+}
+
 /* ---- facts ----------------------------------------------------------------------------------- */
 
 static void vmdk_get_info(BlockNode *node, BlockInfo *info)
@@ -403,7 +415,7 @@ const BlockDriver block_driver_vmdk = {
     .state_size = sizeof(Vmdk),
     .open = vmdk_open,
     .close = vmdk_close,
-    .reopen_prepare = mapped_reopen_prepare,
+    .reopen_prepare = vmdk_reopen_prepare,
     .submit = vmdk_submit,
     .packs = true,
     .check_only = true,

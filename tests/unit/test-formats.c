@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Images of other programs that are written (block/formats/): random requests, many at once, beside a model; power cuts
- * after each write, and what flushes leave open; each write and flush failing in turn, and the disk being full from any
- * write on. The images have small blocks, so that most writes need a new one.
+ * Images of other programs that are written (block/formats/): random requests, many at once, beside a model; reopened read-only
+ * and back; power cuts after each write, and what flushes leave open; each write and flush failing in turn, and the disk
+ * being full from any write on. The images have small blocks, so that most writes need a new one.
  *
  * KILN_IMAGE_FACTOR=N makes all of it N times longer, KILN_IMAGE_SEED=N makes other requests, KILN_IMAGE_JUDGE=all lets
  * qemu-img read each state rather than one in forty (of vpc: it takes only vdi images with blocks of 1 MiB).
@@ -198,6 +198,62 @@ static void test_model(const void *data)
             memset(w.now, 0, sizeof w.now);
         }
     }
+    g_byte_array_unref(before[0]);
+    g_byte_array_unref(before[1]);
+    world_clear(&w);
+}
+
+/* ---- reopening ---------------------------------------------------------------------------------- */
+
+static void reopen(World *w, bool read_only)
+{
+    g_autofree char *text = g_strdup_printf("driver=%s,node-name=%s,file=disk0,discard=unmap,read-only=%s",
+                                            kind_of_world(w)->driver, w->node->name, read_only ? "on" : "off");
+    g_autoptr(GPtrArray) list = g_ptr_array_new();
+    BlockOpts *opts = block_opts_parse(text, NULL, NULL);
+    GError *err = NULL;
+
+    g_ptr_array_add(list, opts);
+    g_assert_true(block_reopen(w->vm, list, &err) || (g_printerr("%s\n", err->message), false));
+    block_opts_free(opts);
+}
+
+/* What has ended when the image becomes read-only is in the file, and needs nothing more. */
+static void compare_copy_with_model(World *w)
+{
+    BlockNode *node = w->node;
+    Disk *disk = disk_new(w->vm, "after0", w->disks[0]->content, 1);
+
+    w->node = open_format(w, "after0");
+    compare_with_model(w);
+    check_sound(w, w->node, disk->content);
+    block_node_unref(w->node);
+    w->node = node;
+    disk_free(disk);
+}
+
+static void test_reopen(const void *data)
+{
+    GByteArray *before[2];
+    World w;
+
+    world_of_kind(&w, data, before);
+    w.disks[0]->log = w.disks[1]->log = NULL;
+    w.node = open_format(&w, "disk0");
+    for (unsigned round = 0; round < 60 * factor(); round++) {
+        for (unsigned i = 0; i < 12; i++) {
+            random_op(&w);
+            wait_all(&w, DEPTH);
+        }
+        wait_all(&w, 0);
+        reopen(&w, true);
+        compare_with_model(&w);
+        compare_copy_with_model(&w);
+        g_assert_cmpint(block_pwrite(w.node, 0, "", 1, 0), <, 0);
+        reopen(&w, round % 3 == 2);
+        reopen(&w, false);
+    }
+    block_node_unref(w.node);
     g_byte_array_unref(before[0]);
     g_byte_array_unref(before[1]);
     world_clear(&w);
@@ -412,10 +468,12 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     for (unsigned i = 0; i < G_N_ELEMENTS(kinds); i++) {
         g_autofree char *model = g_strdup_printf("/formats/%s/model", kinds[i].config.name);
+        g_autofree char *reopened = g_strdup_printf("/formats/%s/reopen", kinds[i].config.name);
         g_autofree char *power = g_strdup_printf("/formats/%s/power", kinds[i].config.name);
         g_autofree char *faults = g_strdup_printf("/formats/%s/faults", kinds[i].config.name);
 
         g_test_add_data_func(model, &kinds[i], test_model);
+        g_test_add_data_func(reopened, &kinds[i], test_reopen);
         g_test_add_data_func(power, &kinds[i], test_power);
         g_test_add_data_func(faults, &kinds[i], test_faults);
     }
