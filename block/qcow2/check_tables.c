@@ -80,6 +80,50 @@ static uint64_t drop_reserved(Check *c, uint64_t entry, uint64_t reserved, const
     return entry & ~reserved;
 }
 
+/* An entry of an image with external data file: does it lead anywhere but to own, or to nothing where subclusters say that
+ * there is something? (A packed cluster can be none; what it was is only plain where all but its flag is right, or the data
+ * file is the disk.) */
+static bool is_astray(const Qcow2 *q, uint64_t entry, uint64_t bitmap, uint64_t own)
+{
+    uint64_t place = entry & (QCOW2_OFFSET_MASK | QCOW2_COPIED);
+
+    if (entry & QCOW2_COMPRESSED) {
+        return qcow2_data_file_is_raw(&q->h) || place == own;
+    }
+    if (q->subs == 1 && entry & QCOW2_ZERO && !(entry & QCOW2_OFFSET_MASK)) {
+        return false;
+    }
+    return place ? (place | QCOW2_COPIED) != own : q->subs > 1 && (uint32_t)bitmap;
+}
+
+/* In an external data file a cluster of the disk has no place but its own, so an entry that leads elsewhere (which reads
+ * refuse, as QEMU's do) is put right without loss. The entry from here on. */
+static uint64_t check_data_file_place(Walk *w, unsigned index, uint64_t entry, uint64_t *bitmap)
+{
+    Check *c = w->c;
+    const Qcow2 *q = c->q;
+    uint64_t guest = w->guest + ((uint64_t)index << q->cluster_bits), own = QCOW2_COPIED | guest;
+
+    if (!is_astray(q, entry, *bitmap, own)) {
+        return entry;
+    }
+    check_say(c, "%s guest offset %#" PRIx64 ": L2 entry %#" PRIx64 " does not lead to the same offset of the external data file",
+              w->may_fix ? "Repairing" : "ERROR", guest, entry);
+    c->result->n.corruptions++;
+    if (entry & QCOW2_COMPRESSED) {
+        *bitmap = UINT32_MAX;
+    } else if (q->subs == 1) {
+        own |= entry & QCOW2_ZERO;
+    }
+    if (w->may_fix) {
+        c->result->n.corruptions_fixed++;
+        store_entry(w, index, own, *bitmap);
+    } else {
+        c->unfixed++;
+    }
+    return own;
+}
+
 static int check_compressed(Walk *w, unsigned index, uint64_t entry)
 {
     Check *c = w->c;
@@ -186,6 +230,9 @@ static int check_l2(Walk *w)
 
         if (!entry && !bitmap) {
             continue;
+        }
+        if (q->data != q->file) {
+            entry = check_data_file_place(w, i, entry, &bitmap);
         }
         if (!(entry & QCOW2_COMPRESSED)) {
             uint64_t clean = drop_reserved(c, entry, QCOW2_L2_RESERVED, "L2", w->may_fix);

@@ -58,7 +58,7 @@ static int check_entry(Qcow2 *q, uint64_t guest, uint64_t entry, uint64_t bitmap
         return qcow2_corrupt(q, "Invalid subcluster bitmap %#" PRIx64 " (guest offset %#" PRIx64 ")",
                              bitmap, guest);
     }
-    if (qcow2_data_file_is_raw(&q->h) && entry_has_host(q, entry) &&
+    if (q->data != q->file && entry_has_host(q, entry) && !(q->subs == 1 && entry & QCOW2_ZERO && !host) &&
         host != (guest & ~(q->cluster - 1))) {
         return qcow2_corrupt(q, "External data file host cluster offset %#" PRIx64
                              " does not match guest cluster offset: %#" PRIx64, host,
