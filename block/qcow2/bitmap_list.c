@@ -73,6 +73,17 @@ void qcow2_bitmaps_clear(Qcow2 *q)
 
 /* ---- loading -------------------------------------------------------------------------------- */
 
+/* What a bitmap has is given up when it is stored anew, so it must not be what the disk lives on. */
+static bool is_metadata(const Qcow2 *q, uint64_t host, uint64_t len)
+{
+    for (uint64_t at = 0; at < len; at += q->cluster) {
+        if (meta_kind(q, host + at)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int load_bits(Qcow2 *q, DirtyBitmap *b)
 {
     const Qcow2Bitmap *stored = b->stored;
@@ -82,7 +93,8 @@ static int load_bits(Qcow2 *q, DirtyBitmap *b)
     int ret;
 
     if (table_entries(q, b) != stored->table_entries ||
-        !range_fits(stored->table_offset, (uint64_t)stored->table_entries * 8, q->file->size)) {
+        !range_fits(stored->table_offset, (uint64_t)stored->table_entries * 8, q->file->size) ||
+        is_metadata(q, stored->table_offset, (uint64_t)stored->table_entries * 8)) {
         return -EINVAL;
     }
     table = qcow2_load_table(q, stored->table_offset, stored->table_entries, 512, &ret);
@@ -90,7 +102,8 @@ static int load_bits(Qcow2 *q, DirtyBitmap *b)
         uint64_t at = (uint64_t)i << q->cluster_bits, len = MIN(q->cluster, bytes - at);
         uint64_t host = table[i] & QCOW2_OFFSET_MASK;
 
-        if (host & (q->cluster - 1)) {
+        if (host & (q->cluster - 1) || table[i] & ~(QCOW2_OFFSET_MASK | QCOW2_BITMAP_ALL_ONES) ||
+            (host && is_metadata(q, host, 1))) {
             ret = -EINVAL;
         } else if (host && !range_fits(host, len, q->file->size)) {
             /* Its bits are lost: whoever copies by them copies too much, not too little. */

@@ -62,6 +62,12 @@ static int want_clusters(Check *c, uint64_t count)
     return 0;
 }
 
+static void forget_counts(Check *c)
+{
+    memset(c->refs, 0, c->room * sizeof *c->refs);
+    c->count = 0;
+}
+
 int check_count(Check *c, uint64_t host, uint64_t len)
 {
     const Qcow2 *q = c->q;
@@ -113,7 +119,7 @@ static int count_fixed(Check *c)
     if (ret >= 0 && q->h.has_crypto) {
         ret = check_count(c, q->h.crypto_offset, q->h.crypto_length);
     }
-    return ret < 0 ? ret : count_bitmaps(c);
+    return MIN(ret, 0);
 }
 
 /* ---- refcount blocks ------------------------------------------------------------------------ */
@@ -390,10 +396,12 @@ static int find_uses(Check *c)
     ret = ret < 0 ? ret : check_active(c);
     ret = ret < 0 ? ret : check_snapshots(c);
     ret = ret < 0 ? ret : count_blocks(c);
+    ret = ret < 0 ? ret : count_bitmaps(c);
     c->result = result;
     c->fix = fix;
     c->use = 0;
     c->rebuild = must_rebuild;
+    forget_counts(c);
     return ret;
 }
 
@@ -407,8 +415,7 @@ static int count_all(Check *c, bool with_refcounts)
         return ret;
     }
 
-    memset(c->refs, 0, c->room * sizeof *c->refs);
-    c->count = 0;
+    forget_counts(c);
     c->unfixed = 0;
     c->lost = false;
     ret = count_fixed(c);
@@ -417,7 +424,7 @@ static int count_all(Check *c, bool with_refcounts)
     if (ret >= 0 && with_refcounts) {
         ret = count_blocks(c);
     }
-    return ret;
+    return ret < 0 ? ret : count_bitmaps(c); /* the last: theirs is what nobody else has */
 }
 
 static int repair_all(Check *c)
@@ -573,11 +580,15 @@ static int check_bitmap_list(Check *c)
     bool fix = c->fix & BLOCK_FIX_ERRORS;
     int ret = fix ? find_uses(c) : 0;
 
+    c->bitmaps_shared = false;
     ret = fix && ret == 0 ? qcow2_bitmaps_count(c) : ret; /* mends tables */
     c->result->n.corruptions = c->result->n.corruptions_fixed;
     qcow2_bitmaps_clear(q);
-    if (ret < 0 || qcow2_bitmaps_load(q, &local)) {
+    if (ret < 0 || (qcow2_bitmaps_load(q, &local) && !c->bitmaps_shared)) {
         return ret;
+    }
+    if (!local) {
+        error_set(&local, "qcow2: the table of a bitmap is used otherwise too");
     }
     qcow2_bitmaps_clear(q);
     check_say(c, "%s %s%s", fix ? "Repairing" : "ERROR", local->message,

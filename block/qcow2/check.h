@@ -5,7 +5,7 @@
 
 #include "block/qcow2/qcow2.h"
 
-enum { CHECK_META = 1, CHECK_L2 = 2, CHECK_DATA = 4 };
+enum { CHECK_META = 1, CHECK_L2 = 2, CHECK_DATA = 4, CHECK_BITMAP = 8 };
 
 typedef struct Check {
     Qcow2 *q;
@@ -20,6 +20,8 @@ typedef struct Check {
     unsigned use;       /* of what is counted now, to be noted there; 0: not */
     bool rebuild;       /* the refcount blocks cannot be patched */
     uint64_t missing;   /* clusters in use without refcount block */
+    GArray *astray;     /* uint64_t: hosts that entries of bitmap tables wrongly share */
+    bool bitmaps_shared; /* the table of a bitmap lies on something else */
     bool l1_changed;
     bool fix_flags;     /* COPIED flags may be repaired */
     uint64_t unfixed;   /* errors that no repair can remove */

@@ -299,8 +299,7 @@ static bool open_bitmaps(Qcow2 *q, GError **err)
     q->node->size = q->h.size;
     if (!qcow2_bitmaps_load(q, &local)) {
         if (!q->read_only && !q->opt.for_check) {
-            g_propagate_error(err, g_steal_pointer(&local));
-            return false;
+            return error_set(err, "%s; repair it (check -r all), or open the image with read-only=on", local->message);
         }
         qcow2_bitmaps_clear(q);
         report_warning("%s", local->message);
