@@ -207,6 +207,7 @@ struct BlockLoop {
     bool mail_looks; /* atomic; it looks by itself: nobody needs to wake it */
     unsigned waiting; /* block_loop_wait, nested */
     unsigned draining; /* waits of drains, which take all messages */
+    int64_t heard; /* the main loop's: when a wait last looked for commands that cut it short */
     bool stood_in_for; /* its thread has ended: the main thread does what it did */
     GError *error; /* why it could not be made */
 };
@@ -246,6 +247,9 @@ bool block_loop_open_mail(BlockLoop *loop, GError **err);
 void block_loop_send(BlockLoop *loop, BlockMail *mail);
 /* Waits for messages and takes them: no requests of the loop itself. In the owner; the loop's mail is open. */
 void block_loop_wait_mail(BlockLoop *loop);
+/* As pthread_cond_wait, for what another loop's thread does; who holds the VM lock hears monitors meanwhile (vm->hear). It may
+ * end early. */
+void block_cond_wait(Vm *vm, pthread_cond_t *cond, pthread_mutex_t *lock);
 
 /* The BlockLoop of an event loop whose thread runs, made when needed. Main thread, VM lock. */
 BlockLoop *block_loop_get(Vm *vm, Loop *loop, GError **err);
@@ -449,6 +453,8 @@ struct BlockDriver {
     void (*drain_end)(BlockNode *node);
     /* Any thread of the monitor's (VM lock): cuts the connection off for good; requests fail from now on. NULL: there is none. */
     void (*yank)(BlockNode *node);
+    /* Main. The machine ends: a server that stays silent while requests wait for it is cut off soon. NULL: nothing waits for ever. */
+    void (*vm_ends)(BlockNode *node);
     /* Main, owner. The present connection ends, requests fail. A node of such a driver, which is a leaf, can be parked (slow.h). */
     void (*cut_off)(BlockNode *node, const char *why);
     /* Drained. detach in the old owner, then attach in the new one: engines, timers, descriptors. */

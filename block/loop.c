@@ -14,6 +14,7 @@
 #include "util/log.h"
 
 #define POOL_MAX 256
+#define HEAR_NS (100 * NSEC_PER_MSEC) /* how often a wait of the main loop looks at the monitors */
 
 struct BlockFd {
     BlockLoop *loop;
@@ -500,9 +501,26 @@ static bool look_for_mail(BlockLoop *l)
     return (__atomic_load_n(&l->mail, __ATOMIC_SEQ_CST) || (l->mail_in && l->draining)) && take_mail(l, l->draining);
 }
 
+/*
+ * A wait that a silent server may make endless: the monitors' yank is heard in it, as in QEMU. Anything else that its peers say
+ * waits. l: the main loop's; the VM lock is held.
+ */
+static void hear_monitors(BlockLoop *l)
+{
+    Vm *vm = l->state->vm;
+    const int64_t now = clock_monotonic_ns();
+
+    if (now - l->heard >= HEAR_NS) {
+        l->heard = now;
+        vm->hear(vm);
+    }
+}
+
+static bool can_hear(const BlockLoop *l) { return l->is_main && l->state->vm->hear; }
+
 bool block_loop_wait(BlockLoop *l)
 {
-    unsigned n = l->fds->len;
+    unsigned n;
     g_autofree struct pollfd *polled = NULL;
     g_autofree BlockFd **fds = NULL;
     struct timespec ts;
@@ -512,9 +530,13 @@ bool block_loop_wait(BlockLoop *l)
     if (l->stood_in_for && take_mail(block_loop_main(l->state->vm), false)) {
         return true;
     }
+    if (can_hear(l)) {
+        hear_monitors(l);
+    }
     if (look_for_mail(l) || run_later(l) || poll_engines(l) || run_due_timer(l, &next)) {
         return true;
     }
+    n = l->fds->len;
     if (block_loop_is_idle(l) && next == INT64_MAX) {
         /* Descriptors of engines are idle; those of drivers, and messages, may be what is waited for. */
         unsigned own = 0;
@@ -532,6 +554,7 @@ bool block_loop_wait(BlockLoop *l)
         fds[i] = g_ptr_array_index(l->fds, i);
         polled[i] = (struct pollfd){.fd = fds[i]->fd, .events = (short)fds[i]->events};
     }
+    next = can_hear(l) ? MIN(next, HEAR_NS) : next;
     ts = (struct timespec){next / NSEC_PER_SEC, next % NSEC_PER_SEC};
     l->waiting++;
     if (ppoll(polled, n, next == INT64_MAX ? NULL : &ts, NULL) > 0) {
@@ -546,11 +569,35 @@ void block_loop_wait_mail(BlockLoop *l)
     struct pollfd polled = {.fd = l->mail_source->fd, .events = POLLIN};
     eventfd_t count;
 
-    if ((__atomic_load_n(&l->mail, __ATOMIC_RELAXED) && take_mail(l, false)) || poll(&polled, 1, -1) <= 0) {
+    if (can_hear(l)) {
+        hear_monitors(l);
+    }
+    if ((__atomic_load_n(&l->mail, __ATOMIC_RELAXED) && take_mail(l, false)) ||
+        poll(&polled, 1, can_hear(l) ? HEAR_NS / NSEC_PER_MSEC : -1) <= 0) {
         return;
     }
     eventfd_read(polled.fd, &count);
     take_mail(l, false);
+}
+
+void block_cond_wait(Vm *vm, pthread_cond_t *cond, pthread_mutex_t *lock)
+{
+    BlockLoop *hears = vm_locked(vm) && vm->hear ? block_loop_main(vm) : NULL;
+    struct timespec until;
+
+    if (!hears) {
+        pthread_cond_wait(cond, lock);
+        return;
+    }
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += HEAR_NS;
+    until.tv_sec += until.tv_nsec / NSEC_PER_SEC;
+    until.tv_nsec %= NSEC_PER_SEC;
+    if (pthread_cond_timedwait(cond, lock, &until) == ETIMEDOUT) {
+        pthread_mutex_unlock(lock);
+        hear_monitors(hears);
+        pthread_mutex_lock(lock);
+    }
 }
 
 /* ---- calls from other threads --------------------------------------------------------------- */
@@ -591,7 +638,7 @@ bool block_loop_is_owner(const BlockLoop *loop)
 }
 
 /* home: devices of the main loop that submit through gates: what they wait for, and what waits for them, comes as messages. */
-static void call_and_wait(BlockLoop *home, Loop *loop, LoopFn *fn, void *opaque)
+static void call_and_wait(Vm *vm, BlockLoop *home, Loop *loop, LoopFn *fn, void *opaque)
 {
     Call call = {.fn = fn, .opaque = opaque, .home = home, .ended = {.fn = on_ended}};
 
@@ -603,7 +650,7 @@ static void call_and_wait(BlockLoop *home, Loop *loop, LoopFn *fn, void *opaque)
     }
     pthread_mutex_lock(&call.lock);
     while (!call.done) {
-        pthread_cond_wait(&call.cond, &call.lock);
+        block_cond_wait(vm, &call.cond, &call.lock);
     }
     pthread_mutex_unlock(&call.lock);
     pthread_cond_destroy(&call.cond);
@@ -621,7 +668,9 @@ void block_loop_call(BlockLoop *loop, LoopFn *fn, void *opaque)
         fn(opaque);
         vm_unlock(loop->state->vm);
     } else {
-        call_and_wait(vm_locked(loop->state->vm) && home->mail_source ? home : NULL, loop->loop, fn, opaque);
+        Vm *vm = loop->state->vm;
+
+        call_and_wait(vm, vm_locked(vm) && home->mail_source ? home : NULL, loop->loop, fn, opaque);
     }
 }
 
@@ -703,7 +752,7 @@ BlockLoop *block_loop_get(Vm *vm, Loop *loop, GError **err)
     if (l->is_main) {
         loop_begin(l);
     } else {
-        call_and_wait(NULL, loop, loop_begin, l);
+        call_and_wait(vm, NULL, loop, loop_begin, l);
     }
     if (l->error) {
         g_propagate_error(err, l->error);

@@ -54,7 +54,16 @@ static void on_run_state(void *opaque, bool running, RunState state)
 
 static void on_end_vm(void *opaque)
 {
+    const Vm *vm = opaque;
+
     pr_managers_end(opaque);
+    for (unsigned i = 0; i < vm->block->nodes->len; i++) {
+        BlockNode *node = g_ptr_array_index(vm->block->nodes, i);
+
+        if (node->drv->vm_ends) {
+            node->drv->vm_ends(node);
+        }
+    }
 }
 
 static void on_exit_vm(void *opaque)

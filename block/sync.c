@@ -111,7 +111,7 @@ static int submit_from_outside(SyncRequest *r)
     post_extern(r);
     pthread_mutex_lock(&r->lock);
     while (!r->done) {
-        pthread_cond_wait(&r->cond, &r->lock);
+        block_cond_wait(r->node->vm, &r->cond, &r->lock);
     }
     pthread_mutex_unlock(&r->lock);
     pthread_cond_destroy(&r->cond);

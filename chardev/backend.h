@@ -35,6 +35,8 @@ typedef struct ChardevOps {
     void (*want_write)(Chardev *chr, bool on);
     /* What the user takes may have changed: chardev_can_receive is to be asked again. */
     void (*update_read)(Chardev *chr);
+    /* Passes on what input has come so far, outside of the loop's turn. NULL: it is read in the loop only. */
+    void (*read_now)(Chardev *chr);
     /* The peer never reads and the queue is at its limit. NULL: the queue is dropped. */
     void (*cut_off)(Chardev *chr);
     void (*set_line)(Chardev *chr, const CharLine *line);
@@ -202,6 +204,9 @@ void char_fd_stop(CharFd *fd);
 ssize_t char_fd_write(Chardev *chr, const uint8_t *data, size_t len);
 void char_fd_want_write(Chardev *chr, bool on);
 void char_fd_update_read(Chardev *chr);
+void char_fd_read_now(Chardev *chr);
+/* Has anything come that a read would give? */
+bool char_fd_has_input(int fd);
 int char_fd_output(const Chardev *chr);
 int char_fd_input(const Chardev *chr);
 void char_fd_close(Chardev *chr);

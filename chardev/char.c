@@ -516,6 +516,13 @@ void charport_accept_input(CharPort *port)
     }
 }
 
+void charport_read_now(CharPort *port)
+{
+    if (!port->chr->closed && port->chr->ops->read_now) {
+        port->chr->ops->read_now(port->chr);
+    }
+}
+
 void charport_set_line(CharPort *port, const CharLine *line)
 {
     if (port && !port->chr->closed) {

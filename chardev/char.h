@@ -50,6 +50,8 @@ void charport_set_ops(CharPort *port, const CharPortOps *ops, void *opaque);
 void charport_set_open(CharPort *port, bool open);
 /* can_receive would say more than before. */
 void charport_accept_input(CharPort *port);
+/* What has come so far is received now; that the other side has gone is noticed later. */
+void charport_read_now(CharPort *port);
 
 /*
  * Queues output; bytes of one burst leave in one write call, from the main loop. Returns the bytes

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "chardev/backend.h"
@@ -67,6 +68,22 @@ static void input_turn(CharFd *fd)
         char_fd_update_read(&fd->chr);
     }
     object_unref(obj);
+}
+
+bool char_fd_has_input(int fd)
+{
+    int pending = 0;
+
+    return ioctl(fd, FIONREAD, &pending) == 0 && pending > 0;
+}
+
+void char_fd_read_now(Chardev *chr)
+{
+    CharFd *fd = container_of(chr, CharFd, chr);
+
+    if (fd->in_source && char_fd_has_input(fd->in)) {
+        input_turn(fd);
+    }
 }
 
 static void input_ready(void *opaque, uint32_t events)

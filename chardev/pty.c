@@ -161,6 +161,7 @@ static const ChardevOps pty_ops = {
     .write = pty_write,
     .want_write = char_fd_want_write,
     .update_read = char_fd_update_read,
+    .read_now = char_fd_read_now,
     .output_fd = char_fd_output,
     .plain_input_fd = char_fd_input,
     .port_opened = pty_port_opened,

@@ -8,7 +8,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "chardev/socket_int.h"
@@ -81,12 +80,7 @@ static void read_connection(CharSocket *sock)
     }
 }
 
-static bool nothing_to_read(const CharSocket *sock)
-{
-    int pending = 0;
-
-    return (ioctl(sock->fd, FIONREAD, &pending) < 0 || pending == 0) && !stream_pending(sock);
-}
+static bool nothing_to_read(const CharSocket *sock) { return !char_fd_has_input(sock->fd) && !stream_pending(sock); }
 
 static void step_handshake(CharSocket *sock)
 {
@@ -144,6 +138,15 @@ static void pump_input(void *opaque)
     }
     update_events(sock);
     object_unref(&sock->chr.obj);
+}
+
+static void socket_read_now(Chardev *chr)
+{
+    CharSocket *sock = container_of(chr, CharSocket, chr);
+
+    if (sock->phase == SOCKET_OPEN && !nothing_to_read(sock)) {
+        pump_input(sock);
+    }
 }
 
 static void handshake_timed_out(void *opaque)
@@ -464,6 +467,7 @@ static const ChardevOps socket_ops = {
     .write = socket_write,
     .want_write = socket_want_write,
     .update_read = socket_update_read,
+    .read_now = socket_read_now,
     .cut_off = socket_cut_off,
     .yank = socket_yank,
     .take_fd = socket_take_fd,

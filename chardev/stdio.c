@@ -202,6 +202,7 @@ static const ChardevOps stdio_ops = {
     .write = char_fd_write,
     .want_write = char_fd_want_write,
     .update_read = char_fd_update_read,
+    .read_now = char_fd_read_now,
     .output_fd = char_fd_output,
     .plain_input_fd = stdio_plain_input,
 };

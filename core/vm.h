@@ -65,6 +65,7 @@ struct Vm {
     struct InputState *input;     /* ui/: NULL until the first device */
     struct NetState *net;         /* net/: NULL until the first */
     struct MonitorState *monitors; /* monitor/: NULL until the first */
+    void (*hear)(struct Vm *vm);  /* monitor/: commands that cut waits short; asked now and then by whoever waits long with the VM lock; NULL: nobody */
     GPtrArray *own_iothreads;     /* backends/iothread.c: NULL until the first */
     struct DumpState *dump;       /* dump/: NULL until the first */
     GArray *fdsets;               /* core/fdset.c; NULL while there is none */

@@ -47,6 +47,7 @@ typedef struct MonitorState {
     unsigned n_commands;     /* of qapi_commands */
     bool in_command;         /* an in-band command of some monitor runs: one at a time */
     bool refused;            /* another one had to wait for its end */
+    bool hearing;            /* inside of a wait: what comes is read, commands out of band alone run */
     bool preconfig;          /* between the back ends and the machine */
     GHashTable *throttles;   /* monitor/events.c */
     MonitorOptionsFn *options;
@@ -84,6 +85,8 @@ void qmp_session_open(Monitor *mon);
 void qmp_session_close(Monitor *mon);
 /* One step of monitor_drain: decodes or answers. False: nothing to do now. */
 bool qmp_session_step(Monitor *mon);
+/* Reads what has come; only commands out of band run. */
+void qmp_session_hear(Monitor *mon);
 /* Writes a message and its line end. */
 void qmp_send(Monitor *mon, json_object *message);
 

@@ -147,7 +147,36 @@ static void receive(void *opaque, const uint8_t *data, size_t len)
     Monitor *mon = opaque;
 
     g_byte_array_append(mon->input, data, (guint)len);
-    monitor_drain(mon);
+    if (monitor_state(mon->vm)->hearing) {
+        qmp_session_hear(mon);
+    } else {
+        monitor_drain(mon);
+    }
+}
+
+/* What else has come waits until the wait is over. */
+static void hear(Vm *vm)
+{
+    MonitorState *state = monitor_state(vm);
+    bool queued = false;
+
+    if (state->hearing) {
+        return;
+    }
+    state->hearing = true;
+    for (unsigned i = 0; i < state->monitors->len; i++) {
+        Monitor *mon = state->monitors->pdata[i];
+
+        if (mon->oob) {
+            charport_read_now(mon->port);
+            charport_flush(mon->port);
+            queued |= mon->requests.length > 0;
+        }
+    }
+    state->hearing = false;
+    if (queued) {
+        loop_post(vm->loop, drain_later, vm);
+    }
 }
 
 static void port_event(void *opaque, CharEvent event)
@@ -196,6 +225,7 @@ static Monitor *monitor_new(Vm *vm, const char *chardev, bool control, GError **
     g_queue_init(&mon->requests);
     json_frames_init(&mon->frames);
     g_ptr_array_add(monitor_state(vm)->monitors, mon);
+    vm->hear = hear;
     return mon;
 }
 
@@ -293,4 +323,5 @@ void monitor_cleanup(Vm *vm)
     g_ptr_array_free(state->monitors, true);
     g_free(state);
     vm->monitors = NULL;
+    vm->hear = NULL;
 }

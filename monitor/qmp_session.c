@@ -127,10 +127,15 @@ static bool decode(Monitor *mon)
     return frame != JSON_FRAME_NONE && connection == mon->connection;
 }
 
-bool qmp_session_step(Monitor *mon)
+void qmp_session_hear(Monitor *mon)
 {
     while (decode(mon)) {
     }
+}
+
+bool qmp_session_step(Monitor *mon)
+{
+    qmp_session_hear(mon);
     if (!mon->requests.length || mon->later || !monitor_may_command(mon->vm)) {
         return false;
     }

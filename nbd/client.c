@@ -4,10 +4,6 @@
  * tls-hostname, x-dirty-bitmap, reconnect-delay, open-timeout; or one name, as block_nbd_parse_name
  * takes it apart.
  *
- * A connection that is lost is looked for again until it is there, by a thread that sleeps 1, 2, 4 ... 16
- * seconds between two attempts. Requests wait for it at most reconnect-delay seconds, then they fail.
- * The export must be the same after it.
- *
  * Not done: names that a manager gave to descriptors with getfd; growing exports.
  */
 #include <errno.h>
@@ -20,188 +16,6 @@
 #include "nbd/client.h"
 #include "util/log.h"
 #include "util/trace.h"
-
-#define MAX_BACKOFF_S 16
-
-/* One try after the other until the server is there or nobody wants it any more. */
-struct NbdAttempt {
-    GThread *thread;
-    NbdSetup *setup;   /* the client's; nobody else uses it meanwhile */
-    const NbdInfo *old;
-    int cancel_fd, done_fd; /* eventfds */
-    NbdConn *conn;     /* the result */
-    NbdInfo info;
-};
-
-/* ---- connecting again -------------------------------------------------------------------------- */
-
-/* Can what runs go on with this export? */
-static bool same_export(const NbdInfo *old, const NbdInfo *now, GError **err)
-{
-    if (now->size != old->size) {
-        return error_set(err, "its size was %" PRIu64 " and is %" PRIu64, old->size, now->size);
-    }
-    if ((now->flags & NBD_FLAG_READ_ONLY) != (old->flags & NBD_FLAG_READ_ONLY) ||
-        (old->flags & ~now->flags) || (old->structured && !now->structured) ||
-        (old->has_context && !now->has_context)) {
-        return error_set(err, "it can do less than before");
-    }
-    if (MAX(now->min_block, 1) > MAX(old->min_block, 1) ||
-        (now->max_block && (!old->max_block ? now->max_block < NBD_MAX_DATA
-                                            : now->max_block < old->max_block))) {
-        return error_set(err, "it has other block sizes than before");
-    }
-    return true;
-}
-
-static bool try_once(NbdAttempt *a)
-{
-    NbdWait wait = {clock_monotonic_ns() + NBD_HANDSHAKE_NS, a->cancel_fd};
-    g_autoptr(GError) why = NULL;
-
-    a->conn = nbd_setup_connect(a->setup, &wait, &a->info, &why);
-    if (a->conn && !same_export(a->old, &a->info, &why)) {
-        nbd_conn_free(a->conn);
-        a->conn = NULL;
-        nbd_info_clear(&a->info);
-    }
-    if (!a->conn) {
-        trace(nbd_reconnect_failed, "%s", why->message);
-    }
-    return a->conn != NULL;
-}
-
-static gpointer attempt_thread(gpointer opaque)
-{
-    NbdAttempt *a = opaque;
-    unsigned pause = 1;
-
-    while (!try_once(a)) {
-        NbdWait wait = {clock_monotonic_ns() + pause * NSEC_PER_SEC, -1};
-
-        if (nbd_wait_fd(a->cancel_fd, POLLIN, &wait, NULL)) {
-            return NULL;
-        }
-        pause = MIN(2 * pause, MAX_BACKOFF_S);
-    }
-    eventfd_write(a->done_fd, 1);
-    return NULL;
-}
-
-static void attempt_end(NbdClient *c)
-{
-    NbdAttempt *a = c->attempt;
-
-    if (!a) {
-        return;
-    }
-    block_fd_remove(c->attempt_source);
-    c->attempt_source = NULL;
-    eventfd_write(a->cancel_fd, 1);
-    if (a->thread) {
-        g_thread_join(a->thread);
-    }
-    nbd_conn_free(a->conn);
-    nbd_info_clear(&a->info);
-    close(a->cancel_fd);
-    close(a->done_fd);
-    g_free(a);
-    c->attempt = NULL;
-}
-
-static void on_attempt_done(void *opaque, uint32_t events)
-{
-    NbdClient *c = opaque;
-    NbdAttempt *a = c->attempt;
-    uint64_t min_block = c->info.min_block;
-
-    g_thread_join(g_steal_pointer(&a->thread));
-    c->conn = g_steal_pointer(&a->conn);
-    nbd_info_clear(&c->info);
-    c->info = a->info;
-    c->info.min_block = (uint32_t)MAX(min_block, c->info.min_block); /* limits stay what parents saw */
-    a->info = (NbdInfo){0};
-    attempt_end(c);
-    block_timer_cancel(c->give_up);
-    c->failing = false;
-    trace(nbd_reconnected, "%s", c->where);
-    nbd_client_connected(c);
-}
-
-static void attempt_watch(NbdClient *c)
-{
-    c->attempt_source =
-        block_fd_add(c->node->loop, c->attempt->done_fd, EPOLLIN, on_attempt_done, c);
-}
-
-static void attempt_start(NbdClient *c)
-{
-    NbdAttempt *a = g_new0(NbdAttempt, 1);
-
-    a->setup = &c->setup;
-    a->old = &c->info;
-    a->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    a->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    c->attempt = a;
-    attempt_watch(c);
-    a->thread = g_thread_new("nbd-connect", attempt_thread, a);
-}
-
-static void on_give_up(void *opaque)
-{
-    NbdClient *c = opaque;
-
-    c->failing = true;
-    nbd_client_fail_waiting(c);
-}
-
-void nbd_client_lost(NbdClient *c, const char *why)
-{
-    report_warning("NBD server %s: connection lost: %s", c->where, why);
-    block_fd_remove(c->source);
-    c->source = NULL;
-    nbd_conn_free(c->conn);
-    c->conn = NULL;
-    nbd_client_io_reset(c);
-    bool returns = !c->yanked && c->setup.address.type != NBD_FD;
-    if (c->reconnect_delay && returns) {
-        block_timer_arm(c->give_up,
-                        clock_monotonic_ns() + (int64_t)c->reconnect_delay * NSEC_PER_SEC);
-    } else {
-        on_give_up(c);
-    }
-    if (returns) {
-        attempt_start(c);
-    }
-}
-
-static void yank_in_owner(void *opaque)
-{
-    NbdClient *c = opaque;
-
-    c->yanked = true;
-    attempt_end(c);
-    block_timer_cancel(c->give_up);
-    if (c->conn) {
-        nbd_client_lost(c, "a manager has cut it off");
-    } else {
-        on_give_up(c);
-    }
-}
-
-static void nbd_yank(BlockNode *node) { block_loop_call(node->loop, yank_in_owner, node->state); }
-
-/* Unlike a manager's word this is not for ever. */
-static void nbd_cut_off(BlockNode *node, const char *why)
-{
-    NbdClient *c = node->state;
-
-    if (c->conn) {
-        nbd_client_lost(c, why);
-    }
-    block_timer_cancel(c->give_up);
-    on_give_up(c);
-}
 
 /* ---- options ------------------------------------------------------------------------------------ */
 
@@ -339,12 +153,13 @@ static bool accept_export(NbdClient *c, GError **err)
 
 static void client_free(NbdClient *c)
 {
-    block_fd_remove(c->source);
-    c->source = NULL;
+    nbd_client_detach(c);
     nbd_conn_free(c->conn);
     c->conn = NULL;
     nbd_client_ahead_free(c);
-    block_timer_free(c->give_up);
+    if (c->word_fd >= 0) {
+        close(c->word_fd);
+    }
     nbd_setup_clear(&c->setup);
     nbd_info_clear(&c->info);
     g_free(c->where);
@@ -365,6 +180,7 @@ static bool nbd_open(BlockNode *node, BlockOpts *opts, GError **err)
     uint32_t open_timeout = 0;
 
     c->node = node;
+    c->word_fd = -1;
     c->waiting_tail = &c->waiting;
     c->serial_tail = &c->serial_queue;
     if (!take_options(c, opts, &open_timeout, err)) {
@@ -372,29 +188,13 @@ static bool nbd_open(BlockNode *node, BlockOpts *opts, GError **err)
         return false;
     }
     c->where = nbd_address_text(&c->setup.address);
-    if (!nbd_client_connect_first(c, open_timeout, err) || !accept_export(c, err)) {
+    if (!nbd_client_connect_first(c, open_timeout, err) || !accept_export(c, err) || !nbd_client_begin(c, err)) {
         client_free(c);
         return false;
     }
     c->in = g_malloc(NBD_INPUT);
     c->payload = g_byte_array_new();
-    c->give_up = block_timer_new(node->loop, on_give_up, c);
-    nbd_client_watch(c);
     return true;
-}
-
-/* Those that nobody waits for end now. */
-static void end_requests(NbdClient *c)
-{
-    block_fd_remove(c->source);
-    c->source = NULL;
-    nbd_conn_free(c->conn);
-    c->conn = NULL;
-    nbd_client_io_reset(c);
-    on_give_up(c);
-    while (nbd_client_ahead_pending(c)) {
-        block_loop_wait(c->node->loop);
-    }
 }
 
 static void nbd_close(BlockNode *node)
@@ -408,9 +208,9 @@ static void nbd_close(BlockNode *node)
         nbd_put_request(header, &bye);
         nbd_conn_writev(c->conn, &iov, 1); /* a courtesy: nothing waits for it */
     }
-    attempt_end(c);
+    nbd_client_stop_connecting(c);
     if (nbd_client_ahead_pending(c)) {
-        end_requests(c);
+        nbd_client_end_requests(c);
     }
     client_free(c);
 }
@@ -437,26 +237,10 @@ static void nbd_detach_loop(BlockNode *node)
     NbdClient *c = node->state;
 
     nbd_client_ahead_leave(c);
-    block_fd_remove(c->source);
-    c->source = NULL;
-    block_fd_remove(c->attempt_source);
-    c->attempt_source = NULL;
-    block_timer_free(c->give_up);
+    nbd_client_detach(c);
 }
 
-static void nbd_attach_loop(BlockNode *node)
-{
-    NbdClient *c = node->state;
-
-    c->give_up = block_timer_new(node->loop, on_give_up, c);
-    c->failing |= !c->conn; /* nobody waits in a drained section */
-    if (c->conn) {
-        nbd_client_watch(c);
-    }
-    if (c->attempt) {
-        attempt_watch(c);
-    }
-}
+static void nbd_attach_loop(BlockNode *node) { nbd_client_attach(node->state); }
 
 static bool nbd_set_perm(BlockNode *node, uint32_t used, uint32_t unshared, GError **err)
 {
@@ -487,8 +271,9 @@ const BlockDriver block_driver_nbd = {
     .set_perm = nbd_set_perm,
     .refresh_limits = nbd_refresh_limits,
     .drain_busy = nbd_drain_busy,
-    .yank = nbd_yank,
-    .cut_off = nbd_cut_off,
+    .yank = nbd_client_yank,
+    .vm_ends = nbd_client_vm_ends,
+    .cut_off = nbd_client_cut_off,
     .detach_loop = nbd_detach_loop,
     .attach_loop = nbd_attach_loop,
     .truncate = nbd_truncate,

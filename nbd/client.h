@@ -2,7 +2,8 @@
 /*
  * Inside the "nbd" driver.
  *
- *   client.c        options, opening, the connection's loss and return
+ *   client.c        options, opening, the node
+ *   client_again.c  the connection's loss and return, yank, the machine's end
  *   client_open.c   the first connection
  *   client_split.c  what the server cannot do at once becomes several requests
  *   client_ahead.c  reads of a format that a monitor's command opens
@@ -84,7 +85,16 @@ typedef struct NbdClient {
     NbdAttempt *attempt;      /* to connect again; NULL: none */
     BlockFd *attempt_source;
     BlockTimer *give_up;      /* ends the waiting of requests */
-    bool yanked;              /* cut off by the manager: nothing connects again */
+    bool patient;             /* give_up is armed: since the connection was lost nothing was answered */
+    bool overdue;             /* it has run out: the next loss ends the waiting */
+    unsigned fruitless;       /* connections in a row that were lost before they answered anything */
+    bool yanked;              /* cut off by the manager, or by the machine's end: nothing connects again */
+    int word_fd;              /* eventfd: another thread has set one of the next two; -1: the node is not open yet */
+    BlockFd *word;
+    bool told_yank, told_end; /* atomic */
+    BlockTimer *silence;      /* NULL: the machine goes on */
+    uint64_t moved, moved_before; /* bytes sent and received; of the last look of silence */
+    unsigned silent_s;        /* seconds without any, though requests wait */
     bool failing;             /* it has ended: requests fail until the connection is there again */
 } NbdClient;
 
@@ -101,10 +111,26 @@ void nbd_client_fail_waiting(NbdClient *c);
 /* Watches the connection in the node's loop. */
 void nbd_client_watch(NbdClient *c);
 
-/* ---- client.c ---- */
+/* ---- client_again.c ---- */
 
+/* The server has answered a request: the connection is of use. */
+void nbd_client_answered(NbdClient *c);
 /* The connection is of no use any more. */
 void nbd_client_lost(NbdClient *c, const char *why);
+
+/* No thread looks for the connection any more. */
+void nbd_client_stop_connecting(NbdClient *c);
+/* The node closes: requests that nobody waits for end now. */
+void nbd_client_end_requests(NbdClient *c);
+/* The first connection is there. */
+bool nbd_client_begin(NbdClient *c, GError **err);
+/* Into the node's loop, and out of it. */
+void nbd_client_attach(NbdClient *c);
+void nbd_client_detach(NbdClient *c);
+/* The driver's. */
+void nbd_client_yank(BlockNode *node);
+void nbd_client_vm_ends(BlockNode *node);
+void nbd_client_cut_off(BlockNode *node, const char *why);
 
 /* ---- client_open.c ---- */
 

@@ -113,6 +113,7 @@ static void tx_advance(NbdClient *c, uint64_t sent)
     unsigned whole = 0;
 
     c->tx_done += sent;
+    c->moved += sent;
     while (whole < c->tx_len && c->tx_done >= tx_size(&c->slots[c->tx[whole]])) {
         c->tx_done -= tx_size(&c->slots[c->tx[whole++]]);
     }
@@ -252,6 +253,7 @@ static void slot_end(NbdClient *c, NbdSlot *slot)
     }
     slot->io = NULL;
     c->in_flight--;
+    nbd_client_answered(c);
     start_waiting(c);
     transmit(c);
     io->done(io, result);
@@ -524,6 +526,7 @@ static ssize_t rx_fill(NbdClient *c)
         c->rx_pos += placed;
         c->rx_left -= placed;
         c->in_len += (size_t)ret - placed;
+        c->moved += (uint64_t)ret;
     }
     return ret;
 }

@@ -12,6 +12,7 @@ import threading
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from fakeserver import Export, Server, chunk
 from nbdtest import (Relay, cut, end, flip, main, nbdkit, ok, pattern, qemu_nbd, read, refused, run, test,
                      uri, wait_for, write)
 
@@ -252,50 +253,8 @@ def damaged_at_each_byte():
 
 
 def script_server(path, reply):
-    """A server of one connection: a good handshake (structured replies, an export of 1 MiB), then what reply(request)
-    gives for each request."""
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    listener.listen(1)
-
-    def take(s, n):
-        data = b""
-        while len(data) < n:
-            part = s.recv(n - len(data))
-            if not part:
-                raise EOFError
-            data += part
-        return data
-
-    def work():
-        s, _ = listener.accept()
-        try:
-            s.sendall(b"NBDMAGICIHAVEOPT" + struct.pack(">H", 3))
-            take(s, 4)
-            while True:
-                magic, option, length = struct.unpack(">8sII", take(s, 16))
-                take(s, length)
-
-                def answer(kind, data=b""):
-                    s.sendall(struct.pack(">QIII", 0x3e889045565a9, option, kind, len(data)) + data)
-                if option == 7:
-                    answer(3, struct.pack(">HQH", 0, MIB, 0x8d))
-                    answer(1)
-                    break
-                answer(1 if option == 8 else 0x80000001)
-            while True:
-                s.sendall(reply(struct.unpack(">IHHQQI", take(s, 28))))
-        except (EOFError, OSError):
-            pass
-        s.close()
-        listener.close()
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread
-
-
-def chunk(flags, kind, cookie, payload=b"", length=None):
-    return struct.pack(">IHHQI", 0x668e33ef, flags, kind, cookie, len(payload) if length is None else length) + payload
+    """A server of an export of 1 MiB; reply gets each request as the fields of its head."""
+    return Server(path, lambda server, request: reply((0x25609513, *request)), Export(flags=0x8d))
 
 
 @test
