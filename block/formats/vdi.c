@@ -6,7 +6,8 @@
  *
  * The header counts the blocks that have a place. Programs (QEMU's, too) take the count for the next free
  * place, so it runs ahead of the table and is never less than the last place in use and one; free places
- * below are used first.
+ * below are used first. A power cut between the two leaves a count that is too high: count and entries are in
+ * different sectors, so one is always first. The next one that opens the image to write puts it right.
  */
 #include <stdio.h>
 
@@ -87,9 +88,19 @@ static bool is_used(const Vdi *v, uint32_t place)
     return v->used[place / 64] >> place % 64 & 1;
 }
 
+/* What a power cut left of the count is put right with the next flush; with places free in between it has to stay ahead. */
+static void vdi_recount(Vdi *v, uint32_t count)
+{
+    if (count == v->past && load32_le(v->header + VDI_ALLOCATED) > count) {
+        store32_le(v->header + VDI_ALLOCATED, count);
+        mapped_dirty(v->header_region, VDI_ALLOCATED, 4);
+    }
+}
+
 static bool vdi_start_writing(BlockNode *node, GError **err)
 {
     Vdi *v = node->state;
+    uint32_t count = 0;
     BlockChild *file = node->file;
     const uint64_t metadata[][2] = {{0, VDI_HEADER_SIZE}, {v->table_offset, v->table_len}};
     MappedPlaces places = {.file = file->node, .count = v->blocks, .at = vdi_place_at, .len = v->mapped.block_size,
@@ -109,12 +120,14 @@ static bool vdi_start_writing(BlockNode *node, GError **err)
         if (place < VDI_DISCARDED) {
             v->used[place / 64] |= UINT64_C(1) << place % 64;
             v->past = MAX(v->past, place + 1);
+            count++;
         }
     }
     v->header_region = mapped_add_region(node, &(MappedRegion){.child = file, .bytes = v->header, .len = VDI_HEADER_SIZE,
                                                                .ahead = true});
     v->table_region = mapped_add_region(node, &(MappedRegion){.child = file, .bytes = v->mapped.table,
                                                               .len = v->table_len, .offset = v->table_offset});
+    vdi_recount(v, count);
     return true;
 }
 
