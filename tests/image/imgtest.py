@@ -104,6 +104,44 @@ def log_entries(path):
         at += length
 
 
+def write_recorded(tool, fmt, name, groups):
+    """Writes and flushes of one life of an image, each group flushed; what of it reached the file."""
+    with open("log", "wb"):
+        pass
+    image = ("driver=%s,discard=unmap,file.driver=blklogwrites,file.file.driver=file,file.file.filename=%s,file.log.driver=file,"
+             "file.log.filename=log" % (fmt, name))
+    words = []
+    for number, places in enumerate(groups):
+        for at, length in places:
+            words += ["-c", "aio_write -q -P %d %d %d" % (number + 1, at, length)]
+        words += ["-c", "aio_flush", "-c", "flush"]
+    ok("--image-opts", "-t", "writeback", *words, image, tool=tool)
+    return list(log_entries("log"))
+
+
+def crc_of_byte(byte):
+    for _ in range(8):
+        byte = byte >> 1 ^ (0x82f63b78 if byte & 1 else 0)
+    return byte
+
+
+CRC_TABLE = [crc_of_byte(byte) for byte in range(256)]
+
+
+def crc32c(data):
+    """Castagnoli's, of vhdx."""
+    crc = 0xffffffff
+    for byte in data:
+        crc = crc >> 8 ^ CRC_TABLE[(crc ^ byte) & 0xff]
+    return crc ^ 0xffffffff
+
+
+def with_sum(data):
+    """A header or log entry of vhdx with its checksum."""
+    data = data[:4] + bytes(4) + data[8:]
+    return data[:4] + struct.pack("<I", crc32c(data)) + data[8:]
+
+
 def random_commands(rand, size, step=512):
     """Forty commands of qemu-io that write to a disk of so many bytes; step: what offsets and lengths are multiples of."""
     commands = []

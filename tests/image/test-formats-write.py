@@ -15,7 +15,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from imgtest import LIMIT, Twins, log_entries, ok, qemu, qemu_io, random_commands, run
+from imgtest import LIMIT, Twins, ok, qemu, qemu_io, random_commands, run, write_recorded
 from tap import main, test
 
 KILN_IO, SYSTEM = (os.path.abspath(path) for path in sys.argv[2:4])
@@ -143,84 +143,6 @@ def both_programs_write_in_turn():
             same_content(fmt, "image", "model.raw")
 
 
-def crc32c(data):
-    crc = 0xffffffff
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
-    return crc ^ 0xffffffff
-
-
-def with_sum(data):
-    data = data[:4] + bytes(4) + data[8:]
-    return data[:4] + struct.pack("<I", crc32c(data)) + data[8:]
-
-
-def write_log(name, descriptors, guid=b"g" * 16, sequence=7, flushed=0, last=0, spoil=None):
-    """One entry at the log's beginning, which counts: descriptors are (offset, byte) of a sector of data or (offset, None, length) of
-    zeros. spoil changes the entry behind its sum."""
-    with open(name, "r+b") as f:
-        f.seek(0)
-        content = f.read()
-        at = max((0x10000, 0x20000), key=lambda o: struct.unpack_from("<Q", content, o + 8)[0] if content[o:o + 4] == b"head" else 0)
-        header = bytearray(content[at:at + 4096])
-        header[48:64] = b"g" * 16
-        f.seek(at)
-        f.write(with_sum(bytes(header)))
-        f.seek(struct.unpack_from("<Q", header, 72)[0])
-        table = b"".join(struct.pack("<4s4sQQQ", b"zero", b"", d[2], d[0], sequence) if d[1] is None else
-                         struct.pack("<4s4s8sQQ", b"desc", bytes([d[1]]) * 4, bytes([d[1]]) * 8, d[0], sequence) for d in descriptors)
-        sectors = b"".join(b"data" + struct.pack("<I", sequence >> 32) + bytes([d[1]]) * 4084 + struct.pack("<I", sequence & 0xffffffff)
-                           for d in descriptors if d[1] is not None)
-        front = (64 + len(table) + 4095) // 4096 * 4096
-        size = len(content)
-        entry = struct.pack("<4sIIIQII16sQQ", b"loge", 0, front + len(sectors), 0, sequence, len(descriptors), 0, guid,
-                            flushed or size, last or size) + table
-        entry = with_sum(entry.ljust(front, b"\0") + sectors)
-        f.write(spoil(entry) if spoil else entry)
-    return size
-
-
-@test
-def a_vhdx_log_does_what_it_may():
-    """Whole entries are replayed when the image is written, as qemu-img does; those that do not count are left; those that would write
-    where none may are refused, and nothing is written then."""
-    end = os.path.getsize(vhdx_image("image")) - 4096
-    write_log("image", [(end, 0x55), (end - 4096, None, 4096)])
-    with open("image", "rb") as a, open("theirs", "wb") as b:
-        b.write(a.read())
-    ok("-f", "vhdx", "-c", "read -P 1 1M 64k", "image", tool=KILN_IO)
-    qemu("check", "-q", "-r", "all", "-f", "vhdx", "theirs")
-    for name in ("image", "theirs"):
-        with open(name, "rb") as f:
-            f.seek(end - 4096)
-            assert f.read() == bytes(4096) + b"\x55" * 4096, name
-    for spoil in (lambda e: e[:4] + b"\1" + e[5:], lambda e: e[:8] + struct.pack("<I", 0xfffff000) + e[12:], lambda e: e[:12] +
-                  struct.pack("<I", 4096) + e[16:], lambda e: with_sum(e[:24] + struct.pack("<I", 0xffffffff) + e[28:]),
-                  lambda e: with_sum(e[:16] + bytes(8) + e[24:]), lambda e: with_sum(e[:64] + b"what" + e[68:]), lambda e: e[:100]):
-        write_log(vhdx_image("image"), [(end, 0x55)], spoil=spoil)
-        ok("-f", "vhdx", "-c", "read -P 1 1M 64k", "image", tool=KILN_IO)
-        with open("image", "rb") as f:
-            f.seek(end)
-            assert f.read() != b"\x55" * 4096
-    for descriptors, more in (([(0, 0x55)], {}), ([(0x10000, 0x55)], {}), ([(1 << 40, 0x55)], {}), ([(end, None, 1 << 62)], {}),
-                              ([(end, None, 4096)] * 70000, {}), ([(1 << 20, None, end - (1 << 20))] * 40, {}), ([(end, 0x55)], {"flushed": 1 << 50}),
-                              ([(end, 0x55)], {"last": 1 << 62})):
-        size = write_log(vhdx_image("image", "8M"), descriptors, **more)
-        status, _, err = run("-f", "vhdx", "-c", "read 0 512", "image", tool=KILN_IO)
-        assert status == 1 and "Could not replay the log" in err, (descriptors[:1], more, err)
-        assert os.path.getsize("image") == size
-        with open("image", "rb") as f:
-            assert f.read(8) == b"vhdxfile", descriptors[:1]
-
-
-def vhdx_image(name, log="1M"):
-    ok("create", "-q", "-f", "vhdx", "-o", "log_size=" + log, name, "20M")
-    ok("-f", "vhdx", "-c", "write -P 1 1M 64k", name, tool=KILN_IO)
-    return name
-
-
 @test
 def a_vpc_file_ends_with_its_footer():
     ok("create", "-q", "-f", "vpc", "image", "20M")
@@ -275,21 +197,6 @@ def a_check_finds_what_qemu_imgs_finds():
             assert (theirs, ours) == (2, 3), (theirs, ours)
         else:
             twins.same("check", "-f", "vdi", "image")
-
-
-def write_recorded(tool, fmt, name, groups):
-    """Writes and flushes of one life of an image, each group flushed; what of it reached the file."""
-    with open("log", "wb"):
-        pass
-    image = ("driver=%s,discard=unmap,file.driver=blklogwrites,file.file.driver=file,file.file.filename=%s,file.log.driver=file,"
-             "file.log.filename=log" % (fmt, name))
-    words = []
-    for number, places in enumerate(groups):
-        for at, length in places:
-            words += ["-c", "aio_write -q -P %d %d %d" % (number + 1, at, length)]
-        words += ["-c", "aio_flush", "-c", "flush"]
-    ok("--image-opts", "-t", "writeback", *words, image, tool=tool)
-    return list(log_entries("log"))
 
 
 def power_cuts(rand, before, entries):
