@@ -6,16 +6,10 @@
  *
  * Not done: names that a manager gave to descriptors with getfd; growing exports.
  */
-#include <errno.h>
-#include <poll.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "core/vm.h"
 #include "nbd/client.h"
-#include "util/log.h"
-#include "util/trace.h"
 
 /* ---- options ------------------------------------------------------------------------------------ */
 

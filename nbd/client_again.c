@@ -91,6 +91,7 @@ static bool try_once(NbdAttempt *a)
 
     a->conn = nbd_setup_connect(a->setup, &wait, &a->info, &why);
     if (a->conn && !same_export(a->old, &a->info, a->writable, &why)) {
+        g_prefix_error(&why, "NBD server %s: ", a->where);
         nbd_conn_free(a->conn);
         a->conn = NULL;
         nbd_info_clear(&a->info);
@@ -98,7 +99,7 @@ static bool try_once(NbdAttempt *a)
     if (!a->conn) {
         trace(nbd_reconnect_failed, "%s", why->message);
         if (g_strcmp0(a->said, why->message) && !is_cancelled(a)) {
-            report_warning("node '%s', NBD server %s: cannot connect again, goes on trying: %s", a->name, a->where, why->message);
+            report_warning("node '%s': cannot connect again, goes on trying: %s", a->name, why->message);
             g_free(a->said);
             a->said = g_strdup(why->message);
         }

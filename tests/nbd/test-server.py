@@ -14,8 +14,8 @@ import nbd
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from nbdtest import (LIMIT, Relay, cut, end, exists, flip, main, ok, pattern, read, refused,
-                     run, serve, test, uri, wait_for, write)
+from nbdtest import (LIMIT, Relay, creds, cut, end, exists, flip, main, make_pki, ok, openssl, pattern, read, refused, run,
+                     serve, test, uri, wait_for, write)
 
 NBD = os.path.abspath(sys.argv.pop(1))
 IMG = os.path.abspath(sys.argv.pop(1))
@@ -450,28 +450,6 @@ def many_silent_clients():
 
 
 # ---- TLS ----------------------------------------------------------------------------------------------
-
-def openssl(*args):
-    ok("openssl", *args)
-
-
-def make_pki(name):
-    """name/{ca,server,client}-{cert,key}.pem, for localhost and CN=someone."""
-    os.mkdir(name)
-    write("%s/ext" % name, b"[server]\nbasicConstraints=CA:FALSE\nsubjectAltName=DNS:localhost\n[client]\nbasicConstraints=CA:FALSE\n")
-    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3", "-subj", "/CN=ca", "-keyout", "%s/ca-key.pem" % name,
-            "-out", "%s/ca-cert.pem" % name)
-    for who, subject in (("server", "/CN=localhost"), ("client", "/O=Kiln/CN=someone")):
-        openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", subject, "-keyout", "%s/%s-key.pem" % (name, who), "-out",
-                "%s/%s.csr" % (name, who))
-        openssl("x509", "-req", "-in", "%s/%s.csr" % (name, who), "-CA", "%s/ca-cert.pem" % name, "-CAkey", "%s/ca-key.pem" % name,
-                "-CAcreateserial", "-days", "3", "-extfile", "%s/ext" % name, "-extensions", who, "-out",
-                "%s/%s-cert.pem" % (name, who))
-
-
-def creds(kind, end_, more=""):
-    return "tls-creds-%s,id=t,endpoint=%s%s" % (kind, end_, more)
-
 
 def opts(more=""):
     return "driver=nbd,server.type=unix,server.path=%s,tls-creds=t%s" % (os.path.abspath("s"), more)
