@@ -74,7 +74,7 @@ static void snapshot_text(GString *out, json_object *s)
     if (localtime_r(&date, &tm)) {
         strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", &tm);
     }
-    g_string_append_printf(out, "%-10s%-17s%8s%20s%13s%11s\n", string(s, "id"), string(s, "name"), size, when, clock, icount);
+    g_string_append_printf(out, "%-9s %-16s %8s%20s%13s%11s\n", string(s, "id"), string(s, "name"), size, when, clock, icount);
 }
 
 void snapshots_text(GString *out, json_object *snapshots)

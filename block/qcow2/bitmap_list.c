@@ -140,6 +140,7 @@ static DirtyBitmap *load_entry(Qcow2 *q, const uint8_t *e)
     stored->table_offset = load64_be(e);
     stored->table_entries = load32_be(e + 8);
     stored->flags = flags;
+    stored->name_size = (uint16_t)name_size;
     stored->extra_size = extra;
     stored->extra = g_memdup2(e + QCOW2_BITMAP_FIXED, extra);
     b->stored = stored;
@@ -256,8 +257,8 @@ static GByteArray *directory(const Qcow2 *q, bool in_use, unsigned *count)
     for (unsigned i = 0; i < bitmap_count(q); i++) {
         const DirtyBitmap *b = bitmap_at(q, i);
         const Qcow2Bitmap *s = b ? b->stored : NULL;
-        uint8_t fixed[QCOW2_BITMAP_FIXED], pad[8] = {0};
-        uint32_t flags;
+        uint8_t fixed[QCOW2_BITMAP_FIXED];
+        uint32_t flags, name, name_size, start = dir->len, end;
 
         if (!s) {
             continue;
@@ -269,12 +270,16 @@ static GByteArray *directory(const Qcow2 *q, bool in_use, unsigned *count)
         store32_be(fixed + 12, flags);
         fixed[16] = TYPE_DIRTY_TRACKING;
         fixed[17] = b->granularity_bits;
-        store16_be(fixed + 18, (uint16_t)strlen(b->name));
+        name = (uint32_t)strlen(b->name);
+        name_size = MAX(name, s->name_size);
+        store16_be(fixed + 18, (uint16_t)name_size);
         store32_be(fixed + 20, s->extra_size);
         g_byte_array_append(dir, fixed, sizeof fixed);
         g_byte_array_append(dir, s->extra, s->extra_size);
-        g_byte_array_append(dir, (const uint8_t *)b->name, (guint)strlen(b->name));
-        g_byte_array_append(dir, pad, (guint)(align_up(dir->len, 8) - dir->len));
+        g_byte_array_append(dir, (const uint8_t *)b->name, name);
+        end = dir->len;
+        g_byte_array_set_size(dir, (guint)(start + align_up(sizeof fixed + s->extra_size + name_size, 8)));
+        memset(dir->data + end, 0, dir->len - end);
         ++*count;
     }
     return dir;

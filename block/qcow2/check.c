@@ -455,16 +455,17 @@ static int run(Check *c)
     Qcow2 *q = c->q;
     BlockCheck *r = &c->result->n;
     int ret = count_all(c, true);
+    bool may_rebuild = c->fix & BLOCK_FIX_ERRORS && !c->l1_lost; /* nobody knows what a disk without L1 table has */
 
     if (ret >= 0 && !c->rebuild) {
         ret = compare(c);
     }
-    if (ret >= 0 && c->rebuild && c->fix & BLOCK_FIX_ERRORS) {
+    if (ret >= 0 && c->rebuild && may_rebuild) {
         ret = repair_all(c);
     } else if (ret >= 0 && c->rebuild) {
-        check_say(c, "The refcount structure is damaged; repair it with check -r all");
+        check_say(c, "The refcount structure is damaged%s", c->l1_lost ? "" : "; repair it with check -r all");
     }
-    if (ret >= 0 && (!c->rebuild || c->fix & BLOCK_FIX_ERRORS)) {
+    if (ret >= 0 && (!c->rebuild || may_rebuild)) {
         ret = check_copied(c);
     }
     if (ret >= 0 && c->lost && c->fix && r->leaks > r->leaks_fixed) {

@@ -20,6 +20,7 @@ typedef struct Check {
     unsigned use;       /* of what is counted now, to be noted there; 0: not */
     bool rebuild;       /* the refcount blocks cannot be patched */
     uint64_t missing;   /* clusters in use without refcount block */
+    bool l1_lost;       /* the active L1 table is nowhere */
     GArray *astray;     /* uint64_t: hosts that entries of bitmap tables wrongly share */
     bool bitmaps_shared; /* the table of a bitmap lies on something else */
     bool l1_changed;

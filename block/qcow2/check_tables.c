@@ -356,9 +356,11 @@ int check_active(Check *c)
     int ret = check_count(c, q->h.l1_offset, (uint64_t)q->l1_size * 8);
 
     c->next_host = 0;
-    if (ret > 0) {
+    c->l1_lost = ret > 0;
+    if (c->l1_lost) {
         c->unfixed++;
         c->lost = true;
+        return 0;
     }
     ret = ret < 0 ? ret : check_l1(c, q->h.l1_offset, q->l1, q->l1_size, true);
     return ret < 0 ? ret : write_l1(c);
@@ -453,6 +455,10 @@ int check_copied(Check *c)
     bool fix;
     int ret = 0;
 
+    if (c->l1_lost) {
+        g_free(w.l2);
+        return 0;
+    }
     /* Who asked for leaks only gets the flags too, when nothing says that the refcounts are wrong. */
     c->fix_flags = c->fix & BLOCK_FIX_ERRORS ||
                    (c->fix && !n->corruptions && !n->check_errors && n->leaks == n->leaks_fixed);

@@ -23,27 +23,33 @@ static const Feature features[] = {
     {2, 0, "bitmaps"},          {2, 1, "raw external data"},
 };
 
-/* The image's own name table knows features that we do not. */
+/* The image's own name table knows features that we do not. NULL: it does not name this one. */
 static char *feature_name(const uint8_t *table, uint32_t len, unsigned bit)
 {
     for (uint32_t at = 0; len - at >= QCOW2_FEATURE_ENTRY; at += QCOW2_FEATURE_ENTRY) {
         if (table[at] == 0 && table[at + 1] == bit) {
-            return g_strndup((const char *)table + at + 2, QCOW2_FEATURE_ENTRY - 2);
+            return table[at + 2] ? g_strndup((const char *)table + at + 2, QCOW2_FEATURE_ENTRY - 2) : NULL;
         }
     }
-    return g_strdup_printf("Unknown incompatible feature: %" PRIx64, UINT64_C(1) << bit);
+    return NULL;
 }
 
 static bool refuse_features(uint64_t bits, const uint8_t *table, uint32_t len, GError **err)
 {
     g_autoptr(GString) names = g_string_new(NULL);
+    uint64_t unnamed = 0;
 
     for (unsigned bit = 0; bit < 64; bit++) {
-        if (bits >> bit & 1) {
-            g_autofree char *name = feature_name(table, len, bit);
+        g_autofree char *name = bits >> bit & 1 ? feature_name(table, len, bit) : NULL;
 
+        if (name) {
             g_string_append_printf(names, "%s%s", names->len ? ", " : "", name);
+        } else {
+            unnamed |= bits & UINT64_C(1) << bit;
         }
+    }
+    if (unnamed) {
+        g_string_append_printf(names, "%sUnknown incompatible feature: %" PRIx64, names->len ? ", " : "", unnamed);
     }
     return error_set(err, "Unsupported qcow2 feature(s): %s", names->str);
 }

@@ -651,6 +651,7 @@ typedef struct Qcow2Bitmap {
     uint64_t table_offset; /* 0: none */
     uint32_t table_entries;
     uint32_t flags; /* as found */
+    uint16_t name_size; /* as found: more than the name has, where a NUL ends it; 0: as the name */
     uint8_t *extra; /* kept */
     uint32_t extra_size;
 } Qcow2Bitmap;

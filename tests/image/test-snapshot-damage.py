@@ -98,7 +98,7 @@ def snapshot_at(what):
 
 
 def disk_at(what):
-    disk, _ = base()
+    disk, kept = base()
     t = Tables('base.qcow2')
     fresh(40, PLACE[what](t))
     refused('info', '-f', 'qcow2', 't.qcow2', text='L1 table')
@@ -110,6 +110,7 @@ def disk_at(what):
         put('t.qcow2', 40, '>Q', t.l1)
         sound('t.qcow2')
         assert content('t.qcow2') == disk, f'check -r {how} has given up the disk'
+        assert content('t.qcow2', '-l', 'snapshot.name=one') == kept, f'check -r {how} has given up the snapshot'
 
 
 def main():
