@@ -282,6 +282,17 @@ def several_entries():
 
 
 @test
+def a_replay_is_on_disk_before_its_log_ends():
+    size = os.path.getsize(vhdx_image("image"))
+    write_log("image", [(size - SECTOR, 0x55), (size - 2 * SECTOR, 0x66)])
+    entries = write_recorded(KILN_IO, "vhdx", "image", [])
+    first = next(n for n, (offset, _, _) in enumerate(entries) if offset in HEADERS)
+    done = [(offset, flush) for offset, _, flush in entries[:first]]
+    assert sorted(offset for offset, flush in done if not flush) == [size - 2 * SECTOR, size - SECTOR] and done[-1][1], done
+    assert Header(entries[first][1]).log == NONE
+
+
+@test
 def a_replay_makes_the_file_longer():
     size = os.path.getsize(vhdx_image("image"))
     write_log("image", [(size + MIB, 0x55)], last=size + 2 * MIB)
@@ -309,6 +320,25 @@ def blocks_behind_a_sector_bitmaps_entry():
                 out = ok("-f", "vhdx", *[word for each in reads for word in ("-c", each)], "image", tool=reader)
                 assert "failed" not in out, out
         qemu("check", "-q", "-f", "vhdx", "image")
+
+
+@test
+def a_place_behind_4_gib_of_the_file():
+    """The last entry of a sector of the table: its upper half lies in the descriptor."""
+    ok("create", "-q", "-f", "vhdx", "-o", "block_size=1M", "image", "600M")
+    with open("image", "r+b") as f:
+        f.seek(2 * MIB)
+        f.write(struct.pack("<Q", 5 << 30 | 6))
+        f.truncate((5 << 30) + MIB)
+    logged = {}
+    for offset, data, flush in write_recorded(KILN_IO, "vhdx", "image", [[(511 * MIB, 4096)]]):
+        if not flush and MIB <= offset < 2 * MIB:
+            logged = Entry(data).writes
+    with open("image", "rb") as f:
+        f.seek(2 * MIB)
+        table = f.read(SECTOR)
+    assert struct.unpack("<Q", table[-8:])[0] > 5 << 30
+    assert logged == {2 * MIB: table}, logged.keys()
 
 
 if __name__ == "__main__":
