@@ -174,6 +174,20 @@ def yank_frees_what_waits_for_a_connection():
 
 
 @test
+def yank_frees_an_unplugged_disk():
+    """The guest lets the disk go while its read waits; the node can be removed then."""
+    with Server("s") as server, Guest(VIRTIO) as guest:
+        silence(guest, server)
+        guest.qmp.do("device_del", id="disk")
+        guest.m.socket.sendall(b"outl 0xae08 0x10\n")      # _EJ0 of slot 4
+        guest.cut_off()
+        assert guest.m.reader.readline() == b"OK\n"
+        guest.qmp.wait("DEVICE_DELETED")
+        guest.qmp.do("blockdev-del", node_name="d")
+        guest.goes_on()
+
+
+@test
 def nodes_without_requests_go_at_once():
     with Server("s") as server, Guest(VIRTIO) as guest:
         server.answer = Server.silent
