@@ -259,6 +259,8 @@ def several_entries():
     for what, entries, found in (
             ("two in a row", [(0, entry(7, 0)), (step, entry(8, 1))], [7, 8, 0, 0]),
             ("the later one wins", [(0, entry(7, 0)), (step, entry(8, 0))], [8, 0, 0, 0]),
+            ("zeros over it", [(0, log_entry(size, [(places[0], 7), (places[1], 7)])),
+                               (3 * SECTOR, log_entry(size, [(places[0], None, SECTOR)], sequence=8))], [0, 7, 0, 0]),
             ("around the end", [(MIB - step, entry(7, 0, MIB - step)), (0, entry(8, 1, MIB - step))], [7, 8, 0, 0]),
             ("around the end, which cuts one in two", [(MIB - SECTOR, entry(7, 0, MIB - SECTOR)), (SECTOR, entry(8, 1, MIB - SECTOR))], [7, 8, 0, 0]),
             ("an older one", [(0, entry(3, 0)), (16 * step, entry(9, 1, 16 * step))], [0, 9, 0, 0]),
