@@ -328,8 +328,8 @@ static bool take_backing(Qcow2Header *h, const uint8_t *buf, size_t len, size_t 
     if (offset > len) {
         return error_set(err, "Invalid backing file offset");
     }
-    if (!offset) {
-        return true;
+    if (!offset || !size) {
+        return true; /* none, as for QEMU */
     }
     if (size > QCOW2_MAX_BACKING_NAME || size > len - offset || offset < h->header_length) {
         return error_set(err, "Backing file name too long");
@@ -338,7 +338,7 @@ static bool take_backing(Qcow2Header *h, const uint8_t *buf, size_t len, size_t 
         return error_set(err, "qcow2: the backing file name contains a NUL byte");
     }
     *ext_end = offset;
-    h->backing_file = size ? g_strndup((const char *)buf + offset, size) : NULL;
+    h->backing_file = g_strndup((const char *)buf + offset, size);
     return true;
 }
 

@@ -106,6 +106,7 @@ CASES = [
     ('snapshot table: extra data without end', lambda t: [(t.snapshots + 36, '>I', 1 << 30)]),
     ('header: dirty', lambda t: [(72, '>Q', 1)]),
     ('header: corrupt', lambda t: [(72, '>Q', 2)]),
+    ('header: place of a backing file name of no length', lambda t: [(8, '>Q', 2)]),
     ('header: no snapshots', lambda t: [(60, '>I', 0)]),
 ]
 
