@@ -407,11 +407,12 @@ int qcow2_bitmaps_drop(Qcow2 *q)
     int ret;
 
     qcow2_bitmaps_clear(q);
-    q->h.has_bitmaps = false;
+    q->h.has_bitmaps = q->h.bitmaps_lost = false;
     q->h.autoclear &= ~QCOW2_AUTOCLEAR_BITMAPS;
     ret = qcow2_write_header(q, NULL);
     if (ret < 0) {
         q->h.has_bitmaps = before.has_bitmaps;
+        q->h.bitmaps_lost = before.bitmaps_lost;
         q->h.autoclear = before.autoclear;
     }
     return ret;

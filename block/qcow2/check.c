@@ -105,6 +105,10 @@ bool check_may_fix(const Check *c, uint64_t host, unsigned use)
 
 static int count_bitmaps(Check *c)
 {
+    if (c->q->h.bitmaps_lost) {
+        c->unfixed++;
+        c->lost = true;
+    }
     return c->q->h.has_bitmaps ? qcow2_bitmaps_count(c) : 0;
 }
 
@@ -573,14 +577,32 @@ static int check_snapshot_table(Check *c)
     return mended(c, qcow2_snapshots_cut(q));
 }
 
+static int drop_bitmaps(Check *c, const char *why)
+{
+    bool fix = c->fix & BLOCK_FIX_ERRORS;
+
+    check_say(c, "%s %s%s", fix ? "Repairing" : "ERROR", why,
+              fix ? "; all bitmaps are dropped: what works by them must begin with a whole copy"
+                  : " (check -r all drops all bitmaps)");
+    c->result->n.corruptions++;
+    return fix ? mended(c, qcow2_bitmaps_drop(c->q)) : 0;
+}
+
 /* A directory of bitmaps that nobody could open the image with for writing. */
 static int check_bitmap_list(Check *c)
 {
     Qcow2 *q = c->q;
     g_autoptr(GError) local = NULL;
     bool fix = c->fix & BLOCK_FIX_ERRORS;
-    int ret = fix ? find_uses(c) : 0;
+    int ret = 0;
 
+    if (q->h.bitmaps_lost) {
+        return drop_bitmaps(c, "qcow2: invalid bitmaps extension of the header");
+    }
+    if (!q->h.has_bitmaps) {
+        return 0;
+    }
+    ret = fix ? find_uses(c) : 0;
     c->bitmaps_shared = false;
     ret = fix && ret == 0 ? qcow2_bitmaps_count(c) : ret; /* mends tables */
     c->result->n.corruptions = c->result->n.corruptions_fixed;
@@ -592,13 +614,7 @@ static int check_bitmap_list(Check *c)
         error_set(&local, "qcow2: the table of a bitmap is used otherwise too");
     }
     qcow2_bitmaps_clear(q);
-    check_say(c, "%s %s%s", fix ? "Repairing" : "ERROR", local->message,
-              fix ? "; all bitmaps are dropped: what works by them must begin with a whole copy" : "");
-    c->result->n.corruptions++;
-    if (!fix) {
-        return 0;
-    }
-    return mended(c, qcow2_bitmaps_drop(q));
+    return drop_bitmaps(c, local->message);
 }
 
 /* Both before anything is counted; then all that remains. */
@@ -610,7 +626,7 @@ static int check_lists(Check *c, Qcow2CheckResult *result, bool for_check)
     if (ret < 0 || c->q->snapshots_error) {
         return ret; /* which clusters are in use is not known: nothing more can be said, or given up */
     }
-    ret = c->q->h.has_bitmaps && for_check ? check_bitmap_list(c) : 0;
+    ret = for_check ? check_bitmap_list(c) : 0;
     if (ret < 0) {
         return ret;
     }

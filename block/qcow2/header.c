@@ -87,15 +87,17 @@ static bool take_name(char **name, const uint8_t *data, uint32_t len, const char
     return true;
 }
 
-static bool take_bitmaps(Qcow2Header *h, const uint8_t *data, uint32_t len, GError **err)
+/* What cannot be is noted: a check works without. */
+static void take_bitmaps(Qcow2Header *h, const uint8_t *data, uint32_t len)
 {
     uint64_t mask = qcow2_cluster_size(h) - 1;
 
-    if (len != 24 || load32_be(data + 4)) {
-        return error_set(err, "qcow2: bitmaps extension: invalid length or reserved field");
-    }
     if (!(h->autoclear & QCOW2_AUTOCLEAR_BITMAPS)) {
-        return true; /* stale: written by a program that does not know bitmaps */
+        return; /* stale: written by a program that does not know bitmaps */
+    }
+    if (len != 24 || load32_be(data + 4)) {
+        h->bitmaps_lost = true;
+        return;
     }
     h->bitmap_count = load32_be(data);
     h->bitmap_dir_size = load64_be(data + 8);
@@ -105,10 +107,17 @@ static bool take_bitmaps(Qcow2Header *h, const uint8_t *data, uint32_t len, GErr
         h->bitmap_dir_size < h->bitmap_count * (uint64_t)QCOW2_BITMAP_FIXED ||
         !h->bitmap_dir_offset || h->bitmap_dir_offset & mask ||
         h->bitmap_dir_offset > QCOW2_OFFSET_MASK) {
-        return error_set(err, "qcow2: bitmaps extension: invalid directory");
+        h->bitmaps_lost = true;
+        return;
     }
     h->has_bitmaps = true;
-    return true;
+}
+
+static bool check_bitmaps(Qcow2Header *h, bool for_repair, GError **err)
+{
+    h->has_bitmaps &= !h->bitmaps_lost;
+    return !h->bitmaps_lost || for_repair ||
+           error_set(err, "qcow2: invalid bitmaps extension of the header; repair it (check -r all, which drops all bitmaps)");
 }
 
 static bool take_crypto(Qcow2Header *h, const uint8_t *data, uint32_t len, GError **err)
@@ -139,7 +148,8 @@ static bool take_extension(Qcow2Header *h, uint32_t type, const uint8_t *data, u
     case QCOW2_EXT_DATA_FILE:
         return take_name(&h->data_file, data, len, "data file", err);
     case QCOW2_EXT_BITMAPS:
-        return take_bitmaps(h, data, len, err);
+        take_bitmaps(h, data, len);
+        return true;
     case QCOW2_EXT_CRYPTO:
         return take_crypto(h, data, len, err);
     case QCOW2_EXT_FEATURES:
@@ -290,6 +300,17 @@ static bool check_snapshot_place(Qcow2Header *h, uint64_t file_size, bool for_re
     return for_repair;
 }
 
+/* As far as QEMU's goes, a check says that it is nowhere. */
+static bool check_l1_place(const Qcow2Header *h, uint64_t file_size, bool for_repair, GError **err)
+{
+    uint64_t len = (uint64_t)h->l1_size * 8;
+
+    if (for_repair && h->l1_offset && !(h->l1_offset & (qcow2_cluster_size(h) - 1)) && range_fits(h->l1_offset, len, INT64_MAX)) {
+        return true;
+    }
+    return check_place(h, "L1 table", h->l1_offset, len, file_size, err);
+}
+
 static bool check_tables(Qcow2Header *h, uint64_t file_size, bool for_repair, GError **err)
 {
     uint64_t end = for_repair ? UINT64_MAX : file_size;
@@ -315,7 +336,7 @@ static bool check_tables(Qcow2Header *h, uint64_t file_size, bool for_repair, GE
         return error_set(err, "Image does not contain a reference count table");
     }
     return check_place(h, "reference count table", h->reftable_offset, reftable, end, err) &&
-           check_place(h, "L1 table", h->l1_offset, (uint64_t)h->l1_size * 8, end, err) &&
+           check_l1_place(h, end, for_repair, err) &&
            check_snapshot_place(h, file_size, for_repair, err);
 }
 
@@ -359,7 +380,7 @@ static bool check_all(Qcow2Header *h, const uint8_t *buf, size_t len, uint64_t f
         return refuse_features(h->incompatible & ~QCOW2_INCOMPAT_KNOWN, names, names_len, err);
     }
     return check_tables(h, file_size, for_repair, err) &&
-           walk_extensions(h, buf, h->header_length, end, &names, &names_len, true, err);
+           walk_extensions(h, buf, h->header_length, end, &names, &names_len, true, err) && check_bitmaps(h, for_repair, err);
 }
 
 bool qcow2_header_check(const uint8_t *buf, size_t len, uint64_t file_size, bool for_repair,

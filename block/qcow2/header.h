@@ -25,7 +25,7 @@ typedef struct Qcow2Header {
     unsigned crypt_method;     /* QCOW2_CRYPT_* */
     unsigned header_length;    /* as found; what is written is QCOW2_H_OUR_LENGTH in v3 */
     uint64_t size;             /* bytes the guest sees */
-    uint64_t l1_offset;        /* cluster-aligned */
+    uint64_t l1_offset;        /* cluster-aligned; for repair maybe nowhere */
     uint32_t l1_size;          /* entries; enough for size; at most QCOW2_MAX_L1_BYTES / 8 */
     uint64_t reftable_offset;  /* cluster-aligned, not 0 */
     uint32_t reftable_clusters;
@@ -37,6 +37,7 @@ typedef struct Qcow2Header {
     bool has_bitmaps;
     uint32_t bitmap_count;
     uint64_t bitmap_dir_size, bitmap_dir_offset;
+    bool bitmaps_lost;         /* for repair only: what the header says of them cannot be */
     bool has_crypto;
     uint64_t crypto_offset, crypto_length;
     GPtrArray *unknown; /* Qcow2Extension *, kept as they are; NULL: none */
@@ -46,7 +47,8 @@ typedef struct Qcow2Header {
  * first QCOW2_H_V2_LENGTH bytes are no qcow2 header. */
 size_t qcow2_header_peek(const uint8_t *buf, size_t len, GError **err);
 /* buf: the first cluster (or all of a shorter file). file_size in bytes. *h is made, or untouched
- * with false. for_repair: an L1, refcount or snapshot table outside the file is left to the check. */
+ * with false. for_repair: an L1, refcount or snapshot table outside the file is left to the check, and so are bitmaps that
+ * cannot be. */
 bool qcow2_header_check(const uint8_t *buf, size_t len, uint64_t file_size, bool for_repair,
                         Qcow2Header *h, GError **err);
 void qcow2_header_clear(Qcow2Header *h);

@@ -13,7 +13,7 @@ import sys
 import tempfile
 
 from damage import OFFSET, Tables, number, put, u64
-from imgtest import KILN, qemu, qemu_io, run
+from imgtest import KILN, ok, qemu, qemu_io, refused, run
 
 CLUSTER = 4096
 ENTRY = 32      # bytes of an entry of the directory: the names have two letters
@@ -85,6 +85,21 @@ CASES = [
     ('directory: on an L2 table', header(16, '>Q', lambda t: t.l2), None),
     ('directory: behind the end', header(16, '>Q', 1 << 40), None),
     ('directory: longer than its entries', header(8, '>Q', 4 * ENTRY), None),
+]
+
+# What the header cannot say: neither tool opens the image, but for kiln-img check.
+EXTENSION = [
+    ('no bitmaps', header(0, '>I', 0)),
+    ('2^32 bitmaps', header(0, '>I', 0xffffffff)),
+    ('reserved field', header(4, '>I', 1)),
+    ('directory of no length', header(8, '>Q', 0)),
+    ('directory shorter than its entries', header(8, '>Q', 2)),
+    ('directory of 2^63 bytes', header(8, '>Q', 1 << 63)),
+    ('directory nowhere', header(16, '>Q', 0)),
+    ('directory not aligned', header(16, '>Q', lambda t: t.directory + 512)),
+    ('directory at 2^56', header(16, '>Q', 1 << 56)),
+    ('too short', header(-4, '>I', 16)),
+    ('too long', header(-4, '>I', 32)),
 ]
 
 
@@ -159,6 +174,29 @@ def judge(patches, dirty):
         assert content('t.qcow2')[:3 << 20] == disk[:3 << 20], 'writing to the image after its repair has cost content'
 
 
+def judge_extension(patches):
+    judge(patches, None)
+    damaged(patches)
+    for command in ('info', '-f', 'qcow2', 't.qcow2'), ('bitmap', '--add', 't.qcow2', 'b2'):
+        refused(*command, text='check -r all, which drops all bitmaps')
+    assert run('info', '-f', 'qcow2', 't.qcow2', tool='qemu-img')[0] == 1, 'qemu-img opens it'
+    # Nothing is given up without a word.
+    assert run('check', '-f', 'qcow2', '-r', 'leaks', 't.qcow2')[0] == 2
+    with open('base.qcow2', 'rb') as f, open('t.qcow2', 'r+b') as damaged_file:
+        damaged_file.write(f.read(CLUSTER))
+    assert run('check', '-f', 'qcow2', 't.qcow2') == run('check', '-f', 'qcow2', 'base.qcow2')
+    assert [bits('t.qcow2', i) for i in range(2)] == [bits('base.qcow2', i) for i in range(2)], '-r leaks has given up bitmaps'
+
+
+def judge_stale():
+    """Without its bit the extension is not looked at, as by QEMU."""
+    damaged(lambda t: [(88, '>Q', 0), (t.extension + 4, '>I', 1)])
+    assert run('info', '-f', 'qcow2', 't.qcow2', tool='qemu-img')[0] == 0
+    ok('info', '-f', 'qcow2', 't.qcow2')
+    assert run('check', '-f', 'qcow2', 't.qcow2')[0] == run('check', '-f', 'qcow2', 't.qcow2', tool='qemu-img')[0] == 3
+    ok('bitmap', '--add', 't.qcow2', 'b2')
+
+
 def content_if_sound(name):
     if run('info', '-f', 'qcow2', name, tool='qemu-img')[0]:
         return None
@@ -169,13 +207,15 @@ def main():
     here, home = os.getcwd(), tempfile.mkdtemp(prefix='kiln-bitmap-')
     os.chdir(home)
     failed = n = 0
-    print(f'1..{2 * len(CASES)}')
+    tests = [(judge, *case) for case in CASES] + [(judge_extension, f'header: {what}', patches) for what, patches in EXTENSION]
+    tests += [(judge_stale, 'header: stale, with the reserved field')]
+    print(f'1..{2 * len(tests)}')
     for width in (1, 16):
         base(width)
-        for what, patches, dirty in CASES:
+        for test, what, *args in tests:
             n += 1
             try:
-                judge(patches, dirty)
+                test(*args)
                 print(f'ok {n} {what}, refcounts of {width} bits', flush=True)
             except (AssertionError, struct.error) as e:
                 failed += 1
