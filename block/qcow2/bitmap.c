@@ -144,6 +144,29 @@ static int count_all(Check *c)
     return ret;
 }
 
+static int note_place(Check *c, uint64_t offset, uint32_t entries)
+{
+    uint64_t bytes = (uint64_t)entries * 8;
+
+    c->place_taken |= offset < c->place ? c->place - offset < bytes : offset - c->place < c->place_bytes;
+    return 0;
+}
+
+bool qcow2_bitmaps_lie_on(Check *c, uint64_t host, uint64_t len)
+{
+    const Qcow2Header *h = &c->q->h;
+    g_autofree uint8_t *dir = h->has_bitmaps ? g_try_malloc0(h->bitmap_dir_size) : NULL;
+
+    if (!dir || block_pread(c->q->file, h->bitmap_dir_offset, dir, h->bitmap_dir_size) < 0) {
+        return false;
+    }
+    c->place = host;
+    c->place_bytes = len;
+    c->place_taken = false;
+    each_table(c, dir, note_place);
+    return c->place_taken;
+}
+
 int qcow2_bitmaps_count(Check *c)
 {
     unsigned around = c->use;

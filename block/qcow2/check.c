@@ -8,6 +8,7 @@
  * - an L2 or L1 entry that cannot be (unaligned, beyond the file) is an error; repairing it makes
  *   the cluster read as zeros (or as the backing file in v2), since its data cannot be found;
  * - the COPIED flag must be there exactly where the refcount is 1;
+ * - while an L1 table lies on something else (check_places.c), nothing is repaired;
  * - while a table or an entry that leads nowhere stays so (-r leaks, snapshots), nothing is given up: what seems leaked may be
  *   what it led to, and an offset put right by hand makes it whole;
  * - refcount blocks that cannot be trusted are not patched: the whole structure is written anew
@@ -621,12 +622,17 @@ static int check_bitmap_list(Check *c)
 static int check_lists(Check *c, Qcow2CheckResult *result, bool for_check)
 {
     Qcow2CheckResult rest = *result;
-    int ret = c->q->snapshots_error ? check_snapshot_table(c) : 0;
+    bool astray = check_places(c);
+    int ret;
 
+    if (astray) {
+        c->fix = 0;
+    }
+    ret = c->q->snapshots_error ? check_snapshot_table(c) : 0;
     if (ret < 0 || c->q->snapshots_error) {
         return ret; /* which clusters are in use is not known: nothing more can be said, or given up */
     }
-    ret = for_check ? check_bitmap_list(c) : 0;
+    ret = for_check && !astray ? check_bitmap_list(c) : 0;
     if (ret < 0) {
         return ret;
     }

@@ -353,7 +353,7 @@ static int write_l1(Check *c)
 int check_active(Check *c)
 {
     Qcow2 *q = c->q;
-    int ret = check_count(c, q->h.l1_offset, (uint64_t)q->l1_size * 8);
+    int ret = c->l1_astray ? 1 : check_count(c, q->h.l1_offset, (uint64_t)q->l1_size * 8);
 
     c->next_host = 0;
     c->l1_lost = ret > 0;
@@ -387,7 +387,7 @@ int check_snapshots(Check *c)
             c->lost = true;
             continue;
         }
-        ret = check_count(c, s->l1_offset, (uint64_t)s->l1_size * 8);
+        ret = s->l1_astray ? 1 : check_count(c, s->l1_offset, (uint64_t)s->l1_size * 8);
         if (ret) {
             c->unfixed++;
             c->lost = true;

@@ -300,12 +300,12 @@ static bool check_snapshot_place(Qcow2Header *h, uint64_t file_size, bool for_re
     return for_repair;
 }
 
-/* As far as QEMU's goes, a check says that it is nowhere. */
+/* As far as QEMU's goes, a check says that it is nowhere, or on the header. */
 static bool check_l1_place(const Qcow2Header *h, uint64_t file_size, bool for_repair, GError **err)
 {
     uint64_t len = (uint64_t)h->l1_size * 8;
 
-    if (for_repair && h->l1_offset && !(h->l1_offset & (qcow2_cluster_size(h) - 1)) && range_fits(h->l1_offset, len, INT64_MAX)) {
+    if (for_repair && !(h->l1_offset & (qcow2_cluster_size(h) - 1)) && range_fits(h->l1_offset, len, INT64_MAX)) {
         return true;
     }
     return check_place(h, "L1 table", h->l1_offset, len, file_size, err);

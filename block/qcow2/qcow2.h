@@ -230,6 +230,7 @@ typedef struct Qcow2Snapshot {
     uint32_t extra_size;
     uint8_t *extra; /* what follows the known extra data: kept */
     uint32_t extra_unknown;
+    bool l1_astray; /* a check found that what is there is no L1 table */
     unsigned l1_is; /* QCOW2_OVERLAP_*: its L1 table was found on another table; 0: it was not */
 } Qcow2Snapshot;
 

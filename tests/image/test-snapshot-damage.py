@@ -14,6 +14,7 @@ from damage import Tables, put
 from imgtest import ok, qemu, qemu_io, refused, run
 
 CLUSTER = 4096
+ZEROS = 200     # a cluster of the disk
 
 # Where the L1 table is said to be.
 PLACES = [
@@ -30,13 +31,21 @@ PLACES = [
     ('on an active L2 table', lambda t: t.l2),
     ('on the snapshot table', lambda t: t.snapshots),
     ('on data of the disk', lambda t: t.host(20)),
-    ('on zeros of the disk', lambda t: t.host(500)),
+    ('on zeros of the disk', lambda t: t.host(ZEROS)),
+    ('on the directory of bitmaps', lambda t: t.directory),
+    ('on the table of a bitmap', lambda t: t.bitmap_table),
+    ('on a snapshot\'s L1 table', lambda t: t.snapshot_l1),
+    ('on a snapshot\'s L2 table', lambda t: t.snapshot_l2),
 ]
 
 
 PLACE = dict(PLACES)
 # There nothing is, so nothing else can be counted twice.
 NOWHERE = [what for what in PLACE if not what.startswith('on ')]
+# What an L1 table of its own is, or what shows only where nothing else is.
+OWN = {'disk': ('on the active L1 table', 'on data of the disk', 'on zeros of the disk'),
+       'snapshot': ('on a snapshot\'s L1 table', 'on a snapshot\'s L2 table', 'on data of the disk', 'on zeros of the disk')}
+FEW = [what for what in PLACE if not what.endswith('of bitmaps') and 'of a bitmap' not in what and 'a snapshot' not in what]
 
 
 def content(name, *which):
@@ -45,15 +54,17 @@ def content(name, *which):
         return f.read()
 
 
-def base():
-    """A snapshot, data written after it, and (at 500) a data cluster of zeros."""
+def base(size='4M', bits=16):
+    """A snapshot, data written after it, a data cluster of zeros, and a bitmap."""
     if os.path.exists('base.qcow2'):
         os.unlink('base.qcow2')
-    qemu('create', '-q', '-f', 'qcow2', '-o', f'cluster_size={CLUSTER}', 'base.qcow2', '4M')
+    qemu('create', '-q', '-f', 'qcow2', '-o', f'cluster_size={CLUSTER},refcount_bits={bits}', 'base.qcow2', size)
     qemu_io('base.qcow2', 'write -P 1 0 256k')
     qemu('snapshot', '-c', 'one', 'base.qcow2')
-    qemu_io('base.qcow2', 'write -P 2 64k 64k', f'write -P 0 {500 * CLUSTER} 4k')
-    assert Tables('base.qcow2').host(500)
+    qemu_io('base.qcow2', 'write -P 2 64k 64k', f'write -P 0 {ZEROS * CLUSTER} 4k')
+    qemu('bitmap', '--add', '-g', '512', 'base.qcow2', 'b')
+    qemu_io('base.qcow2', 'write -P 3 128k 64k')
+    assert Tables('base.qcow2').host(ZEROS)
     return content('base.qcow2'), content('base.qcow2', '-l', 'snapshot.name=one')
 
 
@@ -106,7 +117,7 @@ def disk_at(what):
         fresh(40, PLACE[what](t))
         status, out, err = run('check', '-f', 'qcow2', '-r', how, 't.qcow2')
         theirs = run('check', '-f', 'qcow2', 't.qcow2', tool='qemu-img')[0]
-        assert status == theirs or what not in NOWHERE, f'check -r {how}: {status}, qemu-img: {theirs}\n{out}{err}'
+        assert status == theirs, f'check -r {how}: {status}, qemu-img: {theirs}\n{out}{err}'
         assert '18446744073709551615' not in err, err
         put('t.qcow2', 40, '>Q', t.l1)
         sound('t.qcow2')
@@ -114,16 +125,70 @@ def disk_at(what):
         assert content('t.qcow2', '-l', 'snapshot.name=one') == kept, f'check -r {how} has given up the snapshot'
 
 
+def whole(name):
+    with open(name, 'rb') as f:
+        return f.read()
+
+
+def astray(size, bits, at, what):
+    """Nothing is written to what the L1 table is said to lie on, and nothing is given up."""
+    base(size, bits)
+    t = Tables('base.qcow2')
+    at, right = (40, t.l1) if at == 'disk' else (t.snapshots, t.snapshot_l1)
+    where = PLACE[what](t)
+    fresh(at, where)
+    before = whole('t.qcow2')
+    for how in ((), ('-r', 'leaks'), ('-r', 'all')):
+        status, out, err = run('check', '-f', 'qcow2', *how, 't.qcow2')
+        assert status == 2, f'check {how}: {status}\n{out}{err}'
+        assert err.count('is said to be at') == 1, err
+        assert any(f' is said to be at {at}, where' in err for at in ('0' if not where else f'{where:#x}', f'{right:#x}')), err
+        assert 'nothing is repaired until' in err, err
+        assert whole('t.qcow2') == before, f'check {how} writes to the image'
+    put('t.qcow2', at, '>Q', right)
+    sound('t.qcow2')
+
+
+def believed(size, bits, what, patch):
+    """A sound L1 table is not blamed for another's reference to it."""
+    disk, kept = base(size, bits)
+    shutil.copyfile('base.qcow2', 't.qcow2')
+    put('t.qcow2', *patch(Tables('base.qcow2')))
+    err = run('check', '-f', 'qcow2', '-r', 'all', 't.qcow2')[2]
+    assert 'is said to be at' not in err, err
+    assert content('t.qcow2') == disk, 'the repair has cost content'
+    assert what.startswith('snapshot table') or content('t.qcow2', '-l', 'snapshot.name=one') == kept, 'the snapshot has lost content'
+
+
+BELIEVED = [
+    ('refcount table on the L1 table', lambda t: (48, '>Q', t.l1)),
+    ('refcount table on the snapshot\'s L1 table', lambda t: (48, '>Q', t.snapshot_l1)),
+    ('refcount block on the L1 table', lambda t: (t.reftable, '>Q', t.l1)),
+    ('refcount block on the snapshot\'s L1 table', lambda t: (t.reftable, '>Q', t.snapshot_l1)),
+    ('snapshot table on the L1 table', lambda t: (64, '>Q', t.l1)),
+    ('snapshot table on the snapshot\'s L1 table', lambda t: (64, '>Q', t.snapshot_l1)),
+    ('directory of bitmaps on the L1 table', lambda t: (t.extension + 16, '>Q', t.l1)),
+    ('directory of bitmaps on the snapshot\'s L1 table', lambda t: (t.extension + 16, '>Q', t.snapshot_l1)),
+    ('table of a bitmap on the L1 table', lambda t: (t.directory, '>Q', t.l1)),
+    ('table of a bitmap on the snapshot\'s L1 table', lambda t: (t.directory, '>Q', t.snapshot_l1)),
+]
+
+
 def main():
     here, home = os.getcwd(), tempfile.mkdtemp(prefix='kiln-snapshot-')
     os.chdir(home)
-    tests = [(f'the snapshot\'s L1 table {what}', snapshot_at, what) for what in PLACE]
+    tests = [(f'the snapshot\'s L1 table {what}', snapshot_at, what) for what in FEW]
     tests += [(f'the active L1 table {what}', disk_at, what) for what in (*NOWHERE, 'on the header')]
+    for size, bits in (('4M', 16), ('1M', 64), ('1M', 2), ('16M', 32)):
+        image = f'disk of {size}, refcounts of {bits} bits'
+        tests += [(f'{image}: L1 table of the {whose} {what}', astray, size, bits, whose, what)
+                  for whose, own in OWN.items() for what in PLACE if what not in (*NOWHERE, *own)]
+        tests += [(f'{image}: {what}', believed, size, bits, what, patch) for what, patch in BELIEVED]
     failed = 0
     print(f'1..{len(tests)}')
-    for n, (title, test, what) in enumerate(tests, 1):
+    for n, (title, test, *args) in enumerate(tests, 1):
         try:
-            test(what)
+            test(*args)
             print(f'ok {n} {title}', flush=True)
         except AssertionError as e:
             failed += 1
