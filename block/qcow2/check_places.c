@@ -107,19 +107,9 @@ static const char *bitmap_table(Check *c, uint64_t host, uint64_t len)
 /* NULL: nothing but L2 tables, which entries of the table itself lead to. */
 static const char *active_is(Check *c, uint64_t host, uint64_t len)
 {
-    const Qcow2 *q = c->q;
+    unsigned is = host ? meta_on_active_l1(c->q) : QCOW2_OVERLAP_HEADER;
 
-    if (!host) {
-        return meta_name(QCOW2_OVERLAP_HEADER);
-    }
-    for (uint64_t at = 0; at < len; at += q->cluster) {
-        unsigned is = meta_kind(q, host + at);
-
-        if (is && is != QCOW2_OVERLAP_ACTIVE_L1 && is != QCOW2_OVERLAP_ACTIVE_L2) {
-            return meta_name(is);
-        }
-    }
-    return bitmap_table(c, host, len);
+    return is ? meta_name(is) : bitmap_table(c, host, len);
 }
 
 static bool is_astray(Check *c, const Qcow2Snapshot *s, const char **what)

@@ -633,6 +633,10 @@ static bool driver_reopen_prepare(BlockReopen *reopen, GError **err)
         g_free(r);
         return false;
     }
+    if (q->read_only && !reopen->read_only && !qcow2_may_write(q, err)) {
+        g_free(r);
+        return false;
+    }
     if (!q->read_only) {
         qcow2_quiesce(q);
         ret = qcow2_sync_all(q);

@@ -368,6 +368,15 @@ static void image_free(Qcow2 *q)
     g_free(q);
 }
 
+/* Whichever of the two is wrong: writing to one of them would write to the other. */
+bool qcow2_may_write(const Qcow2 *q, GError **err)
+{
+    unsigned is = meta_on_active_l1(q);
+
+    return !is || error_set(err, "qcow2: Image is corrupt: its L1 table is at %#" PRIx64 ", where the %s is; repair it with check "
+                                 "-r all, or open it with read-only=on", q->h.l1_offset, meta_name(is));
+}
+
 static bool load_image(Qcow2 *q, GError **err)
 {
     if (!load_header(q, q->opt.for_check, err) || !check_openable(q, err) || !open_encryption(q, err)) {
@@ -383,8 +392,8 @@ static bool load_image(Qcow2 *q, GError **err)
     init_caches(q);
     collect_meta(q);
     q->file_end = align_up(q->file->size, q->cluster);
-    return qcow2_snapshots_load(q, err) && clear_autoclear(q, err) && repair_if_dirty(q, err) &&
-           open_bitmaps(q, err);
+    return qcow2_snapshots_load(q, err) && (q->read_only || q->opt.for_check || qcow2_may_write(q, err)) &&
+           clear_autoclear(q, err) && repair_if_dirty(q, err) && open_bitmaps(q, err);
 }
 
 Qcow2 *qcow2_open(BlockNode *node, BlockNode *file, const Qcow2Options *options, bool read_only,

@@ -43,6 +43,18 @@ const char *meta_name(unsigned kind)
     return bit >= 0 && bit < (int)G_N_ELEMENTS(names) ? names[bit] : "metadata";
 }
 
+unsigned meta_on_active_l1(const Qcow2 *q)
+{
+    for (uint64_t at = 0; at < (uint64_t)q->l1_size * 8; at += q->cluster) {
+        unsigned is = meta_kind(q, q->h.l1_offset + at);
+
+        if (is && is != QCOW2_OVERLAP_ACTIVE_L1 && is != QCOW2_OVERLAP_ACTIVE_L2) {
+            return is;
+        }
+    }
+    return 0;
+}
+
 bool overlap_check_data(Qcow2 *q, uint64_t host, uint64_t len)
 {
     uint64_t last = (host + len - 1) >> q->cluster_bits;

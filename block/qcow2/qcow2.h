@@ -442,6 +442,8 @@ void meta_remove(Qcow2 *q, uint64_t host, uint64_t len);
 /* QCOW2_OVERLAP_*, of the cluster that holds host; 0: no metadata that is known. */
 unsigned meta_kind(const Qcow2 *q, uint64_t host);
 const char *meta_name(unsigned kind);
+/* What is said to be where the active L1 table is (but for L2 tables: an entry of it is wrong then), or 0. */
+unsigned meta_on_active_l1(const Qcow2 *q);
 /* Does data at [host, host + len) hit metadata? Then the image is marked corrupt. */
 bool overlap_check_data(Qcow2 *q, uint64_t host, uint64_t len);
 /* Says what is wrong once, sets the corrupt bit, fails all further requests. Returns -EIO. */
@@ -580,6 +582,8 @@ Qcow2 *qcow2_open(BlockNode *node, BlockNode *file, const Qcow2Options *options,
 int qcow2_close(Qcow2 *q);
 void qcow2_options_init(Qcow2Options *o);
 /* Other options from now on; cache sizes too. Everything is written out, nothing active. */
+/* False: no more may be written to the image than a repair does. */
+bool qcow2_may_write(const Qcow2 *q, GError **err);
 void qcow2_reopened(Qcow2 *q, const Qcow2Options *options, bool read_only);
 /* The timer of cache-clean-interval, in the present loop. */
 void qcow2_start_timer(Qcow2 *q);

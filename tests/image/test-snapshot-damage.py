@@ -42,6 +42,8 @@ PLACES = [
 PLACE = dict(PLACES)
 # There nothing is, so nothing else can be counted twice.
 NOWHERE = [what for what in PLACE if not what.startswith('on ')]
+# What the disk cannot be written with (a bitmap's table is refused by what it has).
+WRITES_REFUSED = ('on the refcount table', 'on a refcount block', 'on the snapshot table', 'on the directory of bitmaps')
 # What an L1 table of its own is, or what shows only where nothing else is.
 OWN = {'disk': ('on the active L1 table', 'on data of the disk', 'on zeros of the disk'),
        'snapshot': ('on a snapshot\'s L1 table', 'on a snapshot\'s L2 table', 'on data of the disk', 'on zeros of the disk')}
@@ -145,6 +147,9 @@ def astray(size, bits, at, what):
         assert any(f' is said to be at {at}, where' in err for at in ('0' if not where else f'{where:#x}', f'{right:#x}')), err
         assert 'nothing is repaired until' in err, err
         assert whole('t.qcow2') == before, f'check {how} writes to the image'
+    if at == 40 and what in WRITES_REFUSED:
+        refused('resize', 't.qcow2', '32M', text=f'L1 table is at {where:#x}, where the')
+        assert whole('t.qcow2') == before, 'what was refused has written to the image'
     put('t.qcow2', at, '>Q', right)
     sound('t.qcow2')
 
