@@ -140,8 +140,7 @@ void nbd_client_stop_connecting(NbdClient *c)
     if (!a) {
         return;
     }
-    block_fd_remove(c->attempt_source);
-    c->attempt_source = NULL;
+    block_fd_remove(g_steal_pointer(&c->attempt_source));
     eventfd_write(a->cancel_fd, 1);
     if (a->thread) {
         g_thread_join(a->thread);
@@ -242,8 +241,7 @@ void nbd_client_lost(NbdClient *c, const char *why)
 {
     report_warning("node '%s', NBD server %s: connection lost: %s", c->node->name, c->where, why);
     c->fruitless += c->in_flight > 0;
-    block_fd_remove(c->source);
-    c->source = NULL;
+    block_fd_remove(g_steal_pointer(&c->source));
     nbd_conn_free(c->conn);
     c->conn = NULL;
     nbd_client_io_reset(c);
@@ -365,8 +363,7 @@ void nbd_client_cut_off(BlockNode *node, const char *why)
 /* Those that nobody waits for end now. */
 void nbd_client_end_requests(NbdClient *c)
 {
-    block_fd_remove(c->source);
-    c->source = NULL;
+    block_fd_remove(g_steal_pointer(&c->source));
     nbd_conn_free(c->conn);
     c->conn = NULL;
     nbd_client_io_reset(c);
@@ -406,15 +403,10 @@ void nbd_client_attach(NbdClient *c)
 
 void nbd_client_detach(NbdClient *c)
 {
-    block_fd_remove(c->source);
-    c->source = NULL;
-    block_fd_remove(c->attempt_source);
-    c->attempt_source = NULL;
-    block_fd_remove(c->word);
-    c->word = NULL;
-    block_timer_free(c->give_up);
-    c->give_up = NULL;
-    block_timer_free(c->silence);
-    c->silence = NULL;
+    block_fd_remove(g_steal_pointer(&c->source));
+    block_fd_remove(g_steal_pointer(&c->attempt_source));
+    block_fd_remove(g_steal_pointer(&c->word));
+    block_timer_free(g_steal_pointer(&c->give_up));
+    block_timer_free(g_steal_pointer(&c->silence));
     c->patient = false;
 }
