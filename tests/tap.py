@@ -22,8 +22,36 @@ def test(function):
 
 def why(error):
     """What went wrong, and the line of the test file where."""
-    here = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != os.path.abspath(__file__)]
+    here = [frame for frame in traceback.extract_tb(error.__traceback__) if os.path.realpath(frame.filename) != os.path.realpath(__file__)]
     return "".join(traceback.format_list(here[:2])) + str(error or repr(error))
+
+
+def run_one(number, name, function, *args):
+    """Prints what became of it. False: it failed."""
+    result, note = "ok", ""
+    try:
+        function(*args)
+    except Skip as reason:
+        note = " # SKIP %s" % reason
+    except Exception as error:  # pylint: disable=broad-except
+        result = "not ok"
+        print("# " + why(error).replace("\n", "\n# "))
+    print("%s %d %s%s" % (result, number, name, note), flush=True)
+    return result == "ok"
+
+
+def run_cases(prefix, cases):
+    """Cases of one test: (name, function, its arguments...) each, in one directory of their own, where a generator may prepare
+    the next one. The exit status."""
+    here, home = os.getcwd(), tempfile.mkdtemp(prefix=prefix)
+    failed = number = 0
+    os.chdir(home)
+    for number, (name, function, *args) in enumerate(cases, 1):
+        failed += not run_one(number, name, function, *args)
+    os.chdir(here)
+    shutil.rmtree(home, ignore_errors=True)
+    print("1..%d" % number)
+    return 1 if failed else 0
 
 
 def main(prefix, after=lambda: None):
@@ -37,21 +65,13 @@ def main(prefix, after=lambda: None):
     os.environ["TZ"] = "UTC"
     print("1..%d" % len(chosen))
     for number, function in enumerate(chosen, 1):
-        name, result, note = function.__name__.replace("_", " "), "ok", ""
         directory = os.path.join(home, str(number))
         os.mkdir(directory)
         os.chdir(directory)
-        try:
-            function()
-        except Skip as reason:
-            note = " # SKIP %s" % reason
-        except Exception as error:  # pylint: disable=broad-except
-            result, failed = "not ok", failed + 1
-            print("# " + why(error).replace("\n", "\n# "))
+        failed += not run_one(number, function.__name__.replace("_", " "), function)
         after()
         os.chdir(home)
         shutil.rmtree(directory, ignore_errors=True)
-        print("%s %d %s%s" % (result, number, name, note), flush=True)
     os.chdir("/")
     shutil.rmtree(home, ignore_errors=True)
     return 1 if failed else 0

@@ -8,12 +8,12 @@ usage: test-bitmap-damage.py KILN-IMG
 """
 import os
 import shutil
-import struct
 import sys
-import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 from damage import OFFSET, Tables, number, put, u64
 from imgtest import KILN, ok, qemu, qemu_io, refused, run
+from tap import run_cases
 
 CLUSTER = 4096
 ENTRY = 32      # bytes of an entry of the directory: the names have two letters
@@ -203,27 +203,14 @@ def content_if_sound(name):
     return content(name)
 
 
-def main():
-    here, home = os.getcwd(), tempfile.mkdtemp(prefix='kiln-bitmap-')
-    os.chdir(home)
-    failed = n = 0
+def cases():
     tests = [(judge, *case) for case in CASES] + [(judge_extension, f'header: {what}', patches) for what, patches in EXTENSION]
     tests += [(judge_stale, 'header: stale, with the reserved field')]
-    print(f'1..{2 * len(tests)}')
     for width in (1, 16):
         base(width)
         for test, what, *args in tests:
-            n += 1
-            try:
-                test(*args)
-                print(f'ok {n} {what}, refcounts of {width} bits', flush=True)
-            except (AssertionError, struct.error) as e:
-                failed += 1
-                print(f'not ok {n} {what}, refcounts of {width} bits\n# ' + str(e).replace('\n', '\n# '), flush=True)
-    os.chdir(here)
-    shutil.rmtree(home)
-    return 1 if failed else 0
+            yield f'{what}, refcounts of {width} bits', test, *args
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(run_cases('kiln-bitmap-', cases()))

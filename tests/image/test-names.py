@@ -8,14 +8,13 @@ usage: test-names.py KILN-IMG
 import json
 import os
 import re
-import shutil
-import struct
 import subprocess
 import sys
-import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 from damage import Tables, number, put, u64
 from imgtest import KILN, LIMIT, ok, qemu
+from tap import run_cases
 
 FEATURES, BACKING_FORMAT, DATA_FILE = 0x6803f857, 0xe2792aca, 0x44415441
 LONG = 24   # bytes that each name has in the file
@@ -139,28 +138,16 @@ def no_bitmap_name():
     same('check', 't')
 
 
-def main():
-    here, home = os.getcwd(), tempfile.mkdtemp(prefix='kiln-names-')
-    os.chdir(home)
+def cases():
     tests = [(f'{test.__name__}: {what}', test, name) for test in (snapshot, bitmap, feature) for what, name in NAMES.items()]
     tests += [(f'backing: {what}', backing, name if b'\0' in name else name.ljust(LONG, b'n')) for what, name in NAMES.items()]
     tests += [('backing format: a NUL byte', header, BACKING_FORMAT, b'r\0w'), ('data file: a NUL byte', header, DATA_FILE, b'd\0t'),
               ('feature: no name', no_feature_name), ('bitmap: no name', no_bitmap_name)]
-    failed = 0
-    print(f'1..{len(tests)}')
-    for n, (what, test, *args) in enumerate(tests, 1):
+    for test in tests:
         for name in os.listdir('.'):
             os.unlink(name)
-        try:
-            test(*args)
-            print(f'ok {n} {what}', flush=True)
-        except (AssertionError, ValueError, struct.error) as e:
-            failed += 1
-            print(f'not ok {n} {what}\n# ' + str(e).replace('\n', '\n# '), flush=True)
-    os.chdir(here)
-    shutil.rmtree(home)
-    return 1 if failed else 0
+        yield test
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(run_cases('kiln-names-', cases()))

@@ -8,10 +8,11 @@ usage: test-snapshot-damage.py KILN-IMG
 import os
 import shutil
 import sys
-import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 from damage import Tables, put
 from imgtest import ok, qemu, qemu_io, refused, run
+from tap import run_cases
 
 CLUSTER = 4096
 ZEROS = 200     # a cluster of the disk
@@ -179,29 +180,15 @@ BELIEVED = [
 ]
 
 
-def main():
-    here, home = os.getcwd(), tempfile.mkdtemp(prefix='kiln-snapshot-')
-    os.chdir(home)
-    tests = [(f'the snapshot\'s L1 table {what}', snapshot_at, what) for what in FEW]
-    tests += [(f'the active L1 table {what}', disk_at, what) for what in (*NOWHERE, 'on the header')]
+def cases():
+    yield from ((f'the snapshot\'s L1 table {what}', snapshot_at, what) for what in FEW)
+    yield from ((f'the active L1 table {what}', disk_at, what) for what in (*NOWHERE, 'on the header'))
     for size, bits in (('4M', 16), ('1M', 64), ('1M', 2), ('16M', 32)):
         image = f'disk of {size}, refcounts of {bits} bits'
-        tests += [(f'{image}: L1 table of the {whose} {what}', astray, size, bits, whose, what)
-                  for whose, own in OWN.items() for what in PLACE if what not in (*NOWHERE, *own)]
-        tests += [(f'{image}: {what}', believed, size, bits, what, patch) for what, patch in BELIEVED]
-    failed = 0
-    print(f'1..{len(tests)}')
-    for n, (title, test, *args) in enumerate(tests, 1):
-        try:
-            test(*args)
-            print(f'ok {n} {title}', flush=True)
-        except AssertionError as e:
-            failed += 1
-            print(f'not ok {n} {title}\n# ' + str(e).replace('\n', '\n# '), flush=True)
-    os.chdir(here)
-    shutil.rmtree(home)
-    return 1 if failed else 0
+        yield from ((f'{image}: L1 table of the {whose} {what}', astray, size, bits, whose, what)
+                    for whose, own in OWN.items() for what in PLACE if what not in (*NOWHERE, *own))
+        yield from ((f'{image}: {what}', believed, size, bits, what, patch) for what, patch in BELIEVED)
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(run_cases('kiln-snapshot-', cases()))
