@@ -373,8 +373,8 @@ bool qcow2_may_write(const Qcow2 *q, GError **err)
 {
     unsigned is = meta_on_active_l1(q);
 
-    return !is || error_set(err, "qcow2: Image is corrupt: its L1 table is at %#" PRIx64 ", where the %s is; repair it with check "
-                                 "-r all, or open it with read-only=on", q->h.l1_offset, meta_name(is));
+    return !is || error_set(err, "qcow2: Image is corrupt: its L1 table is at %#" PRIx64 ", where the %s is; kiln-img check "
+                                 "says which of them is wrong, read-only=on opens the image", q->h.l1_offset, meta_name(is));
 }
 
 static bool load_image(Qcow2 *q, GError **err)
