@@ -156,6 +156,21 @@ def reopened_and_wrong():
 
 
 @test
+def two_tables_at_one_place_are_not_written():
+    """Nor by reopening what was opened to be read."""
+    qemu_img("create", "-q", "-f", "qcow2", "a.qcow2", "2M")
+    with open("a.qcow2", "r+b") as f:
+        refcount_table = f.read(56)[48:]
+        f.seek(40)
+        f.write(refcount_table)
+    before = open("a.qcow2", "rb").read()
+    done = subprocess.run([KILN, "-r", "-f", "qcow2", "-c", "reopen -w", "-c", "write 0 512", "a.qcow2"], capture_output=True, text=True,
+                          timeout=60, check=False)
+    assert done.returncode == 1 and "where the refcount table is" in done.stderr, done.stderr
+    assert open("a.qcow2", "rb").read() == before
+
+
+@test
 def vectors():
     t = Twins()
     t.script("a.qcow2", "readv -P 0 3M 512 512 512", "writev -P 7 3M 100 200 300", "readv -P 7 3M 600", "readv -v 3145700 16 16", "readv -C 0 5 5",
