@@ -116,20 +116,22 @@ static bool attach(BlockBackend *blk, Device *dev, const BlkDevOps *ops, void *o
             "permissions allow no more, or Kiln only reads its format), but the device writes to it",
             blk_filename(blk));
     }
+    blk->dev = dev; /* a refusal names it */
     if (blk->root &&
         !block_child_set_perm(blk->root, used, BLOCK_PERM_ALL & ~unshared, err)) {
+        blk->dev = NULL;
         return false;
     }
     if (!blk->loop->is_main && !ops->any_loop && !blk_make_home(blk, err)) {
         if (blk->root) {
             block_child_set_perm(blk->root, blk->name ? BLOCK_PERM_CONSISTENT_READ : 0, BLOCK_PERM_ALL, NULL);
         }
+        blk->dev = NULL;
         return false;
     }
     blk->plug_loop = blk->loop;
     blk->used = used;
     blk->shared = BLOCK_PERM_ALL & ~unshared;
-    blk->dev = dev;
     blk->ops = ops;
     blk->opaque = opaque;
     if (blk->info) {

@@ -71,6 +71,8 @@ bool blk_add_disk(Vm *vm, const char *filename, const DriveDefaults *defaults, D
                   GError **err);
 /* -blockdev: JSON, or driver=raw,node-name=x,file.driver=file,file.filename=y. */
 bool blk_add_blockdev(Vm *vm, const char *json_or_keyval, GError **err);
+/* -drive format=help: what there is, on standard output. */
+void blk_drivers_help(void);
 /* As blk_add_blockdev, with -drive's syntax: drive_add -n. */
 bool blk_add_node(Vm *vm, const char *keyval, GError **err);
 /* blockdev-add and blockdev-del. */

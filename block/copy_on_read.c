@@ -298,6 +298,10 @@ static bool cor_open(BlockNode *node, BlockOpts *opts, GError **err)
     if (!block_filter_open_file(node, opts, err) || (bottom && !find_bottom(node, bottom, &c->bottom, err))) {
         return false;
     }
+    if (node->file->node->read_only) {
+        return error_set(err, "Block node is read-only: '%s' cannot take copies; leave read-only=on or the copy-on-read filter out",
+                         node->file->node->name);
+    }
     c->waiting_tail = &c->waiting;
     g_queue_init(&c->active);
     image = block_node_skip_filters(node->file->node);

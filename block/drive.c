@@ -328,10 +328,15 @@ static bool assign_id(Vm *vm, DriveRequest *req, GError **err)
                 ? g_strdup_printf("%s%d%s%d", req->interface->name, req->bus, medium, req->unit)
                 : g_strdup_printf("%s%s%d", req->interface->name, medium, req->unit);
     }
-    if (blk_find(vm, req->id) || block_node_find(vm, req->id)) {
-        return error_set(err, "Duplicate ID '%s' for drive; choose another id", req->id);
-    }
-    return true;
+    return !blk_find(vm, req->id) || block_node_find(vm, req->id) || /* which the next check names */
+           error_set(err, "Duplicate ID '%s' for drive; choose another id", req->id);
+}
+
+/* Commands take the names of both in one argument. */
+static bool check_no_node(Vm *vm, const char *id, GError **err)
+{
+    return !block_node_find(vm, id) ||
+           error_set(err, "Device name '%s' conflicts with an existing node name; choose another id=", id);
 }
 
 /* ---- what it opens -------------------------------------------------------------------------- */
@@ -383,6 +388,9 @@ static bool compose_options(BlockOpts *opts, DriveRequest *req, bool *probed, GE
         }
         return true;
     }
+    if (req->file && *req->file && block_opts_peek(opts, "file.filename")) {
+        return error_set(err, "Can't specify 'file' and 'filename' options at the same time; leave file= or file.filename= out");
+    }
     if (req->file && *req->file && !block_opts_set_filename(opts, req->file, err)) {
         return false;
     }
@@ -405,10 +413,13 @@ static bool compose_options(BlockOpts *opts, DriveRequest *req, bool *probed, GE
 static BlockNode *open_node(Vm *vm, BlockOpts *opts, DriveRequest *req, GError **err)
 {
     BlockNode inherit = {.read_only = req->read_only, .auto_read_only = true}, *child = NULL, *node;
-    const char *discard = block_opts_peek(opts, "discard");
-    bool probed = false;
+    const char *discard = block_opts_peek(opts, "discard"), *zeroes = block_opts_peek(opts, "detect-zeroes");
+    bool probed = false, unmap_zeroes = zeroes && !strcmp(zeroes, "unmap");
 
     inherit.discard_unmap = discard && (!strcmp(discard, "unmap") || !strcmp(discard, "on"));
+    if (unmap_zeroes && !inherit.discard_unmap) {
+        block_opts_set(opts, "detect-zeroes", "on"); /* as in QEMU, a drive may ask for it, is told that it has it, and nothing is unmapped */
+    }
     if (!compose_options(opts, req, &probed, err)) {
         return NULL;
     }
@@ -421,6 +432,9 @@ static BlockNode *open_node(Vm *vm, BlockOpts *opts, DriveRequest *req, GError *
     }
     node = block_node_open(vm, opts, NULL, err);
     block_node_unref(child);
+    if (node && unmap_zeroes) {
+        node->detect_zeroes = BLOCK_DETECT_ZEROES_UNMAP;
+    }
     if (node && probed && !node->read_only) {
         node->probed = true;
         report_warning("Image format was not specified for '%s' and probing guessed raw.\n"
@@ -559,13 +573,13 @@ static bool add_drive(Vm *vm, BlockOpts *opts, const DriveDefaults *defaults, co
     BlockNode *node = NULL;
     DriveInfo *drive;
     bool ok = parse_request(vm, opts, defaults, &req, err) && assign_place(vm, &req, err) &&
-              assign_id(vm, &req, err);
+              assign_id(vm, &req, err) && check_no_node(vm, req.id, err);
     bool has_medium = ok && ((req.file && *req.file) || block_opts_has_prefix(opts, "file") ||
                              block_opts_peek(opts, "driver") || block_opts_peek(opts, "format"));
 
     if (has_medium) {
         node = open_medium(vm, opts, &req, err);
-        ok = node != NULL;
+        ok = node && check_no_node(vm, req.id, err); /* its own nodes' neither */
     } else if (ok) {
         ok = check_empty(opts, err);
     }

@@ -32,8 +32,9 @@ static char *describe_parent(const BlockChild *child)
     if (child->parent) {
         return g_strdup_printf("node '%s'", child->parent->name);
     }
-    return *blk_name(child->blk) ? g_strdup_printf("block device '%s'", blk_name(child->blk))
-                                 : g_strdup("a block device");
+    g_autofree char *device = *blk_name(child->blk) ? g_strdup(blk_name(child->blk)) : blk_qdev(child->blk);
+
+    return device ? g_strdup_printf("block device '%s'", device) : g_strdup("an unnamed block device");
 }
 
 /* Does a use what b does not share? */
@@ -309,12 +310,15 @@ bool block_replace_child(BlockChild *child, BlockNode *node, GError **err)
 /* ---- opening children ----------------------------------------------------------------------- */
 
 /* A format over something that can only be read is read-only itself, where that will do. */
-static bool adopt_read_only(BlockNode *node, const BlockNode *child, GError **err)
+static bool adopt_read_only(BlockNode *node, const BlockNode *child, unsigned role, GError **err)
 {
+    /* A format with tables writes to them in any case, so only its own auto-read-only= makes it read-only; raw is as its file is. */
+    bool follows = node->auto_read_only || (child->auto_read_only && !(role & BLOCK_ROLE_METADATA));
+
     if (!child->read_only || node->read_only) {
         return true;
     }
-    if (!node->auto_read_only && !child->auto_read_only) {
+    if (!follows) {
         return error_set(err,
                          "Block node is read-only: '%s' was opened so; use read-only=on here too",
                          child->name);
@@ -329,7 +333,7 @@ static BlockNode *named_child(BlockNode *node, BlockOpts *opts, const char *name
     BlockNode *child = block_node_find(node->vm, ref);
 
     if (!child) {
-        error_set(err, "Cannot find device='' nor node-name='%s'; make it with -blockdev or blockdev-add first", ref);
+        error_set(err, "Cannot find device='%s' nor node-name='%s'; make it with -blockdev or blockdev-add first", ref, ref);
         return NULL;
     }
     if (block_opts_has_prefix(opts, name)) {
@@ -371,7 +375,7 @@ static BlockChild *adopt(BlockNode *node, BlockNode *child, const char *name, un
 {
     BlockChild shape = {.node = child, .name = (char *)name, .role = role}, *made = NULL;
 
-    if (!(role & BLOCK_ROLE_PRIMARY) || adopt_read_only(node, child, err)) {
+    if (!(role & BLOCK_ROLE_PRIMARY) || adopt_read_only(node, child, role, err)) {
         compute_child_perm(node, &shape, 0, BLOCK_PERM_ALL);
         made = block_attach_child(node, NULL, child, name, role, shape.used, shape.shared, err);
     }
@@ -432,7 +436,9 @@ static BlockNode *open_named_backing(BlockNode *node, BlockOpts *opts, const cha
     BlockOpts *all = block_opts_take_prefix(opts, "backing");
     BlockNode *child;
 
-    block_opts_set(all, "driver", format ? format : block_probe_path(path));
+    if (!block_opts_peek(all, "driver")) {
+        block_opts_set(all, "driver", format ? format : block_probe_path(path));
+    }
     if (!block_opts_has_prefix(all, "file")) {
         block_opts_set(all, "file.driver", block_path_driver(path));
         block_opts_set(all, "file.filename", path);
@@ -442,6 +448,15 @@ static BlockNode *open_named_backing(BlockNode *node, BlockOpts *opts, const cha
     return child;
 }
 
+/* Does "backing.driver=" go with options that say where the image is; else it says only what format the named file has. */
+static bool backing_is_told(const BlockOpts *opts)
+{
+    const char *driver = block_opts_peek(opts, "backing.driver");
+    const BlockDriver *drv = driver ? block_driver_find(driver) : NULL;
+
+    return driver && (!drv || !drv->is_format || block_opts_peek(opts, "backing.file") || block_opts_has_prefix(opts, "backing.file"));
+}
+
 bool block_open_backing(BlockNode *node, BlockOpts *opts, const char *filename, const char *format,
                         GError **err)
 {
@@ -449,13 +464,18 @@ bool block_open_backing(BlockNode *node, BlockOpts *opts, const char *filename, 
     g_autofree char *path = NULL;
     BlockNode inherit = *node, *child;
     g_autoptr(GError) why = NULL;
+    bool told;
 
     if (said && !*said) { /* "backing": null */
         g_free(block_opts_take(opts, "backing"));
         return true;
     }
-    if (said || block_opts_peek(opts, "backing.driver")) {
-        return block_open_child(node, opts, "backing", BLOCK_ROLE_COW, false, err) != NULL;
+    if (said || backing_is_told(opts) || (block_opts_peek(opts, "backing.driver") && (!filename || !*filename))) {
+        if (!block_open_child(node, opts, "backing", BLOCK_ROLE_COW, false, err)) {
+            g_prefix_error(err, "Could not open backing file: ");
+            return false;
+        }
+        return true;
     }
     if (!filename || !*filename) {
         return true;
@@ -466,12 +486,13 @@ bool block_open_backing(BlockNode *node, BlockOpts *opts, const char *filename, 
     }
     inherit.read_only = true;
     inherit.auto_read_only = false;
+    told = block_opts_peek(opts, "backing.driver") != NULL;
     child = open_named_backing(node, opts, path, format, &inherit, &why);
     if (!child) {
         return error_set_from(err, why, "Could not open backing file '%s' of '%s': %s", path,
                               node->filename ? node->filename : node->name, why->message);
     }
-    if (!format) {
+    if (!format && !told) {
         report_warning("Image '%s' does not say what format its backing file has: taken as %s "
                        "(kiln-img rebase -u -F FORMAT writes it down)",
                        node->filename, child->drv->name);

@@ -73,7 +73,8 @@ static bool fdinfo_holds(const char *path, off_t byte)
     return found;
 }
 
-static bool process_holds(const char *pid, const struct stat *image, off_t byte)
+/* ours: a descriptor of this process whose own locks do not count; -1 for other processes. */
+static bool process_holds(const char *pid, const struct stat *image, off_t byte, int ours)
 {
     g_autofree char *dir_name = g_strdup_printf("/proc/%s/fd", pid);
     DIR *dir = opendir(dir_name);
@@ -84,7 +85,7 @@ static bool process_holds(const char *pid, const struct stat *image, off_t byte)
         g_autofree char *path = g_strdup_printf("%s/%s", dir_name, entry->d_name);
         struct stat st;
 
-        if (entry->d_name[0] != '.' && stat(path, &st) == 0 && st.st_dev == image->st_dev &&
+        if (entry->d_name[0] != '.' && (ours < 0 || atoi(entry->d_name) != ours) && stat(path, &st) == 0 && st.st_dev == image->st_dev &&
             st.st_ino == image->st_ino) {
             g_autofree char *info = g_strdup_printf("/proc/%s/fdinfo/%s", pid, entry->d_name);
 
@@ -107,7 +108,7 @@ static char *lock_holder(int fd, off_t byte)
 
     while (proc && !who && fstat(fd, &image) == 0 && (entry = readdir(proc))) {
         if (g_ascii_isdigit(entry->d_name[0]) && (long)atol(entry->d_name) != (long)getpid() &&
-            process_holds(entry->d_name, &image, byte)) {
+            process_holds(entry->d_name, &image, byte, -1)) {
             g_autofree char *link = g_strdup_printf("/proc/%s/exe", entry->d_name);
             g_autofree char *exe = g_file_read_link(link, NULL);
             g_autofree char *base = exe ? g_path_get_basename(exe) : NULL;
@@ -126,13 +127,16 @@ static bool lock_refused(int fd, const char *filename, const char *perm, bool wa
                          off_t byte, GError **err)
 {
     g_autofree char *who = lock_holder(fd, byte);
+    struct stat image;
+    bool own = !who && fstat(fd, &image) == 0 && process_holds("self", &image, byte, fd);
 
     return error_set(err,
-                     "Failed to get %s\"%s\" lock: image '%s' is in use by %s. End that process "
-                     "first, or share the "
+                     "Failed to get %s\"%s\" lock: image '%s' is in use by %s. %s first, or share the "
                      "image on purpose with %s",
                      wants_exclusive ? "shared " : "", perm, filename,
-                     who ? who : "another process (which one cannot be seen from here)",
+                     who ? who : own ? "this process itself, which has it open once more"
+                                     : "another process (which one cannot be seen from here)",
+                     own ? "Remove the other disk or node" : "End that process",
                      wants_exclusive ? "share-rw=on on the device, or file.locking=off"
                                      : "read-only=on, or file.locking=off");
 }

@@ -3,6 +3,8 @@
  * Block nodes: the drivers, the list of nodes, references, opening from options; and the VM's block
  * layer as a whole.
  */
+#include <stdio.h>
+
 #include "block/block_int.h"
 #include "block/dirty_bitmap.h"
 #include "block/job.h"
@@ -25,6 +27,15 @@ const char *const block_prealloc_names[] = {"off", "metadata", "falloc", "full",
 const BlockDriver *const *block_drivers(void)
 {
     return drivers;
+}
+
+void blk_drivers_help(void)
+{
+    printf("Supported formats:");
+    for (const BlockDriver *const *drv = drivers; *drv; drv++) {
+        printf(" %s", (*drv)->name);
+    }
+    putchar('\n');
 }
 
 const BlockDriver *block_driver_find(const char *name)
@@ -273,7 +284,7 @@ void block_node_submit_hooked(BlockNode *node, BlockIo *io)
     }
     if (node->detect_zeroes && !io->compressed && block_iov_is_zero(io->iov, io->iov_count)) {
         io->op = BLOCK_ZERO;
-        io->may_unmap = node->detect_zeroes == BLOCK_DETECT_ZEROES_UNMAP;
+        io->may_unmap = node->detect_zeroes == BLOCK_DETECT_ZEROES_UNMAP && node->discard_unmap;
     }
     node->drv->submit(node, io);
 }
@@ -297,6 +308,7 @@ static bool node_set_name(BlockNode *node, BlockOpts *opts, GError **err)
 {
     BlockState *s = node->vm->block;
     g_autofree char *name = block_opts_take(opts, "node-name");
+    const BlockBackend *device;
 
     if (!name) {
         node->name = g_strdup_printf("#block%03u", s->next_node++);
@@ -310,7 +322,11 @@ static bool node_set_name(BlockNode *node, BlockOpts *opts, GError **err)
                          "31)",
                          name);
     }
-    if (block_node_find(node->vm, name) || blk_find(node->vm, name)) {
+    device = blk_find(node->vm, name);
+    if (device && *blk_name(device)) {
+        return error_set(err, "node-name=%s is conflicting with a device id; choose another name", name);
+    }
+    if (block_node_find(node->vm, name)) {
         return error_set(err, "Duplicate nodes with node-name='%s'; choose another name", name);
     }
     node->name = g_steal_pointer(&name);

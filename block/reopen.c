@@ -35,6 +35,7 @@ static bool take_common(Entry *e, GError **err)
     static const char *const discard[] = {"ignore", "unmap", "off", "on", NULL};
     static const char *const zeroes[] = {"off", "on", "unmap", NULL};
     BlockReopen *r = &e->r;
+    bool detect = block_opts_peek(r->opts, "detect-zeroes");
     int unmap = r->discard_unmap;
 
     if (!block_opts_take_bool(r->opts, "read-only", &r->read_only, err) ||
@@ -47,7 +48,7 @@ static bool take_common(Entry *e, GError **err)
         return false;
     }
     r->discard_unmap = unmap & 1;
-    if (r->detect_zeroes == BLOCK_DETECT_ZEROES_UNMAP && !r->discard_unmap) {
+    if (detect && r->detect_zeroes == BLOCK_DETECT_ZEROES_UNMAP && !r->discard_unmap) {
         return error_set(err, "setting detect-zeroes to unmap is not allowed without setting "
                               "discard operation to unmap");
     }
@@ -324,6 +325,20 @@ static bool prepare_all(const GPtrArray *entries, GError **err)
     return ok;
 }
 
+/* An image is called after its file, and so is what stands on it. */
+static void follow_name(BlockNode *node)
+{
+    g_free(node->filename);
+    node->filename = g_strdup(node->file->node->filename);
+    for (unsigned i = 0; i < node->parents->len; i++) {
+        const BlockChild *child = g_ptr_array_index(node->parents, i);
+
+        if (child->parent && child->parent->file == child) {
+            follow_name(child->parent);
+        }
+    }
+}
+
 static void finish(Entry *e, bool ok)
 {
     const BlockDriver *drv = e->r.node->drv;
@@ -338,6 +353,9 @@ static void finish(Entry *e, bool ok)
     }
     if (ok && drv->refresh_limits) {
         drv->refresh_limits(e->r.node);
+    }
+    if (ok && e->new_file) {
+        follow_name(e->r.node);
     }
 }
 

@@ -85,6 +85,8 @@ bool qmp_block_resize(QmpCall *call, GError **err)
 {
     const BlockResizeArgs *args = call->args;
     BlockNode *node = qmp_find_node(call->vm, args->device, args->node_name, err);
+    BlockBackend *user; /* who stands on the node, such as a format on its file, may not stand a new size */
+    bool ok;
 
     if (!node) {
         return false;
@@ -92,7 +94,10 @@ bool qmp_block_resize(QmpCall *call, GError **err)
     if (args->size < 0) {
         return error_set(err, "Parameter 'size' expects a >0 size");
     }
-    return block_ptruncate(node, (uint64_t)args->size, false, BLOCK_PREALLOC_OFF, err);
+    user = blk_new(call->vm, NULL, node, BLOCK_PERM_RESIZE, err);
+    ok = user && block_ptruncate(node, (uint64_t)args->size, false, BLOCK_PREALLOC_OFF, err);
+    blk_free(user);
+    return ok;
 }
 
 bool qmp_block_set_write_threshold(QmpCall *call, GError **err)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block/block.h"
 #include "chardev/char.h"
 #include "core/type_help.h"
 #include "net/net.h"
@@ -36,6 +37,14 @@ static bool add_drive(Config *c, DriveArg drive)
 
 static bool set_drive(Config *c, const char *option, const char *arg, GError **err)
 {
+    g_auto(GStrv) words = g_strsplit(arg, ",", -1);
+
+    for (char **word = words; *word; word++) {
+        if (g_str_has_prefix(*word, "format=") && is_help(*word + strlen("format="))) {
+            blk_drivers_help();
+            return c->helped = true;
+        }
+    }
     return add_drive(c, (DriveArg){.text = arg, .option = "-drive", .index = -1});
 }
 

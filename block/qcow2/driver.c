@@ -89,18 +89,30 @@ static bool take_overlap(BlockOpts *opts, Qcow2Options *o, GError **err)
     return true;
 }
 
-/* What opens an encrypted image; *secret: the id, or NULL. */
-static bool take_encryption(BlockOpts *opts, char **secret, GError **err)
+/* What opens an encrypted image; *secret: the id, or NULL; *format: the user says that it is encrypted so, or NULL. */
+static bool take_encryption(BlockOpts *opts, char **secret, char **format, GError **err)
 {
-    g_autofree char *format = block_opts_take(opts, "encrypt.format");
-
-    if (format && strcmp(format, "luks")) {
+    *format = block_opts_take(opts, "encrypt.format");
+    if (*format && strcmp(*format, "luks")) {
         return error_set(err, "encrypt.format=%s is not supported (luks is); convert the image with QEMU's "
                               "tool: qemu-img convert",
-                         format);
+                         *format);
     }
     *secret = block_opts_take(opts, "encrypt.key-secret");
     return true;
+}
+
+/* Options that say something of the image, or need something in it. */
+static bool options_fit(const Qcow2 *q, const Qcow2Options *o, const char *encryption, GError **err)
+{
+    if (encryption && !q->h.crypt_method) {
+        return error_set(err, "No encryption in image header, but options specified format '%s': what is written there "
+                              "could be read by anybody; convert it, or leave encrypt.format out",
+                         encryption);
+    }
+    return o->lazy_refcounts <= 0 || q->h.version >= 3 ||
+           error_set(err, "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level "
+                          "(kiln-img amend -o compat=1.1 makes it one)");
 }
 
 static bool take_options(BlockNode *node, BlockOpts *opts, Qcow2Options *o, GError **err)
@@ -182,11 +194,11 @@ static bool open_children(BlockNode *node, BlockOpts *opts, GError **err)
 
 static bool driver_open(BlockNode *node, BlockOpts *opts, GError **err)
 {
-    g_autofree char *secret = NULL;
+    g_autofree char *secret = NULL, *encryption = NULL;
     Qcow2State *s = node->state;
     Qcow2Options options;
 
-    if (!take_options(node, opts, &options, err) || !take_encryption(opts, &secret, err) ||
+    if (!take_options(node, opts, &options, err) || !take_encryption(opts, &secret, &encryption, err) ||
         !block_open_child(node, opts, "file",
                           BLOCK_ROLE_DATA | BLOCK_ROLE_METADATA | BLOCK_ROLE_PRIMARY, false, err)) {
         return false;
@@ -200,7 +212,7 @@ static bool driver_open(BlockNode *node, BlockOpts *opts, GError **err)
         return false;
     }
     s->q->opt.key_secret = NULL; /* not needed again, and about to be freed */
-    if (!open_children(node, opts, err)) {
+    if (!options_fit(s->q, &options, encryption, err) || !open_children(node, opts, err)) {
         if (!s->q->read_only && !s->q->opt.for_check) {
             qcow2_bitmaps_store(s->q); /* opening marked them in use */
         }
@@ -623,13 +635,13 @@ static bool driver_reopen_prepare(BlockReopen *reopen, GError **err)
 {
     Qcow2 *q = image(reopen->node);
     Reopened *r = g_new0(Reopened, 1);
-    g_autofree char *secret = NULL; /* the volume key is known and stays */
+    g_autofree char *secret = NULL, *encryption = NULL; /* the volume key is known and stays */
     int ret = 0;
 
     if (reopen->keep) {
         r->options = q->opt;
     } else if (!take_options(reopen->node, reopen->opts, &r->options, err) ||
-               !take_encryption(reopen->opts, &secret, err)) {
+               !take_encryption(reopen->opts, &secret, &encryption, err) || !options_fit(q, &r->options, encryption, err)) {
         g_free(r);
         return false;
     }

@@ -367,7 +367,6 @@ static void test_refusals(Fixture *f, const void *data)
         {"file=IMG,format=raw,werror=foo", "invalid write error action"},
         {"file=IMG,format=raw,rerror=enospc", "invalid read error action"},
         {"file=IMG,format=raw,media=foo", "invalid media"},
-        {"file=IMG,format=raw,detect-zeroes=unmap", "without setting discard operation to unmap"},
         {"file=IMG,format=raw,force-share=on", "can only be used with read-only images"},
         {"file=IMG,format=raw,snapshot=maybe", "expects 'on' or 'off'"},
         {"file=IMG,format=raw,bps=1,bps_rd=1", "cannot be used at the same time"},
