@@ -28,6 +28,7 @@
 
 typedef struct BlockChild BlockChild;
 typedef struct BlockDriver BlockDriver;
+typedef struct BlockFormat BlockFormat;
 typedef struct BlockEngine BlockEngine;
 typedef struct BlockIo BlockIo;
 typedef struct BlockLoop BlockLoop;
@@ -473,9 +474,11 @@ struct BlockDriver {
 
     /* Main. A new image at filename (as block_create_check_name takes it); opts: create_opts by name, "size" among them. */
     bool (*create)(Vm *vm, const char *filename, BlockOpts *opts, GError **err);
-    /* Any thread, without the VM lock. A new image on file, whose only user the caller is; opts: as create's, but for what
-     * needs other nodes or keys, which is refused. */
-    bool (*format)(BlockNode *file, BlockOpts *opts, GError **err);
+    /* A new image on open nodes (format.h); opts as create's. prepare: main; false: format_free is still called. format: any
+     * thread. */
+    bool (*format_prepare)(BlockFormat *f, BlockOpts *opts, GError **err);
+    bool (*format)(BlockFormat *f, GError **err);
+    void (*format_free)(BlockFormat *f);
     /* in (may be NULL): what would be converted; else opts has "size". */
     bool (*measure)(Vm *vm, BlockOpts *opts, BlockNode *in, BlockMeasure *result, GError **err);
     /* Owner. fix: BLOCK_FIX_*. False only when the check could not be done. */

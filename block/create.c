@@ -3,7 +3,7 @@
  * What new images lie on: files, which are made; devices of the host and NBD exports, which are there and stay as long
  * as they are.
  */
-#include "block/block_int.h"
+#include "block/format.h"
 
 #include <inttypes.h>
 
@@ -50,15 +50,6 @@ BlockNode *block_open_protocol(Vm *vm, const char *text, GError **err)
     return node;
 }
 
-/* What was there must not be taken for an image. */
-static bool clear_first_sector(BlockNode *node, GError **err)
-{
-    static const uint8_t zeros[512];
-    int ret = block_pwrite(node, 0, zeros, MIN(sizeof zeros, block_node_size(node)), 0);
-
-    return ret >= 0 || error_set_errno(err, -ret, "Could not clear the first sector");
-}
-
 static bool take_export(Vm *vm, const char *text, BlockOpts *opts, GError **err)
 {
     uint64_t size = 0;
@@ -73,7 +64,7 @@ static bool take_export(Vm *vm, const char *text, BlockOpts *opts, GError **err)
         return false;
     }
     ok = block_node_size(node) >= size
-             ? clear_first_sector(node, err)
+             ? block_format_forget(node, err)
              : error_set(err, "The export has %" PRIu64 " bytes, the image needs %" PRIu64 ", and NBD exports do not grow",
                          block_node_size(node), size);
     block_node_unref(node);

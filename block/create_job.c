@@ -5,26 +5,35 @@
 #include <inttypes.h>
 
 #include "block/backend_int.h"
+#include "block/format.h"
+#include "util/keyval.h"
 
 typedef struct Create {
     const BlockDriver *drv;
-    BlockOpts *opts;      /* as the driver's create takes them */
-    char *filename;       /* of a file */
-    BlockBackend *writer; /* of the node that gets the format; NULL: a file is made */
+    BlockOpts *opts;     /* as the driver's create takes them */
+    char *filename;      /* a file is made; NULL: an image on nodes */
+    BlockFormat format;
+    GPtrArray *writers;  /* BlockBackend *: of the nodes */
 } Create;
 
 static bool create_run(BlockJob *job, GError **err)
 {
     Create *c = job->opaque;
 
-    return c->writer ? c->drv->format(blk_node(c->writer), c->opts, err) : c->drv->create(job->vm, c->filename, c->opts, err);
+    return c->filename ? c->drv->create(job->vm, c->filename, c->opts, err) : block_format(c->drv, &c->format, err);
 }
+
+static void free_writer(void *opaque) { blk_free(opaque); }
 
 static void create_free(BlockJob *job)
 {
     Create *c = job->opaque;
 
-    blk_free(c->writer);
+    if (c->format.plan) {
+        c->drv->format_free(&c->format);
+    }
+    g_clear_pointer(&c->format.extents, g_ptr_array_unref);
+    g_ptr_array_unref(c->writers);
     block_opts_free(c->opts);
     g_free(c->filename);
     g_free(c);
@@ -32,33 +41,7 @@ static void create_free(BlockJob *job)
 
 static const BlockJobOps create_ops = {.type = JOB_TYPE_CREATE, .run = create_run, .free = create_free};
 
-/* ---- what is made -------------------------------------------------------------------------------- */
-
-
-static void set_number(BlockOpts *opts, const char *name, uint64_t value)
-{
-    g_autofree char *text = g_strdup_printf("%" PRIu64, value);
-
-    block_opts_set(opts, name, text);
-}
-
-static void set_bool(BlockOpts *opts, const char *name, bool value) { block_opts_set(opts, name, value ? "on" : "off"); }
-
-static bool prepare_file(Create *c, const BlockdevCreateOptionsFile *o, GError **err)
-{
-    c->filename = g_strdup(o->filename);
-    set_number(c->opts, "size", o->size);
-    if (o->has_preallocation) {
-        block_opts_set(c->opts, "preallocation", qapi_enum_name(&qapi_type_PreallocMode, o->preallocation));
-    }
-    if (o->has_nocow) {
-        set_bool(c->opts, "nocow", o->nocow);
-    }
-    if (o->has_extent_size_hint) {
-        set_number(c->opts, "extent_size_hint", o->extent_size_hint);
-    }
-    return o->size <= INT64_MAX || error_set(err, "Image size must be at most %" PRId64, INT64_MAX);
-}
+/* ---- nodes ----------------------------------------------------------------------------------------- */
 
 /* One that is open, or the node that the options describe. A reference. */
 static BlockNode *take_node(Vm *vm, const BlockdevRef *ref, GError **err)
@@ -79,51 +62,159 @@ static BlockNode *take_node(Vm *vm, const BlockdevRef *ref, GError **err)
     return node;
 }
 
-/* Nobody else writes to it meanwhile. */
-static bool take_writer(Create *c, Vm *vm, const BlockdevRef *ref, GError **err)
+/* Nobody else writes to it until the job is over. */
+static BlockNode *take_writer(Create *c, const BlockdevRef *ref, GError **err)
 {
     static const uint32_t used = BLOCK_PERM_CONSISTENT_READ | BLOCK_PERM_WRITE | BLOCK_PERM_RESIZE;
-    BlockNode *node = take_node(vm, ref, err);
+    BlockNode *node = take_node(c->format.vm, ref, err);
+    BlockBackend *blk;
 
     if (!node) {
-        return false;
+        return NULL;
     }
-    c->writer = blk_new(vm, NULL, node, used, err);
+    blk = blk_new(c->format.vm, NULL, node, used, err);
     block_node_unref(node);
-    return c->writer && block_child_set_perm(c->writer->root, used,
-                                             BLOCK_PERM_ALL & ~(uint32_t)(BLOCK_PERM_WRITE | BLOCK_PERM_RESIZE), err);
+    if (!blk) {
+        return NULL;
+    }
+    g_ptr_array_add(c->writers, blk);
+    return block_child_set_perm(blk->root, used, BLOCK_PERM_ALL & ~(uint32_t)(BLOCK_PERM_WRITE | BLOCK_PERM_RESIZE), err) ? node
+                                                                                                                         : NULL;
 }
 
-static bool prepare_qcow2(Create *c, Vm *vm, const BlockdevCreateOptionsQcow2 *o, GError **err)
+static bool take_file(Create *c, const BlockdevRef *ref, GError **err)
 {
-    if (o->size % BLOCK_SECTOR) {
-        return error_set(err, "Image size must be a multiple of %u bytes", BLOCK_SECTOR);
+    c->format.file = take_writer(c, ref, err);
+    if (!c->format.file) {
+        return false;
     }
-    set_number(c->opts, "size", o->size);
-    if (o->has_version) {
-        block_opts_set(c->opts, "compat", qapi_enum_name(&qapi_type_BlockdevQcow2Version, o->version));
+    c->format.filename = block_node_skip_filters(c->format.file)->filename;
+    return true;
+}
+
+/* The image calls it by a name that leads there from where the image lies. */
+static bool take_data_file(Create *c, const BlockdevRef *ref, GError **err)
+{
+    g_autofree char *beside = NULL, *absolute = NULL;
+    const char *name;
+
+    if (!ref) {
+        return true;
     }
-    if (o->has_cluster_size) {
-        set_number(c->opts, "cluster_size", o->cluster_size);
+    c->format.data = take_writer(c, ref, err);
+    if (!c->format.data) {
+        return false;
     }
-    if (o->has_refcount_bits) {
-        set_number(c->opts, "refcount_bits", o->refcount_bits < 0 ? 0 : (uint64_t)o->refcount_bits);
+    name = block_node_skip_filters(c->format.data)->filename;
+    if (!name || !c->format.filename) {
+        return error_set(err, "An image names its external data file: 'file' and 'data-file' must be files");
     }
-    if (o->has_compression_type) {
-        block_opts_set(c->opts, "compression_type", qapi_enum_name(&qapi_type_Qcow2CompressionType, o->compression_type));
+    beside = block_path_beside(c->format.filename, name);
+    absolute = g_canonicalize_filename(name, NULL);
+    block_opts_set(c->opts, "data_file", block_same_file(beside, name) ? name : absolute);
+    return true;
+}
+
+static bool take_extents(Create *c, const GPtrArray *refs, GError **err)
+{
+    c->format.extents = g_ptr_array_new();
+    for (unsigned i = 0; refs && i < refs->len; i++) {
+        BlockNode *node = take_writer(c, g_ptr_array_index(refs, i), err);
+
+        if (!node) {
+            return false;
+        }
+        g_ptr_array_add(c->format.extents, node);
     }
-    if (o->has_preallocation) {
-        block_opts_set(c->opts, "preallocation", qapi_enum_name(&qapi_type_PreallocMode, o->preallocation));
+    return true;
+}
+
+static bool take_nodes(Create *c, const BlockdevCreateOptions *o, GError **err)
+{
+    switch (o->driver) {
+    case BLOCKDEV_CREATE_DRIVER_FILE:
+        c->filename = g_strdup(o->u.file.filename);
+        return true;
+    case BLOCKDEV_CREATE_DRIVER_LUKS:
+        return take_file(c, o->u.luks.file, err);
+    case BLOCKDEV_CREATE_DRIVER_QCOW2:
+        return take_file(c, o->u.qcow2.file, err) && take_data_file(c, o->u.qcow2.data_file, err);
+    case BLOCKDEV_CREATE_DRIVER_VDI:
+        return take_file(c, o->u.vdi.file, err);
+    case BLOCKDEV_CREATE_DRIVER_VHDX:
+        return take_file(c, o->u.vhdx.file, err);
+    case BLOCKDEV_CREATE_DRIVER_VMDK:
+        return take_file(c, o->u.vmdk.file, err) && take_extents(c, o->u.vmdk.extents, err);
+    case BLOCKDEV_CREATE_DRIVER_VPC:
+        return take_file(c, o->u.vpc.file, err);
     }
-    if (o->backing_file) {
-        block_opts_set(c->opts, "backing_file", o->backing_file);
+    g_assert_not_reached();
+}
+
+/* ---- options --------------------------------------------------------------------------------------- */
+
+/* What create calls an option; NULL: it has none of it. */
+static char *create_name(const BlockDriver *drv, const char *name)
+{
+    static const char *const nodes[] = {"driver", "filename", "file", "data-file", "extents", NULL};
+    char *under;
+
+    if (g_strv_contains(nodes, name)) {
+        return NULL;
     }
-    if (o->has_backing_fmt) {
-        block_opts_set(c->opts, "backing_fmt", qapi_enum_name(&qapi_type_BlockdevDriver, o->backing_fmt));
+    if (drv == &block_driver_qcow2 && !strcmp(name, "version")) {
+        return g_strdup("compat");
     }
-    set_bool(c->opts, "lazy_refcounts", o->lazy_refcounts);
-    set_bool(c->opts, "extended_l2", o->extended_l2);
-    return take_writer(c, vm, o->file, err);
+    if (drv == &block_driver_luks) {
+        return g_strdup(name);
+    }
+    under = g_strdup(name);
+    return g_strdelimit(under, "-", '_');
+}
+
+static void set_options(Create *c, const BlockdevCreateOptions *o)
+{
+    json_object *json = qapi_write(&qapi_type_BlockdevCreateOptions, o), *renamed = json_object_new_object();
+
+    json_object_object_foreach(json, name, value) {
+        g_autofree char *key = create_name(c->drv, name);
+
+        if (key) {
+            json_object_object_add(renamed, key, json_object_get(value));
+        }
+    }
+    block_opts_add_json(c->opts, "", renamed, NULL); /* the schema has no other kinds than it takes */
+    json_object_put(renamed);
+    json_object_put(json);
+}
+
+static bool check_size(Create *c, GError **err)
+{
+    uint64_t size;
+
+    return (parse_size(block_opts_peek(c->opts, "size"), 1, &size) && size <= INT64_MAX) ||
+           error_set(err, "Image size must be at most %" PRId64, INT64_MAX);
+}
+
+/* A static image is what VirtualBox calls it; more than that its tables have not. */
+static bool map_vdi_preallocation(Create *c, GError **err)
+{
+    g_autofree char *mode = c->drv == &block_driver_vdi ? block_opts_take(c->opts, "preallocation") : NULL;
+
+    if (mode && strcmp(mode, "off") && strcmp(mode, "metadata")) {
+        return error_set(err, "Preallocation mode '%s' not supported for vdi (off and metadata are)", mode);
+    }
+    if (mode) {
+        block_opts_set(c->opts, "static", strcmp(mode, "off") ? "on" : "off");
+    }
+    return true;
+}
+
+static bool prepare(Create *c, const BlockdevCreateOptions *o, GError **err)
+{
+    set_options(c, o);
+    return check_size(c, err) && map_vdi_preallocation(c, err) && take_nodes(c, o, err) &&
+           (c->filename || c->drv->format_prepare(&c->format, c->opts, err));
 }
 
 bool block_create_job_start(Vm *vm, const char *id, const BlockdevCreateOptions *options, GError **err)
@@ -137,14 +228,9 @@ bool block_create_job_start(Vm *vm, const char *id, const BlockdevCreateOptions 
     c = g_new0(Create, 1);
     c->drv = block_driver_find(qapi_enum_name(&qapi_type_BlockdevCreateDriver, options->driver));
     c->opts = block_opts_new();
-    switch (options->driver) {
-    case BLOCKDEV_CREATE_DRIVER_FILE:
-        prepare_file(c, &options->u.file, &failed);
-        break;
-    case BLOCKDEV_CREATE_DRIVER_QCOW2:
-        prepare_qcow2(c, vm, &options->u.qcow2, &failed);
-        break;
-    }
+    c->writers = g_ptr_array_new_with_free_func(free_writer);
+    c->format = (BlockFormat){.vm = vm, .exact = true};
+    prepare(c, options, &failed);
     block_job_start(vm, id, &create_ops, c, failed);
     return true;
 }

@@ -35,10 +35,9 @@ const BlockCipherOps *block_cipher_ops(GError **err)
 
 /* ---- ciphers -------------------------------------------------------------------------------- */
 
-BlockCrypt *block_crypt_new(const CryptSpec *spec, const uint8_t *key, GError **err)
+BlockCrypt *block_crypt_new(const BlockCipherOps *ops, const CryptSpec *spec, const uint8_t *key, GError **err)
 {
-    const BlockCipherOps *ops = block_cipher_ops(err);
-    void *first = ops ? ops->open(spec, key, err) : NULL;
+    void *first = ops->open(spec, key, err);
     BlockCrypt *c;
 
     if (!first) {

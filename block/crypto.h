@@ -20,7 +20,7 @@
 typedef struct CryptSpec {
     const char *cipher;     /* "aes", "serpent", "twofish", "cast5" */
     const char *mode;       /* "xts", "cbc", "ctr", "ecb" */
-    const char *ivgen;      /* "plain", "plain64", "essiv"; NULL with ecb */
+    const char *ivgen;      /* "plain", "plain64", "essiv"; ecb, which uses none, may have NULL */
     const char *ivgen_hash; /* essiv: "sha256" */
     const char *hash;       /* of passphrases and the volume key */
     size_t key_len;         /* bytes of the volume key; xts: of both halves */
@@ -40,14 +40,14 @@ typedef struct BlockCipherOps {
     void (*random)(void *out, size_t len);
 } BlockCipherOps;
 
-/* Loads the module. NULL with *err. */
+/* Loads the module: main thread. NULL with *err. */
 const BlockCipherOps *block_cipher_ops(GError **err);
 
 /* ---- encrypted requests (block/crypt_io.c) ------------------------------------------------------ */
 
 typedef struct BlockCrypt BlockCrypt;
 /* key is copied. */
-BlockCrypt *block_crypt_new(const CryptSpec *spec, const uint8_t *key, GError **err);
+BlockCrypt *block_crypt_new(const BlockCipherOps *ops, const CryptSpec *spec, const uint8_t *key, GError **err);
 void block_crypt_free(BlockCrypt *c); /* nothing in flight; NULL is fine */
 /* 0 or -EIO; in the caller's thread. */
 int block_crypt_run(BlockCrypt *c, bool encrypt, uint64_t sector, uint8_t *data, size_t len);
@@ -103,6 +103,8 @@ typedef struct LuksCreate {
     int cipher, mode, ivgen, ivgen_hash, hash; /* indexes in luks_names; -1: the default */
     uint64_t iter_time;                        /* ms; 0: the default */
     char *secret_id;
+    const BlockCipherOps *ops; /* from luks_prepare_create on */
+    char *passphrase;          /* likewise */
 } LuksCreate;
 
 /* Takes the options prefix + "cipher-alg" and so on out of opts. luks_create_clear frees. */
@@ -110,16 +112,16 @@ bool luks_take_create(BlockOpts *opts, const char *prefix, LuksCreate *o, GError
 void luks_create_clear(LuksCreate *o);
 /* Bytes before the payload. */
 bool luks_create_size(const LuksCreate *o, uint64_t *size, GError **err);
-/* Is there what is needed for it: the module, the secret? Before anything is made. */
-bool luks_check_create(Vm *vm, const LuksCreate *o, const char *prefix, GError **err);
-/* Writes a header with a new volume key and one passphrase; the area reads as zeros before. */
-bool luks_format(const LuksArea *area, Vm *vm, const LuksCreate *o, const char *prefix, GError **err);
+/* Looks up what is needed for it: the module, the cipher, the secret. Before anything is made; main thread. */
+bool luks_prepare_create(Vm *vm, LuksCreate *o, const char *prefix, GError **err);
+/* Writes a header with a new volume key and one passphrase; the area reads as zeros before. Any thread. */
+bool luks_format(const LuksArea *area, const LuksCreate *o, GError **err);
 
 /* Options of amend: prefix + "state", "new-secret", "old-secret", "keyslot", "iter-time". */
 bool luks_amend(const LuksArea *area, Vm *vm, Luks *luks, BlockCrypt *crypt, BlockOpts *opts,
                 const char *prefix, bool force, GError **err);
 
-/* PBKDF2. Fails where a thread must do it first (block/slow.h). */
+/* PBKDF2. Fails where a thread must do it first (block/slow.h); threads without the VM lock do it. */
 typedef struct LuksDerive {
     const char *hash;
     const void *pass;

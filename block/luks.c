@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "block/crypto.h"
+#include "block/format.h"
 #include "util/error.h"
 #include "util/util.h"
 
@@ -211,8 +212,7 @@ static const BlockCreateOpt luks_create_opts[] = {
     {"hash-alg", "str", "Name of encryption hash algorithm", NULL, false},
     {"iter-time", "num", "Time to spend in PBKDF in milliseconds", NULL, true},
     {"preallocation", "str", "Preallocation mode (allowed values: off, falloc, full)", NULL},
-    {"nocow", "bool (on/off)", "Turn off copy-on-write (valid only on btrfs)"},
-    {"extent_size_hint", "size", "Extent size hint for the image file, 0 to disable"},
+    BLOCK_FORMAT_FILE_OPTS,
     {"state", "str", "Select new state of affected keyslots (active/inactive)", NULL, true, true},
     {"keyslot", "num", "Select a single keyslot to modify explicitly", NULL, true, true},
     {"old-secret", "str", "Select all keyslots that match this password", NULL, true, true},
@@ -220,37 +220,51 @@ static const BlockCreateOpt luks_create_opts[] = {
     {0},
 };
 
-static bool create_file(Vm *vm, const char *filename, BlockOpts *opts, uint64_t header, uint64_t size, GError **err)
-{
-    g_autofree char *text = g_strdup_printf("%" PRIu64, header + size);
+typedef struct NewLuks {
+    LuksCreate options;
+    uint64_t size, header; /* bytes */
+    int preallocation;
+} NewLuks;
 
-    block_opts_set(opts, "size", text);
-    if (!g_strcmp0(block_opts_peek(opts, "preallocation"), "metadata")) {
-        block_opts_set(opts, "preallocation", "off"); /* there is none but the header */
+static bool luks_driver_format_prepare(BlockFormat *f, BlockOpts *opts, GError **err)
+{
+    NewLuks *n = f->plan = g_new0(NewLuks, 1);
+
+    if (!luks_take_create(opts, "", &n->options, err) || !block_opts_take_size(opts, "size", &n->size, NULL, err) ||
+        !block_opts_take_enum(opts, "preallocation", block_prealloc_names, &n->preallocation, err) ||
+        !luks_create_size(&n->options, &n->header, err)) {
+        return false;
     }
-    return !strcmp(block_path_driver(block_local_path(filename)), "host_device") ||
-           block_create_protocol(vm, filename, opts, err);
+    if (n->size > INT64_MAX - n->header - CRYPT_SECTOR) {
+        return error_set(err, "The requested file size is too large");
+    }
+    n->size = align_up(n->size, CRYPT_SECTOR);
+    return luks_prepare_create(f->vm, &n->options, "", err);
+}
+
+/* The file ends where the disk does. Without preallocation there is no need to clear what was there: it decrypts to noise. */
+static bool luks_driver_format(BlockFormat *f, GError **err)
+{
+    const NewLuks *n = f->plan;
+    BlockPrealloc mode = (BlockPrealloc)n->preallocation;
+    LuksArea area = {.node = f->file, .size = n->header};
+
+    return block_format_clear(f->file, 0, err) &&
+           block_format_zeros(f->file, 0, n->header + (mode < BLOCK_PREALLOC_FALLOC ? 0 : n->size), mode, err) &&
+           block_format_grow(f->file, n->header + n->size, err) && luks_format(&area, &n->options, err);
+}
+
+static void luks_driver_format_free(BlockFormat *f)
+{
+    NewLuks *n = f->plan;
+
+    luks_create_clear(&n->options);
+    g_free(n);
 }
 
 static bool luks_create(Vm *vm, const char *filename, BlockOpts *opts, GError **err)
 {
-    uint64_t size = 0, header;
-    LuksCreate o;
-    BlockNode *file = NULL;
-    bool ok = luks_take_create(opts, "", &o, err) && block_opts_take_size(opts, "size", &size, NULL, err) &&
-              luks_create_size(&o, &header, err);
-
-    size = align_up(size, CRYPT_SECTOR);
-    if (ok && size > INT64_MAX - header) {
-        ok = error_set(err, "The requested file size is too large");
-    }
-    if (ok && luks_check_create(vm, &o, "", err) && create_file(vm, filename, opts, header, size, err)) {
-        file = block_open_protocol(vm, filename, err);
-    }
-    ok = file && luks_format(&(LuksArea){.node = file, .size = header}, vm, &o, "", err);
-    block_node_unref(file);
-    luks_create_clear(&o);
-    return ok;
+    return block_format_new_file(vm, &block_driver_luks, filename, opts, err);
 }
 
 static bool luks_measure(Vm *vm, BlockOpts *opts, BlockNode *in, BlockMeasure *result, GError **err)
@@ -295,6 +309,9 @@ const BlockDriver block_driver_luks = {
     .get_info = luks_get_info,
     .specific_info = luks_specific_info,
     .create = luks_create,
+    .format_prepare = luks_driver_format_prepare,
+    .format = luks_driver_format,
+    .format_free = luks_driver_format_free,
     .measure = luks_measure,
     .amend = luks_driver_amend,
 };

@@ -53,7 +53,7 @@ bool luks_derive(Vm *vm, const BlockCipherOps *ops, const LuksDerive *what, uint
     DeriveTask *t;
     BlockSlowTask *done;
 
-    if (what->iterations < FEW_ITERATIONS) {
+    if (what->iterations < FEW_ITERATIONS || !vm_locked(vm)) {
         return derive(ops, what, out, err);
     }
     t = g_new0(DeriveTask, 1);

@@ -280,7 +280,7 @@ static BlockCrypt *slot_cipher(Vm *vm, const Luks *l, const BlockCipherOps *ops,
 
     memcpy(d.salt, l->slots[slot].salt, sizeof d.salt);
     if (luks_derive(vm, ops, &d, key, err)) {
-        c = block_crypt_new(&l->spec, key, err);
+        c = block_crypt_new(ops, &l->spec, key, err);
     }
     explicit_bzero(key, sizeof key);
     return c;
@@ -387,7 +387,7 @@ BlockCrypt *luks_unlock(const LuksArea *area, const Luks *l, const char *passphr
     if (!ret) {
         error_set(err, UNLOCK_ERROR);
     } else if (ret > 0) {
-        c = block_crypt_new(&l->spec, key, err);
+        c = block_crypt_new(ops, &l->spec, key, err);
     }
     explicit_bzero(key, sizeof key);
     return c;
@@ -598,6 +598,10 @@ bool luks_take_create(BlockOpts *opts, const char *prefix, LuksCreate *o, GError
 void luks_create_clear(LuksCreate *o)
 {
     g_clear_pointer(&o->secret_id, g_free);
+    if (o->passphrase) {
+        secret_free(o->passphrase, strlen(o->passphrase));
+        o->passphrase = NULL;
+    }
 }
 
 /* What o says, with the defaults of QEMU: aes-256, xts, plain64, sha256. */
@@ -614,13 +618,11 @@ static bool spec_from_options(const LuksCreate *o, Luks *l, GError **err)
     if (!strcmp(l->spec.mode, "xts")) {
         l->spec.key_len *= 2;
     }
-    if (strcmp(l->spec.mode, "ecb")) {
-        l->spec.ivgen = o->ivgen < 0 ? "plain64" : ivgens[o->ivgen];
-        if (!strcmp(l->spec.ivgen, "essiv")) {
-            l->spec.ivgen_hash = o->ivgen_hash < 0 ? "sha256" : hashes[o->ivgen_hash];
-        } else if (o->ivgen_hash >= 0) {
-            return error_set(err, "ivgen-hash-alg is for ivgen-alg=essiv only");
-        }
+    l->spec.ivgen = o->ivgen < 0 ? "plain64" : ivgens[o->ivgen]; /* of ecb too: QEMU opens no header without one */
+    if (!strcmp(l->spec.ivgen, "essiv")) {
+        l->spec.ivgen_hash = o->ivgen_hash < 0 ? "sha256" : hashes[o->ivgen_hash];
+    } else if (o->ivgen_hash >= 0) {
+        return error_set(err, "ivgen-hash-alg is for ivgen-alg=essiv only");
     }
     for (unsigned i = 0; i < LUKS_SLOTS; i++) {
         l->slots[i].stripes = STRIPES;
@@ -641,52 +643,43 @@ bool luks_create_size(const LuksCreate *o, uint64_t *size, GError **err)
     return true;
 }
 
-bool luks_check_create(Vm *vm, const LuksCreate *o, const char *prefix, GError **err)
+bool luks_prepare_create(Vm *vm, LuksCreate *o, const char *prefix, GError **err)
 {
-    char *passphrase = block_cipher_ops(err) ? get_passphrase(vm, prefix, o->secret_id, err) : NULL;
+    uint8_t key[CRYPT_MAX_KEY];
+    BlockCrypt *probe;
+    Luks l;
 
-    if (passphrase) {
-        secret_free(passphrase, strlen(passphrase));
+    o->ops = block_cipher_ops(err);
+    if (!o->ops || !spec_from_options(o, &l, err)) {
+        return false;
     }
-    return passphrase != NULL;
+    o->ops->random(key, l.spec.key_len);
+    probe = block_crypt_new(o->ops, &l.spec, key, err); /* is there such a cipher? */
+    if (!probe) {
+        return false;
+    }
+    block_crypt_free(probe);
+    o->passphrase = get_passphrase(vm, prefix, o->secret_id, err);
+    return o->passphrase != NULL;
 }
 
-static bool format_with(const LuksArea *area, const LuksCreate *o, const BlockCipherOps *ops, const char *passphrase,
-                        GError **err)
+bool luks_format(const LuksArea *area, const LuksCreate *o, GError **err)
 {
     uint8_t key[CRYPT_MAX_KEY];
     g_autofree char *uuid = g_uuid_string_random();
     uint64_t time = o->iter_time ? o->iter_time : DEFAULT_ITER_TIME;
-    BlockCrypt *probe;
     bool ok;
     Luks l;
 
     if (!spec_from_options(o, &l, err)) {
         return false;
     }
-    ops->random(key, l.spec.key_len);
-    probe = block_crypt_new(&l.spec, key, err); /* is there such a cipher? */
-    if (!probe) {
-        return false;
-    }
-    block_crypt_free(probe);
+    o->ops->random(key, l.spec.key_len);
     g_strlcpy(l.uuid, uuid, sizeof l.uuid);
-    ops->random(l.digest_salt, sizeof l.digest_salt);
-    ok = count_iterations(ops, l.spec.hash, sizeof l.digest, MAX(time / 8, 1), &l.digest_iterations, err) &&
-         volume_digest(area->node->vm, &l, ops, key, l.digest, err) &&
-         luks_fill_slot(area, &l, ops, 0, passphrase, key, time, err) && luks_store(area, &l, err);
+    o->ops->random(l.digest_salt, sizeof l.digest_salt);
+    ok = count_iterations(o->ops, l.spec.hash, sizeof l.digest, MAX(time / 8, 1), &l.digest_iterations, err) &&
+         volume_digest(area->node->vm, &l, o->ops, key, l.digest, err) &&
+         luks_fill_slot(area, &l, o->ops, 0, o->passphrase, key, time, err) && luks_store(area, &l, err);
     explicit_bzero(key, sizeof key);
-    return ok;
-}
-
-bool luks_format(const LuksArea *area, Vm *vm, const LuksCreate *o, const char *prefix, GError **err)
-{
-    const BlockCipherOps *ops = block_cipher_ops(err);
-    char *passphrase = ops ? get_passphrase(vm, prefix, o->secret_id, err) : NULL;
-    bool ok = passphrase && format_with(area, o, ops, passphrase, err);
-
-    if (passphrase) {
-        secret_free(passphrase, strlen(passphrase));
-    }
     return ok;
 }

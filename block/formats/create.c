@@ -1,26 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What new images of other programs' formats have in common: the file that they lie in. */
+/* What new images of other programs' formats have in common. */
 #include "block/formats/mapped.h"
-
-BlockNode *mapped_create_file(Vm *vm, const char *filename, BlockOpts *opts, GError **err)
-{
-    static const char *const passed[] = {"nocow", "extent_size_hint"};
-    BlockOpts *own = block_opts_new();
-    bool ok;
-
-    block_opts_set(own, "size", "0");
-    for (unsigned i = 0; i < G_N_ELEMENTS(passed); i++) {
-        g_autofree char *value = block_opts_take(opts, passed[i]);
-
-        if (value) {
-            block_opts_set(own, passed[i], value);
-        }
-    }
-    ok = !strcmp(block_path_driver(block_local_path(filename)), "host_device") ||
-         block_create_protocol(vm, filename, own, err);
-    block_opts_free(own);
-    return ok ? block_open_protocol(vm, filename, err) : NULL;
-}
 
 bool mapped_create_write(BlockNode *file, uint64_t offset, const void *buf, size_t len, GError **err)
 {
@@ -53,3 +33,5 @@ void mapped_make_guid(uint8_t guid[16])
         guid[n++] = (uint8_t)(g_ascii_xdigit_value(p[0]) << 4 | g_ascii_xdigit_value(p[1]));
     }
 }
+
+void mapped_format_free(BlockFormat *f) { g_free(f->plan); }

@@ -23,7 +23,7 @@
 #ifndef BLOCK_FORMATS_MAPPED_H
 #define BLOCK_FORMATS_MAPPED_H
 
-#include "block/block_int.h"
+#include "block/format.h"
 
 /* Of all tables of one image: a few TiB in 64 KiB pieces. */
 #define MAPPED_TABLES_MAX (512 * MIB)
@@ -180,15 +180,11 @@ bool mapped_check_places(BlockNode *node, MappedPlaces *places, GError **err);
 
 /* ---- for create ------------------------------------------------------------------------------- */
 
-/* The new file of an image, empty (a device or an export as it is), open for writing. What options of a file opts has are
- * taken out: MAPPED_FILE_CREATE_OPTS belong at the end of create_opts. */
-BlockNode *mapped_create_file(Vm *vm, const char *filename, BlockOpts *opts, GError **err);
-#define MAPPED_FILE_CREATE_OPTS \
-    {"nocow", "bool (on/off)", "Turn off copy-on-write (valid only on btrfs)"}, \
-    {"extent_size_hint", "size", "Extent size hint for the image file, 0 to disable"}
 bool mapped_create_write(BlockNode *file, uint64_t offset, const void *buf, size_t len, GError **err);
 /* len bytes, each as byte. */
 bool mapped_create_fill(BlockNode *file, uint64_t offset, uint64_t len, uint8_t byte, GError **err);
+/* format_free of a plan that is one piece of memory. */
+void mapped_format_free(BlockFormat *f);
 /* A random one (version 4), in the order of its text. */
 void mapped_make_guid(uint8_t guid[16]);
 

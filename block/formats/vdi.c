@@ -305,7 +305,7 @@ static bool vdi_check(BlockNode *node, unsigned fix, BlockCheck *result, GError 
 static const BlockCreateOpt vdi_create_opts[] = {
     {"size", "size", "Virtual disk size"},
     {"static", "bool (on/off)", "VDI static (pre-allocated) image", "off"},
-    MAPPED_FILE_CREATE_OPTS,
+    BLOCK_FORMAT_FILE_OPTS,
     {0},
 };
 
@@ -329,9 +329,28 @@ static void make_header(uint8_t *h, uint64_t size, uint32_t blocks, bool is_stat
     mapped_make_guid(h + VDI_UUID_SNAPSHOT);
 }
 
-static bool write_new(BlockNode *file, uint64_t size, bool is_static, GError **err)
+typedef struct NewVdi {
+    uint64_t size;
+    bool is_static;
+} NewVdi;
+
+static bool vdi_driver_format_prepare(BlockFormat *f, BlockOpts *opts, GError **err)
 {
-    uint32_t blocks = (uint32_t)(align_up(size, VDI_BLOCK_DEFAULT) / VDI_BLOCK_DEFAULT);
+    NewVdi *n = f->plan = g_new0(NewVdi, 1);
+
+    if (!block_opts_take_size(opts, "size", &n->size, NULL, err) ||
+        !block_opts_take_bool(opts, "static", &n->is_static, err)) {
+        return false;
+    }
+    n->size = n->size > INT64_MAX ? n->size : align_up(n->size, BLOCK_SECTOR);
+    return n->size <= VDI_SIZE_MAX || error_set(err, "Unsupported VDI image size (size is 0x%" PRIx64 ", max supported is 0x%" PRIx64 ")",
+                                                n->size, VDI_SIZE_MAX);
+}
+
+static bool vdi_driver_format(BlockFormat *f, GError **err)
+{
+    const NewVdi *n = f->plan;
+    uint32_t blocks = (uint32_t)(align_up(n->size, VDI_BLOCK_DEFAULT) / VDI_BLOCK_DEFAULT);
     uint64_t table_len = align_up(4 * (uint64_t)blocks, BLOCK_SECTOR);
     g_autofree uint8_t *table = g_try_malloc0(MAX(table_len, 1));
     uint8_t h[VDI_HEADER_SIZE] = {0};
@@ -339,37 +358,18 @@ static bool write_new(BlockNode *file, uint64_t size, bool is_static, GError **e
     if (!table) {
         return error_set(err, "no memory for a table of %u blocks", blocks);
     }
-    make_header(h, size, blocks, is_static);
+    make_header(h, n->size, blocks, n->is_static);
     for (uint32_t i = 0; i < blocks; i++) {
-        store32_le(table + 4 * (uint64_t)i, is_static ? i : VDI_UNALLOCATED);
+        store32_le(table + 4 * (uint64_t)i, n->is_static ? i : VDI_UNALLOCATED);
     }
-    return mapped_create_write(file, 0, h, sizeof h, err) &&
-           (!table_len || mapped_create_write(file, sizeof h, table, table_len, err)) &&
-           (!is_static || !blocks ||
-            block_ptruncate(file, sizeof h + table_len + blocks * VDI_BLOCK_DEFAULT, false, BLOCK_PREALLOC_OFF, err));
+    return block_format_clear(f->file, sizeof h + table_len + (n->is_static ? blocks * VDI_BLOCK_DEFAULT : 0), err) &&
+           (!table_len || mapped_create_write(f->file, sizeof h, table, table_len, err)) &&
+           mapped_create_write(f->file, 0, h, sizeof h, err);
 }
 
 static bool vdi_create(Vm *vm, const char *filename, BlockOpts *opts, GError **err)
 {
-    bool is_static = false, ok;
-    uint64_t size = 0;
-    BlockNode *file;
-
-    if (!block_opts_take_size(opts, "size", &size, NULL, err) || !block_opts_take_bool(opts, "static", &is_static, err)) {
-        return false;
-    }
-    size = size > INT64_MAX ? size : align_up(size, BLOCK_SECTOR);
-    if (size > VDI_SIZE_MAX) {
-        return error_set(err, "Unsupported VDI image size (size is 0x%" PRIx64 ", max supported is 0x%" PRIx64 ")", size,
-                         VDI_SIZE_MAX);
-    }
-    file = mapped_create_file(vm, filename, opts, err);
-    if (!file) {
-        return false;
-    }
-    ok = write_new(file, size, is_static, err);
-    block_node_unref(file);
-    return ok;
+    return block_format_new_file(vm, &block_driver_vdi, filename, opts, err);
 }
 
 const BlockDriver block_driver_vdi = {
@@ -383,6 +383,9 @@ const BlockDriver block_driver_vdi = {
     .submit = mapped_submit,
     .get_info = mapped_get_info,
     .create = vdi_create,
+    .format_prepare = vdi_driver_format_prepare,
+    .format = vdi_driver_format,
+    .format_free = mapped_format_free,
     .check = vdi_check,
     .check_only = true,
 };

@@ -298,5 +298,8 @@ const BlockDriver block_driver_vhdx = {
     .submit = mapped_submit,
     .get_info = mapped_get_info,
     .create = vhdx_create,
+    .format_prepare = vhdx_driver_format_prepare,
+    .format = vhdx_driver_format,
+    .format_free = mapped_format_free,
     .check = vhdx_check,
 };

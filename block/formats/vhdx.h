@@ -98,6 +98,8 @@ MappedPiece vhdx_map(BlockNode *node, uint64_t offset);
 /* What mapped_check_places is to look at; until the next call, of any node. */
 MappedPlaces vhdx_places(BlockNode *node);
 bool vhdx_create(Vm *vm, const char *filename, BlockOpts *opts, GError **err);
+bool vhdx_driver_format_prepare(BlockFormat *f, BlockOpts *opts, GError **err);
+bool vhdx_driver_format(BlockFormat *f, GError **err);
 
 /* ---- the log (vhdx_log.c) ------------------------------------------------------------------------ */
 

@@ -15,7 +15,7 @@ const BlockCreateOpt vhdx_create_opts[] = {
     {"block_state_zero", "bool (on/off)",
      "Force use of payload blocks of type 'ZERO'. Non-standard, but default.  Do not set to 'off' when using 'qemu-img "
      "convert' with subformat=dynamic."},
-    MAPPED_FILE_CREATE_OPTS,
+    BLOCK_FORMAT_FILE_OPTS,
     {0},
 };
 
@@ -26,7 +26,19 @@ typedef struct Layout {
     int fixed;
 } Layout;
 
-static bool take_layout(BlockOpts *opts, Layout *l, GError **err)
+/* What would be rounded. */
+static bool check_exact(const Layout *l, GError **err)
+{
+    if (l->log_len % MIB) {
+        return error_set(err, "Log size must be a multiple of 1 MB");
+    }
+    if (l->block_size % MIB) {
+        return error_set(err, "Block size must be a multiple of 1 MB");
+    }
+    return l->block_size <= VHDX_BLOCK_MAX || error_set(err, "Block size must not exceed %" PRIu64, VHDX_BLOCK_MAX);
+}
+
+static bool take_layout(BlockOpts *opts, bool exact, Layout *l, GError **err)
 {
     static const char *const kinds[] = {"dynamic", "fixed", NULL};
 
@@ -46,6 +58,9 @@ static bool take_layout(BlockOpts *opts, Layout *l, GError **err)
     }
     if (l->log_len >= 4 * GIB) {
         return error_set(err, "Log size must be smaller than 4 GB");
+    }
+    if (exact && !check_exact(l, err)) {
+        return false;
     }
     if (!l->block_size) {
         l->block_size = l->size > 32 * 1024 * GIB ? 64 * MIB : l->size > 100 * GIB ? 32 * MIB : l->size > GIB ? 16 * MIB : 8 * MIB;
@@ -164,23 +179,26 @@ static bool write_bat(BlockNode *file, const Layout *l, GError **err)
     return mapped_create_write(file, l->bat_offset, bat, 8 * (l->blocks + (l->blocks - 1) / l->chunk), err);
 }
 
+bool vhdx_driver_format_prepare(BlockFormat *f, BlockOpts *opts, GError **err)
+{
+    Layout *l = f->plan = g_new0(Layout, 1);
+
+    if (!take_layout(opts, f->exact, l, err)) {
+        return false;
+    }
+    place_regions(l);
+    return true;
+}
+
+bool vhdx_driver_format(BlockFormat *f, GError **err)
+{
+    const Layout *l = f->plan;
+
+    return block_format_clear(f->file, l->data_offset + (l->fixed ? l->size : 0), err) && write_regions(f->file, l, err) &&
+           write_metadata(f->file, l, err) && write_bat(f->file, l, err) && write_headers(f->file, l, err);
+}
+
 bool vhdx_create(Vm *vm, const char *filename, BlockOpts *opts, GError **err)
 {
-    BlockNode *file;
-    Layout l;
-    bool ok;
-
-    if (!take_layout(opts, &l, err)) {
-        return false;
-    }
-    place_regions(&l);
-    file = mapped_create_file(vm, filename, opts, err);
-    if (!file) {
-        return false;
-    }
-    ok = write_headers(file, &l, err) && write_regions(file, &l, err) && write_metadata(file, &l, err) &&
-         write_bat(file, &l, err) &&
-         block_ptruncate(file, l.data_offset + (l.fixed ? l.size : 0), false, BLOCK_PREALLOC_OFF, err);
-    block_node_unref(file);
-    return ok;
+    return block_format_new_file(vm, &block_driver_vhdx, filename, opts, err);
 }

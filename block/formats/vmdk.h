@@ -176,5 +176,8 @@ void vmdk_stream_free(VmdkStream *stream); /* NULL is fine */
 
 extern const BlockCreateOpt vmdk_create_opts[];
 bool vmdk_create(Vm *vm, const char *filename, BlockOpts *opts, GError **err);
+bool vmdk_driver_format_prepare(BlockFormat *f, BlockOpts *opts, GError **err);
+bool vmdk_driver_format(BlockFormat *f, GError **err);
+void vmdk_driver_format_free(BlockFormat *f);
 
 #endif

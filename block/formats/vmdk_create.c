@@ -25,9 +25,9 @@ static const VmdkSubformat subformats[] = {
 typedef struct VmdkCreate {
     const VmdkSubformat *subformat;
     uint64_t size;
-    const char *filename; /* a path */
     char *adapter, *hw_version, *tools_version, *backing, *backing_format;
-    char *preallocation, *nocow, *extent_size_hint; /* the files', as they are */
+    char *nocow, *extent_size_hint; /* the extents' files', as they are */
+    BlockPrealloc preallocation;
     uint32_t parent_cid;
     bool zeroed_grain;
 } VmdkCreate;
@@ -109,6 +109,17 @@ static bool check_flat(const VmdkCreate *c, GError **err)
     return !(c->subformat->flat && c->zeroed_grain) || error_set(err, "Flat image can't enable zeroed grain");
 }
 
+static bool take_preallocation(VmdkCreate *c, BlockOpts *opts, GError **err)
+{
+    int mode = BLOCK_PREALLOC_OFF;
+
+    if (!block_opts_take_enum(opts, "preallocation", block_prealloc_names, &mode, err)) {
+        return false;
+    }
+    c->preallocation = (BlockPrealloc)mode;
+    return mode != BLOCK_PREALLOC_METADATA || error_set(err, "Unsupported preallocation mode 'metadata'");
+}
+
 static bool take_create_opts(VmdkCreate *c, BlockOpts *opts, GError **err)
 {
     g_autofree char *subformat = block_opts_take(opts, "subformat");
@@ -116,10 +127,9 @@ static bool take_create_opts(VmdkCreate *c, BlockOpts *opts, GError **err)
 
     if (!block_opts_take_size(opts, "size", &c->size, NULL, err) ||
         !block_opts_take_bool(opts, "compat6", &compat6, err) ||
-        !block_opts_take_bool(opts, "zeroed_grain", &c->zeroed_grain, err)) {
+        !block_opts_take_bool(opts, "zeroed_grain", &c->zeroed_grain, err) || !take_preallocation(c, opts, err)) {
         return false;
     }
-    c->size = align_up(c->size, BLOCK_SECTOR);
     c->adapter = block_opts_take(opts, "adapter_type");
     c->adapter = c->adapter ? c->adapter : g_strdup("ide");
     c->hw_version = block_opts_take(opts, "hwversion");
@@ -127,9 +137,8 @@ static bool take_create_opts(VmdkCreate *c, BlockOpts *opts, GError **err)
     c->tools_version = c->tools_version ? c->tools_version : g_strdup(DEFAULT_TOOLS_VERSION);
     c->backing = block_opts_take(opts, "backing_file");
     c->backing_format = block_opts_take(opts, "backing_fmt");
-    c->preallocation = block_opts_take(opts, "preallocation");
-    c->nocow = block_opts_take(opts, "nocow");
-    c->extent_size_hint = block_opts_take(opts, "extent_size_hint");
+    c->nocow = g_strdup(block_opts_peek(opts, "nocow"));
+    c->extent_size_hint = g_strdup(block_opts_peek(opts, "extent_size_hint"));
     if (c->backing_format && strcmp(c->backing_format, "vmdk")) {
         return error_set(err, "backing_file must be a vmdk image");
     }
@@ -138,22 +147,25 @@ static bool take_create_opts(VmdkCreate *c, BlockOpts *opts, GError **err)
            check_flat(c, err);
 }
 
-static void create_clear(VmdkCreate *c)
+void vmdk_driver_format_free(BlockFormat *f)
 {
+    VmdkCreate *c = f->plan;
+
     g_free(c->adapter);
     g_free(c->hw_version);
     g_free(c->tools_version);
     g_free(c->backing);
     g_free(c->backing_format);
-    g_free(c->preallocation);
     g_free(c->nocow);
     g_free(c->extent_size_hint);
+    g_free(c);
 }
 
 /* The new image says what its parent's content is now. */
-static bool find_parent_cid(Vm *vm, VmdkCreate *c, GError **err)
+static bool find_parent_cid(const BlockFormat *f, GError **err)
 {
-    g_autofree char *path = c->backing ? block_path_beside(c->filename, c->backing) : NULL;
+    VmdkCreate *c = f->plan;
+    g_autofree char *path = c->backing ? block_path_beside(f->filename, c->backing) : NULL;
     BlockOpts *opts;
     BlockNode *parent;
 
@@ -167,7 +179,7 @@ static bool find_parent_cid(Vm *vm, VmdkCreate *c, GError **err)
     block_opts_set(opts, "file.filename", path);
     block_opts_set(opts, "read-only", "on");
     block_opts_set(opts, "backing", "");
-    parent = block_node_open(vm, opts, NULL, err);
+    parent = block_node_open(f->vm, opts, NULL, err);
     block_opts_free(opts);
     if (!parent) {
         return false;
@@ -195,29 +207,24 @@ static bool check_unused(Vm *vm, const char *path, GError **err)
     return true;
 }
 
-static bool create_file(Vm *vm, const VmdkCreate *c, const char *path, uint64_t size, bool preallocate, GError **err)
+static BlockNode *create_extent(Vm *vm, const VmdkCreate *c, const char *path, GError **err)
 {
-    g_autofree char *text = g_strdup_printf("%" PRIu64, size);
     BlockOpts *opts;
-    bool ok;
+    BlockNode *node;
 
     if (!check_unused(vm, path, err)) {
-        return false;
+        return NULL;
     }
     opts = block_opts_new();
-    block_opts_set(opts, "size", text);
-    if (c->preallocation && preallocate) {
-        block_opts_set(opts, "preallocation", c->preallocation);
-    }
     if (c->nocow) {
         block_opts_set(opts, "nocow", c->nocow);
     }
     if (c->extent_size_hint) {
         block_opts_set(opts, "extent_size_hint", c->extent_size_hint);
     }
-    ok = block_driver_file.create(vm, path, opts, err);
+    node = block_format_create_file(vm, path, opts, err);
     block_opts_free(opts);
-    return ok;
+    return node;
 }
 
 /* Where things are in a new sparse extent; sectors. */
@@ -273,26 +280,19 @@ static bool write_directory(BlockNode *file, uint64_t sector, const SparsePlan *
     return mapped_create_write(file, sector * BLOCK_SECTOR, gd, p->directory * BLOCK_SECTOR, err);
 }
 
-/* A file for len bytes of the disk, without any grain. */
-static bool create_sparse(Vm *vm, const VmdkCreate *c, const char *path, uint64_t len, GError **err)
+/* file becomes an extent for len bytes of the disk, without any grain. */
+static bool format_sparse(BlockNode *file, const VmdkCreate *c, uint64_t len, GError **err)
 {
     uint8_t header[BLOCK_SECTOR] = {0};
-    BlockNode *file;
     SparsePlan plan;
-    bool ok;
 
-    if (!plan_sparse(len, &plan, err) || !create_file(vm, c, path, plan.grains * BLOCK_SECTOR, true, err)) {
-        return false;
-    }
-    file = block_open_protocol(vm, path, err);
-    if (!file) {
+    if (!plan_sparse(len, &plan, err) || !block_format_clear(file, 0, err) ||
+        !block_format_zeros(file, 0, plan.grains * BLOCK_SECTOR, c->preallocation, err)) {
         return false;
     }
     fill_header(header, c, len, &plan);
-    ok = mapped_create_write(file, 0, header, sizeof header, err) &&
-         (!plan.tables || (write_directory(file, plan.first, &plan, err) && write_directory(file, plan.second, &plan, err)));
-    block_node_unref(file);
-    return ok;
+    return (!plan.tables || (write_directory(file, plan.first, &plan, err) && write_directory(file, plan.second, &plan, err))) &&
+           mapped_create_write(file, 0, header, sizeof header, err);
 }
 
 /* ---- the descriptor and what it lists ----------------------------------------------------------- */
@@ -304,37 +304,67 @@ static const char *last_part(const char *path)
     return slash ? slash + 1 : path;
 }
 
+/* Of the file that a node's filters lead to; NULL: it has none. */
+static const char *path_of(BlockNode *node) { return block_node_skip_filters(node)->filename; }
+
 /* The name of the extent of this index (from 0), beside the image. The caller frees. */
-static char *extent_name(const VmdkCreate *c, unsigned index)
+static char *extent_name(const VmdkCreate *c, const char *filename, unsigned index)
 {
-    const char *name = last_part(c->filename), *dot = strrchr(name, '.');
+    const char *name = last_part(filename), *dot = strrchr(name, '.');
     int stem = dot ? (int)(dot - name) : (int)strlen(name);
 
-    if (!c->subformat->flat && !c->subformat->split) {
-        return g_strdup(name);
-    }
     if (!c->subformat->split) {
         return g_strdup_printf("%.*s-flat%s", stem, name, dot ? dot : "");
     }
     return g_strdup_printf("%.*s-%c%03u%s", stem, name, c->subformat->flat ? 'f' : 's', index + 1, dot ? dot : "");
 }
 
-/* The extents' files, and their lines in the descriptor. */
-static bool create_extents(Vm *vm, const VmdkCreate *c, GString *lines, GError **err)
-{
-    bool own_files = c->subformat->flat || c->subformat->split;
-    uint64_t done = 0, len;
+static bool has_own_files(const VmdkCreate *c) { return c->subformat->flat || c->subformat->split; }
 
-    for (unsigned i = 0; done < c->size || (!own_files && !i); i++, done += len) {
-        g_autofree char *name = extent_name(c, i), *path = block_path_beside(c->filename, name);
+/* How many files the image has besides the descriptor's. */
+static uint64_t extent_count(const VmdkCreate *c)
+{
+    uint64_t split = (c->size + EXTENT_MAX - 1) / EXTENT_MAX;
+
+    return !has_own_files(c) ? 0 : c->subformat->split ? split : c->size > 0;
+}
+
+static BlockNode *get_extent(const BlockFormat *f, unsigned index, GError **err)
+{
+    g_autofree char *name = NULL, *path = NULL;
+
+    if (f->extents) {
+        return block_node_ref(g_ptr_array_index(f->extents, index));
+    }
+    name = extent_name(f->plan, f->filename, index);
+    path = block_path_beside(f->filename, name);
+    return create_extent(f->vm, f->plan, path, err);
+}
+
+/* The extents, and their lines in the descriptor. */
+static bool format_extents(const BlockFormat *f, GString *lines, GError **err)
+{
+    const VmdkCreate *c = f->plan;
+    uint64_t count = MAX(extent_count(c), !has_own_files(c)), done = 0, len;
+
+    for (unsigned i = 0; i < count; i++, done += len) {
+        BlockNode *node = has_own_files(c) ? get_extent(f, i, err) : block_node_ref(f->file);
+        bool ok = node != NULL;
 
         len = c->subformat->split ? MIN(c->size - done, EXTENT_MAX) : c->size;
-        if (!(c->subformat->flat ? create_file(vm, c, path, len, true, err)
-                                 : create_sparse(vm, c, own_files ? path : c->filename, len, err))) {
+        if (ok && c->subformat->flat) {
+            ok = block_format_clear(node, 0, err) && block_format_zeros(node, 0, len, c->preallocation, err);
+        } else if (ok) {
+            ok = format_sparse(node, c, len, err);
+        }
+        if (ok) {
+            g_string_append_printf(lines, "RW %" PRIu64 " %s \"%s\"%s\n", len / BLOCK_SECTOR, c->subformat->flat ? "FLAT" : "SPARSE",
+                                   last_part(has_own_files(c) ? path_of(node) : f->filename), c->subformat->flat ? " 0" : "");
+        }
+        block_node_unref(node);
+        if (!ok) {
             return false;
         }
-        g_string_append_printf(lines, "RW %" PRIu64 " %s \"%s\"%s\n", len / BLOCK_SECTOR,
-                               c->subformat->flat ? "FLAT" : "SPARSE", name, c->subformat->flat ? " 0" : "");
     }
     return true;
 }
@@ -354,60 +384,93 @@ static char *descriptor_text(const VmdkCreate *c, const char *lines)
                            c->adapter, c->tools_version);
 }
 
-static bool write_descriptor(Vm *vm, const VmdkCreate *c, const char *text, GError **err)
+static bool write_descriptor(const BlockFormat *f, const char *text, GError **err)
 {
+    const VmdkCreate *c = f->plan;
     uint64_t room = VMDK_DESCRIPTOR_SECTORS * BLOCK_SECTOR, len = strlen(text);
-    bool own_file = c->subformat->flat || c->subformat->split;
-    BlockNode *file;
-    bool ok;
 
-    if (!own_file && len > room) {
-        return error_set(err, "The descriptor has %" PRIu64 " bytes, there is room for %" PRIu64 ": choose shorter names", len,
-                         room);
+    if (has_own_files(c)) {
+        return block_format_clear(f->file, len, err) && mapped_create_write(f->file, 0, text, len, err);
     }
-    file = block_open_protocol(vm, c->filename, err);
-    if (!file) {
-        return false;
-    }
-    ok = mapped_create_write(file, own_file ? 0 : VMDK_DESCRIPTOR_SECTOR * BLOCK_SECTOR, text, len, err) &&
-         (!own_file || block_ptruncate(file, len, true, BLOCK_PREALLOC_OFF, err));
-    block_node_unref(file);
-    return ok;
+    return len <= room ? mapped_create_write(f->file, VMDK_DESCRIPTOR_SECTOR * BLOCK_SECTOR, text, len, err)
+                       : error_set(err, "The descriptor has %" PRIu64 " bytes, there is room for %" PRIu64 ": choose shorter names",
+                                   len, room);
 }
 
-static bool create_image(Vm *vm, VmdkCreate *c, GError **err)
+/* ---- the driver's ------------------------------------------------------------------------------- */
+
+/* Nodes that the operator gives as extents lie beside the image, which knows their names only. */
+static bool check_given_extents(const BlockFormat *f, GError **err)
+{
+    uint64_t count = extent_count(f->plan);
+
+    if (f->extents->len < count) {
+        return error_set(err, "Extent [%u] not specified: this image has %" PRIu64 " besides 'file'", f->extents->len, count);
+    }
+    if (f->extents->len > count) {
+        return error_set(err, "List of extents contains unused extents: this image has %" PRIu64 " besides 'file'", count);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        const char *path = path_of(g_ptr_array_index(f->extents, i));
+        g_autofree char *beside = path ? block_path_beside(f->filename, last_part(path)) : NULL;
+
+        if (!path || !block_same_file(path, beside)) {
+            return error_set(err, "Extent [%u], '%s', is no file beside '%s': the image would not find it", i, path ? path : "", f->filename);
+        }
+        if (!check_quoted("File name", last_part(path), err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool check_size(const BlockFormat *f, GError **err)
+{
+    const VmdkCreate *c = f->plan;
+    SparsePlan plan;
+
+    if (c->subformat->split && extent_count(c) > VMDK_EXTENTS_MAX) {
+        return error_set(err, "A VMware disk of %" PRIu64 " bytes would have %" PRIu64 " extents; at most are %u", c->size,
+                         extent_count(c), VMDK_EXTENTS_MAX);
+    }
+    return c->subformat->flat || plan_sparse(c->subformat->split ? MIN(c->size, EXTENT_MAX) : c->size, &plan, err);
+}
+
+bool vmdk_driver_format_prepare(BlockFormat *f, BlockOpts *opts, GError **err)
+{
+    VmdkCreate *c = f->plan = g_new0(VmdkCreate, 1);
+
+    if (!take_create_opts(c, opts, err)) {
+        return false;
+    }
+    if (f->exact && c->size % BLOCK_SECTOR) {
+        return error_set(err, "Image size must be a multiple of %u bytes", BLOCK_SECTOR);
+    }
+    c->size = align_up(c->size, BLOCK_SECTOR);
+    if (!f->filename) {
+        return error_set(err, "A VMware disk knows its own file's name, and this node has none: take a file's");
+    }
+    return check_quoted("File name", last_part(f->filename), err) && check_size(f, err) &&
+           (!f->extents || check_given_extents(f, err)) && find_parent_cid(f, err);
+}
+
+bool vmdk_driver_format(BlockFormat *f, GError **err)
 {
     g_autoptr(GString) lines = g_string_new(NULL);
     g_autofree char *text = NULL;
-    uint64_t count = (c->size + EXTENT_MAX - 1) / EXTENT_MAX;
 
-    if (c->subformat->split && count > VMDK_EXTENTS_MAX) {
-        return error_set(err, "A VMware disk of %" PRIu64 " bytes would have %" PRIu64 " extents; at most are %u", c->size,
-                         count, VMDK_EXTENTS_MAX);
-    }
-    if (!find_parent_cid(vm, c, err)) {
+    if (!format_extents(f, lines, err)) {
         return false;
     }
-    /* Refused before anything else is touched where it is in use. */
-    if ((c->subformat->flat || c->subformat->split) && !create_file(vm, c, c->filename, 0, false, err)) {
-        return false;
-    }
-    if (!create_extents(vm, c, lines, err)) {
-        return false;
-    }
-    text = descriptor_text(c, lines->str);
-    return write_descriptor(vm, c, text, err);
+    text = descriptor_text(f->plan, lines->str);
+    return write_descriptor(f, text, err);
 }
 
 bool vmdk_create(Vm *vm, const char *filename, BlockOpts *opts, GError **err)
 {
-    VmdkCreate c = {.filename = block_local_path(filename)};
-    bool ok = take_create_opts(&c, opts, err);
-
-    if (ok && !block_create_makes_file(filename)) {
-        ok = error_set(err, "New VMware disks grow: they are made in files, not on devices or exports");
+    if (!block_create_makes_file(filename)) {
+        return error_set(err, "New VMware disks grow: they are made in files, not on devices or exports");
     }
-    ok = ok && check_quoted("File name", last_part(c.filename), err) && create_image(vm, &c, err);
-    create_clear(&c);
-    return ok;
+    return check_unused(vm, block_local_path(filename), err) &&
+           block_format_new_file(vm, &block_driver_vmdk, filename, opts, err);
 }

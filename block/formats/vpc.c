@@ -318,7 +318,7 @@ static const BlockCreateOpt vpc_create_opts[] = {
     {"subformat", "str", "Type of virtual hard disk format. Supported formats are {dynamic (default) | fixed} "},
     {"force_size", "bool (on/off)", "Force disk size calculation to use the actual size specified, rather than using the "
                                     "nearest CHS-based calculation"},
-    MAPPED_FILE_CREATE_OPTS,
+    BLOCK_FORMAT_FILE_OPTS,
     {0},
 };
 
@@ -412,45 +412,59 @@ static bool write_dynamic(BlockNode *file, const uint8_t *footer, uint64_t size,
     store32_be(h + VHD_D_ENTRIES, entries);
     store32_be(h + VHD_D_BLOCK_SIZE, VHD_BLOCK_DEFAULT);
     store32_be(h + VHD_D_CHECKSUM, checksum(h, sizeof h, VHD_D_CHECKSUM));
-    return mapped_create_write(file, 0, footer, VHD_FOOTER_SIZE, err) &&
+    return block_format_clear(file, VHD_TABLE_OFFSET + table_len + VHD_FOOTER_SIZE, err) &&
            mapped_create_write(file, VHD_FOOTER_SIZE, h, sizeof h, err) &&
            mapped_create_fill(file, VHD_TABLE_OFFSET, table_len, 0xff, err) &&
-           mapped_create_write(file, VHD_TABLE_OFFSET + table_len, footer, VHD_FOOTER_SIZE, err);
+           mapped_create_write(file, VHD_TABLE_OFFSET + table_len, footer, VHD_FOOTER_SIZE, err) &&
+           mapped_create_write(file, 0, footer, VHD_FOOTER_SIZE, err);
 }
 
 static bool write_fixed(BlockNode *file, const uint8_t *footer, uint64_t size, GError **err)
 {
-    return block_ptruncate(file, size + VHD_FOOTER_SIZE, false, BLOCK_PREALLOC_OFF, err) &&
+    return block_format_clear(file, size + VHD_FOOTER_SIZE, err) &&
            mapped_create_write(file, size, footer, VHD_FOOTER_SIZE, err);
+}
+
+typedef struct NewVpc {
+    uint64_t size;
+    bool force_size;
+    int fixed;
+    Geometry geometry;
+} NewVpc;
+
+static bool vpc_driver_format_prepare(BlockFormat *f, BlockOpts *opts, GError **err)
+{
+    static const char *const kinds[] = {"dynamic", "fixed", NULL};
+    NewVpc *n = f->plan = g_new0(NewVpc, 1);
+    uint64_t sectors, size;
+
+    if (!block_opts_take_size(opts, "size", &size, NULL, err) ||
+        !block_opts_take_bool(opts, "force_size", &n->force_size, err) ||
+        !block_opts_take_enum(opts, "subformat", kinds, &n->fixed, err)) {
+        return false;
+    }
+    sectors = size / BLOCK_SECTOR + (size % BLOCK_SECTOR != 0);
+    if (!fit_geometry(&sectors, n->force_size, &n->geometry, err)) {
+        return false;
+    }
+    n->size = sectors * BLOCK_SECTOR;
+    return !f->exact || n->size == size ||
+           error_set(err, "The requested image size cannot be represented in CHS geometry: the next one that can is %" PRIu64 " bytes%s",
+                     n->size, n->force_size || size % BLOCK_SECTOR ? "" : ", or take force-size");
+}
+
+static bool vpc_driver_format(BlockFormat *f, GError **err)
+{
+    const NewVpc *n = f->plan;
+    uint8_t footer[VHD_FOOTER_SIZE] = {0};
+
+    make_footer(footer, n->size, &n->geometry, n->force_size, n->fixed);
+    return (n->fixed ? write_fixed : write_dynamic)(f->file, footer, n->size, err);
 }
 
 static bool vpc_create(Vm *vm, const char *filename, BlockOpts *opts, GError **err)
 {
-    static const char *const kinds[] = {"dynamic", "fixed", NULL};
-    uint8_t footer[VHD_FOOTER_SIZE] = {0};
-    uint64_t size = 0, sectors;
-    bool exact = false, ok;
-    BlockNode *file;
-    int fixed = 0;
-    Geometry g;
-
-    if (!block_opts_take_size(opts, "size", &size, NULL, err) || !block_opts_take_bool(opts, "force_size", &exact, err) ||
-        !block_opts_take_enum(opts, "subformat", kinds, &fixed, err)) {
-        return false;
-    }
-    sectors = size / BLOCK_SECTOR + (size % BLOCK_SECTOR != 0);
-    if (!fit_geometry(&sectors, exact, &g, err)) {
-        return false;
-    }
-    size = sectors * BLOCK_SECTOR;
-    make_footer(footer, size, &g, exact, fixed);
-    file = mapped_create_file(vm, filename, opts, err);
-    if (!file) {
-        return false;
-    }
-    ok = (fixed ? write_fixed : write_dynamic)(file, footer, size, err);
-    block_node_unref(file);
-    return ok;
+    return block_format_new_file(vm, &block_driver_vpc, filename, opts, err);
 }
 
 const BlockDriver block_driver_vpc = {
@@ -464,4 +478,7 @@ const BlockDriver block_driver_vpc = {
     .submit = mapped_submit,
     .get_info = mapped_get_info,
     .create = vpc_create,
+    .format_prepare = vpc_driver_format_prepare,
+    .format = vpc_driver_format,
+    .format_free = mapped_format_free,
 };

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A new image: header, refcount blocks, refcount table and L1 table one after the other, the header
- * written last. Also how large an image will become.
+ * A new image: header, refcount blocks, refcount table, L1 table, where it is encrypted LUKS' header, where it is
+ * preallocated L2 tables and data, one after the other; the header is written last. Also how large an image will become.
  */
 #include <stdlib.h>
 
+#include "block/format.h"
 #include "block/qcow2/qcow2.h"
 
 void qcow2_create_options_init(Qcow2CreateOptions *o)
@@ -114,56 +115,28 @@ static void header_from_options(const Qcow2CreateOptions *o, Qcow2Header *h)
 
 /* ---- layout --------------------------------------------------------------------------------- */
 
+/* Clusters of each, in this order behind the header; what is not said is 0. */
 typedef struct Layout {
-    uint64_t blocks, table, l1; /* clusters of each, in this order behind the header */
-    uint64_t total;             /* clusters in all */
+    uint64_t blocks, table, l1, crypto, l2;
+    uint64_t mapped; /* that the L2 tables lead to: in the file, behind it all, or in the data file */
+    uint64_t total;  /* clusters of the file that are in use */
+    uint64_t l2_offset, data_offset; /* bytes; data_offset 0: there is none in the file */
 } Layout;
 
-/* data: clusters that shall have refcounts besides the metadata. */
-static Layout find_layout(const Qcow2Header *h, uint64_t data)
+/* rest: clusters that have refcounts besides header, refcounts and L1 table. */
+static Layout count_clusters(const Qcow2Header *h, uint64_t rest)
 {
     uint64_t per_block_bits = h->cluster_bits + 3 - h->refcount_order, cluster = qcow2_cluster_size(h);
-    Layout l = {1, 1, ((uint64_t)h->l1_size * 8 + cluster - 1) / cluster, 0};
+    Layout l = {.blocks = 1, .table = 1, .l1 = ((uint64_t)h->l1_size * 8 + cluster - 1) / cluster};
 
     for (uint64_t before = UINT64_MAX; before != l.total;) {
         before = l.total;
-        l.total = 1 + l.blocks + l.table + l.l1 + data;
+        l.total = 1 + l.blocks + l.table + l.l1 + rest;
         l.blocks = (l.total + (UINT64_C(1) << per_block_bits) - 1) >> per_block_bits;
         l.table = (l.blocks * 8 + cluster - 1) / cluster;
-        l.total = 1 + l.blocks + l.table + l.l1 + data;
+        l.total = 1 + l.blocks + l.table + l.l1 + rest;
     }
     return l;
-}
-
-static int write_metadata(BlockNode *file, const Qcow2Header *h, const Layout *l)
-{
-    Qcow2 geometry = {.h = *h}; /* for refcount_write */
-    uint64_t cluster = qcow2_cluster_size(h), at = cluster;
-    unsigned per_block_bits = h->cluster_bits + 3 - h->refcount_order;
-    g_autofree uint8_t *buf = g_malloc(cluster);
-    int ret = 0;
-
-    for (uint64_t b = 0; b < l->blocks && ret >= 0; b++, at += cluster) {
-        uint64_t first = b << per_block_bits, n = MIN(UINT64_C(1) << per_block_bits, l->total - first);
-
-        memset(buf, 0, cluster);
-        for (uint64_t i = 0; i < n; i++) {
-            refcount_write(&geometry, buf, i, 1);
-        }
-        ret = qcow2_pwrite(file, at, buf, cluster);
-    }
-    for (uint64_t t = 0; t < l->table && ret >= 0; t++, at += cluster) {
-        memset(buf, 0, cluster);
-        for (uint64_t i = 0; i < cluster / 8 && t * cluster / 8 + i < l->blocks; i++) {
-            store64_be(buf + i * 8, cluster * (1 + t * cluster / 8 + i));
-        }
-        ret = qcow2_pwrite(file, at, buf, cluster);
-    }
-    memset(buf, 0, cluster);
-    for (uint64_t i = 0; i < l->l1 && ret >= 0; i++, at += cluster) {
-        ret = qcow2_pwrite(file, at, buf, cluster);
-    }
-    return ret < 0 ? ret : block_pflush(file);
 }
 
 static uint64_t crypto_clusters(const Qcow2CreateOptions *o)
@@ -171,8 +144,146 @@ static uint64_t crypto_clusters(const Qcow2CreateOptions *o)
     return (o->crypto_length + o->cluster_size - 1) / o->cluster_size;
 }
 
-bool qcow2_format(BlockNode *file, BlockNode *data, const Qcow2CreateOptions *o, uint64_t *crypto,
-                  GError **err)
+static uint64_t l2_tables(const Qcow2Header *h, uint64_t clusters)
+{
+    return (clusters + (UINT64_C(1) << qcow2_l2_bits(h)) - 1) >> qcow2_l2_bits(h);
+}
+
+static Layout find_layout(const Qcow2Header *h, const Qcow2CreateOptions *o)
+{
+    /* Who reads a raw data file as it is must find the disk there: all of it is mapped. */
+    bool mapped = o->preallocation != BLOCK_PREALLOC_OFF || o->data_file_raw;
+    uint64_t clusters = mapped ? (o->size + o->cluster_size - 1) >> h->cluster_bits : 0, tables = l2_tables(h, clusters);
+    Layout l = count_clusters(h, crypto_clusters(o) + tables + (o->data_file ? 0 : clusters));
+
+    l.crypto = crypto_clusters(o);
+    l.l2 = tables;
+    l.mapped = clusters;
+    l.l2_offset = (1 + l.blocks + l.table + l.l1 + l.crypto) << h->cluster_bits;
+    l.data_offset = o->data_file || !clusters ? 0 : l.l2_offset + (l.l2 << h->cluster_bits);
+    return l;
+}
+
+/* ---- preallocation -------------------------------------------------------------------------- */
+
+void qcow2_preallocated_bits(const Qcow2Header *h, uint64_t *flags, uint64_t *bitmap)
+{
+    bool subclusters = h->incompatible & QCOW2_INCOMPAT_EXTENDED_L2;
+
+    *flags = QCOW2_COPIED;
+    *bitmap = subclusters ? 0xffffffff : 0;
+    if (h->backing_file && subclusters) {
+        *bitmap = 0; /* room for what will be written; until then, the backing file's */
+    } else if (h->crypt_method && subclusters) {
+        *bitmap = UINT64_C(0xffffffff) << 32; /* what is there does not decrypt to zeros */
+    } else if (h->crypt_method && h->version >= 3) {
+        *flags |= QCOW2_ZERO;
+    }
+}
+
+/* ---- writing -------------------------------------------------------------------------------- */
+
+/* Metadata goes out from one end to the other, in large pieces. */
+typedef struct Out {
+    BlockNode *file;
+    uint8_t *buf;
+    uint64_t at;     /* of buf in the file */
+    size_t used, room;
+    int ret;
+} Out;
+
+static void out_flush(Out *o)
+{
+    if (o->used && o->ret >= 0) {
+        o->ret = qcow2_pwrite(o->file, o->at, o->buf, o->used);
+    }
+    o->at += o->used;
+    o->used = 0;
+}
+
+/* The next cluster, as zeros, to be filled before the next call. */
+static uint8_t *out_cluster(Out *o, size_t cluster)
+{
+    uint8_t *p;
+
+    if (o->used == o->room) {
+        out_flush(o);
+    }
+    p = o->buf + o->used;
+    o->used += cluster;
+    return memset(p, 0, cluster);
+}
+
+static void out_refcounts(Out *out, const Qcow2Header *h, const Layout *l)
+{
+    Qcow2 geometry = {.h = *h}; /* for refcount_write */
+    uint64_t per_block = UINT64_C(1) << (h->cluster_bits + 3 - h->refcount_order), cluster = qcow2_cluster_size(h);
+
+    for (uint64_t b = 0; b < l->blocks && out->ret >= 0; b++) {
+        uint8_t *p = out_cluster(out, cluster);
+
+        for (uint64_t i = 0, n = MIN(per_block, l->total - b * per_block); i < n; i++) {
+            refcount_write(&geometry, p, i, 1);
+        }
+    }
+    for (uint64_t t = 0; t < l->table && out->ret >= 0; t++) {
+        uint8_t *p = out_cluster(out, cluster);
+
+        for (uint64_t i = 0; i < cluster / 8 && t * cluster / 8 + i < l->blocks; i++) {
+            store64_be(p + i * 8, cluster * (1 + t * cluster / 8 + i));
+        }
+    }
+}
+
+static void out_l1(Out *out, const Qcow2Header *h, const Layout *l)
+{
+    uint64_t cluster = qcow2_cluster_size(h);
+
+    for (uint64_t t = 0; t < l->l1 && out->ret >= 0; t++) {
+        uint8_t *p = out_cluster(out, cluster);
+
+        for (uint64_t i = 0; i < cluster / 8 && t * cluster / 8 + i < l->l2; i++) {
+            store64_be(p + i * 8, (l->l2_offset + cluster * (t * cluster / 8 + i)) | QCOW2_COPIED);
+        }
+    }
+}
+
+static void out_l2(Out *out, const Qcow2Header *h, const Layout *l)
+{
+    uint64_t entries = UINT64_C(1) << qcow2_l2_bits(h), cluster = qcow2_cluster_size(h), flags, bitmap;
+    size_t entry = cluster / entries;
+
+    qcow2_preallocated_bits(h, &flags, &bitmap);
+    for (uint64_t t = 0; t < l->l2 && out->ret >= 0; t++) {
+        uint8_t *p = out_cluster(out, cluster);
+
+        for (uint64_t i = 0, n = MIN(entries, l->mapped - t * entries); i < n; i++) {
+            store64_be(p + i * entry, (l->data_offset + cluster * (t * entries + i)) | flags);
+            if (entry > 8) {
+                store64_be(p + i * entry + 8, bitmap);
+            }
+        }
+    }
+}
+
+static int write_metadata(BlockNode *file, const Qcow2Header *h, const Layout *l)
+{
+    uint64_t cluster = qcow2_cluster_size(h);
+    Out out = {.file = file, .at = cluster, .room = MAX(cluster, MIB)};
+
+    out.buf = g_malloc(out.room);
+    out_refcounts(&out, h, l);
+    out_l1(&out, h, l);
+    for (uint64_t i = 0; i < l->crypto; i++) {
+        out_cluster(&out, cluster);
+    }
+    out_l2(&out, h, l);
+    out_flush(&out);
+    g_free(out.buf);
+    return out.ret;
+}
+
+bool qcow2_format(BlockNode *file, const Qcow2CreateOptions *o, uint64_t *crypto, GError **err)
 {
     Qcow2Header h;
     Layout l;
@@ -180,12 +291,11 @@ bool qcow2_format(BlockNode *file, BlockNode *data, const Qcow2CreateOptions *o,
     size_t used;
     int ret;
 
-    (void)data;
     if (!qcow2_create_options_check(o, err)) {
         return false;
     }
     header_from_options(o, &h);
-    l = find_layout(&h, crypto_clusters(o));
+    l = find_layout(&h, o);
     h.reftable_offset = (1 + l.blocks) << h.cluster_bits;
     h.reftable_clusters = (uint32_t)l.table;
     h.l1_offset = l.l1 ? (1 + l.blocks + l.table) << h.cluster_bits : 0;
@@ -194,13 +304,12 @@ bool qcow2_format(BlockNode *file, BlockNode *data, const Qcow2CreateOptions *o,
         *crypto = h.crypto_offset;
     }
     buf = g_malloc(o->cluster_size);
-    if (!qcow2_header_build(&h, buf, o->cluster_size, &used, err)) {
+    if (!qcow2_header_build(&h, buf, o->cluster_size, &used, err) ||
+        (l.data_offset && !block_format_zeros(file, l.data_offset, l.data_offset + (l.mapped << h.cluster_bits), o->preallocation, err))) {
         return false;
     }
     ret = write_metadata(file, &h, &l);
-    if (ret >= 0 && h.has_crypto) {
-        ret = block_pzero(file, h.crypto_offset, crypto_clusters(o) << h.cluster_bits, 0);
-    }
+    ret = ret < 0 ? ret : block_pflush(file);
     ret = ret < 0 ? ret : qcow2_pwrite(file, 0, buf, o->cluster_size);
     ret = ret < 0 ? ret : block_pflush(file);
     return ret >= 0 || error_set_errno(err, -ret, "Could not write the new image");
@@ -212,16 +321,15 @@ void qcow2_measure(const Qcow2CreateOptions *o, uint64_t data_bytes, uint64_t *r
                    uint64_t *fully_allocated)
 {
     Qcow2Header h;
-    uint64_t clusters, l2_tables, l2_cover, size = align_up(o->size, o->cluster_size);
+    uint64_t clusters, tables, size = align_up(o->size, o->cluster_size);
 
     header_from_options(o, &h);
-    l2_cover = UINT64_C(1) << qcow2_l2_bits(&h);
     clusters = size >> h.cluster_bits;
-    l2_tables = (clusters + l2_cover - 1) / l2_cover;
+    tables = l2_tables(&h, clusters);
     if (o->data_file) {
         clusters = 0;
         data_bytes = 0;
     }
-    *fully_allocated = find_layout(&h, clusters + l2_tables + crypto_clusters(o)).total << h.cluster_bits;
+    *fully_allocated = count_clusters(&h, clusters + tables + crypto_clusters(o)).total << h.cluster_bits;
     *required = *fully_allocated - (clusters << h.cluster_bits) + align_up(data_bytes, o->cluster_size);
 }

@@ -4,6 +4,7 @@
 
 #include "block/crypto.h"
 #include "block/dirty_bitmap.h"
+#include "block/format.h"
 #include "block/qcow2/qcow2.h"
 
 /* ---- create --------------------------------------------------------------------------------- */
@@ -24,8 +25,7 @@ const BlockCreateOpt qcow2_create_opts[] = {
     {"refcount_bits", "num", "Width of a reference count entry in bits", "16", true},
     {"compression_type", "str", "Compression method used for image cluster compression", "zlib",
      false},
-    {"nocow", "bool (on/off)", "Turn off copy-on-write (valid only on btrfs)"},
-    {"extent_size_hint", "size", "Extent size hint for the image file, 0 to disable"},
+    BLOCK_FORMAT_FILE_OPTS,
     {"encrypt.format", "str", "Encrypt the image, format choices: 'luks'", NULL, false},
     {"encrypt.key-secret", "str", "ID of secret providing the LUKS passphrase", NULL, false},
     {"encrypt.cipher-alg", "str", "Name of encryption cipher algorithm", NULL, false},
@@ -42,24 +42,22 @@ const BlockCreateOpt qcow2_create_opts[] = {
     {0},
 };
 
-/* The strings that o points to afterwards. */
-typedef struct CreateStrings {
+/* The options, and what they point to. */
+typedef struct NewQcow2 {
+    Qcow2CreateOptions o;
     char *backing_file, *backing_format, *data_file;
-    char *nocow, *extent_size_hint; /* the file's, as they are */
     LuksCreate luks;
-} CreateStrings;
+} NewQcow2;
 
-static void create_strings_clear(CreateStrings *s)
+static void new_clear(NewQcow2 *n)
 {
-    g_free(s->backing_file);
-    g_free(s->backing_format);
-    g_free(s->data_file);
-    g_free(s->nocow);
-    g_free(s->extent_size_hint);
-    luks_create_clear(&s->luks);
+    g_free(n->backing_file);
+    g_free(n->backing_format);
+    g_free(n->data_file);
+    luks_create_clear(&n->luks);
 }
 
-static bool take_encryption(BlockOpts *opts, Qcow2CreateOptions *o, CreateStrings *s, GError **err)
+static bool take_encryption(BlockOpts *opts, NewQcow2 *n, GError **err)
 {
     g_autofree char *format = block_opts_take(opts, "encrypt.format");
 
@@ -73,17 +71,17 @@ static bool take_encryption(BlockOpts *opts, Qcow2CreateOptions *o, CreateString
     if (strcmp(format, "luks")) {
         return error_set(err, "Parameter 'encrypt.format' does not accept value '%s' (luks)", format);
     }
-    if (o->data_file_raw) {
+    if (n->o.data_file_raw) {
         return error_set(err, "data_file_raw=on: the data of an encrypted image is not readable as a raw image");
     }
-    return luks_take_create(opts, "encrypt.", &s->luks, err) &&
-           luks_create_size(&s->luks, &o->crypto_length, err);
+    return luks_take_create(opts, "encrypt.", &n->luks, err) && luks_create_size(&n->luks, &n->o.crypto_length, err);
 }
 
-static bool take_create_opts(BlockOpts *opts, Qcow2CreateOptions *o, CreateStrings *s, GError **err)
+static bool take_create_opts(BlockOpts *opts, bool exact, NewQcow2 *n, GError **err)
 {
     static const char *const compat[] = {"0.10", "v2", "1.1", "v3", NULL};
     static const char *const types[] = {"zlib", "zstd", NULL};
+    Qcow2CreateOptions *o = &n->o;
     int version = 2, type = 0, prealloc = 0;
     uint64_t bits = 16;
 
@@ -103,113 +101,70 @@ static bool take_create_opts(BlockOpts *opts, Qcow2CreateOptions *o, CreateStrin
     o->refcount_bits = bits <= 64 ? (unsigned)bits : 0;
     o->compression_type = (unsigned)type;
     o->preallocation = (BlockPrealloc)prealloc;
-    o->size = align_up(o->size, 512);
-    o->backing_file = s->backing_file = block_opts_take(opts, "backing_file");
-    o->backing_format = s->backing_format = block_opts_take(opts, "backing_fmt");
-    o->data_file = s->data_file = block_opts_take(opts, "data_file");
-    s->nocow = block_opts_take(opts, "nocow");
-    s->extent_size_hint = block_opts_take(opts, "extent_size_hint");
-    return take_encryption(opts, o, s, err) && qcow2_create_options_check(o, err);
+    o->size = exact ? o->size : align_up(o->size, 512);
+    o->backing_file = n->backing_file = block_opts_take(opts, "backing_file");
+    o->backing_format = n->backing_format = block_opts_take(opts, "backing_fmt");
+    o->data_file = n->data_file = block_opts_take(opts, "data_file");
+    return take_encryption(opts, n, err) && qcow2_create_options_check(o, err);
 }
 
-static BlockNode *open_new(Vm *vm, const char *filename, GError **err)
+bool qcow2_driver_format_prepare(BlockFormat *f, BlockOpts *opts, GError **err)
 {
-    BlockOpts *opts = block_opts_new();
-    BlockNode *node = NULL;
+    NewQcow2 *n = f->plan = g_new0(NewQcow2, 1);
 
-    block_opts_set(opts, "driver", "qcow2");
-    block_opts_set(opts, "backing", "");
-    block_opts_set(opts, "x-no-io", "on");
-    if (block_opts_set_protocol(opts, "file.", filename, err)) {
-        node = block_node_open(vm, opts, NULL, err);
-    }
-    block_opts_free(opts);
-    return node;
+    return take_create_opts(opts, f->exact, n, err) &&
+           (!n->o.crypto_length || luks_prepare_create(f->vm, &n->luks, "encrypt.", err));
 }
 
-static bool create_file(Vm *vm, const char *filename, uint64_t size, const CreateStrings *s, GError **err)
+/* An external data file that holds something keeps it: it may be a raw image that gets its metadata here. */
+static bool lengthen_data(const BlockFormat *f, const Qcow2CreateOptions *o, GError **err)
 {
-    BlockOpts *opts = block_opts_new();
-    g_autofree char *text = g_strdup_printf("%" PRIu64, size);
-    bool ok;
+    uint64_t has = f->data ? block_node_size(f->data) : UINT64_MAX;
 
-    block_opts_set(opts, "size", text);
-    if (s->nocow) {
-        block_opts_set(opts, "nocow", s->nocow);
-    }
-    if (s->extent_size_hint) {
-        block_opts_set(opts, "extent_size_hint", s->extent_size_hint);
-    }
-    ok = !strcmp(block_path_driver(block_local_path(filename)), "host_device") ||
-         block_create_protocol(vm, filename, opts, err);
-    block_opts_free(opts);
-    return ok;
+    return has >= o->size || block_format_zeros(f->data, has, o->size, o->preallocation, err);
 }
 
-static bool preallocate_new(Vm *vm, const char *filename, const Qcow2CreateOptions *o, GError **err)
+bool qcow2_driver_format(BlockFormat *f, GError **err)
 {
-    BlockPrealloc mode = o->preallocation;
-    BlockNode *node;
-    bool ok;
+    const NewQcow2 *n = f->plan;
+    LuksArea area = {.node = f->file, .size = n->o.crypto_length};
 
-    if (mode == BLOCK_PREALLOC_OFF && !o->data_file_raw) {
-        return true;
-    }
-    node = open_new(vm, filename, err);
-    if (!node) {
-        return false;
-    }
-    ok = qcow2_preallocate(qcow2_of(node), 0, o->size, MAX(mode, BLOCK_PREALLOC_METADATA), err);
-    block_node_unref(node);
-    return ok;
+    return lengthen_data(f, &n->o, err) && qcow2_format(f->file, &n->o, &area.base, err) &&
+           (!n->o.crypto_length || luks_format(&area, &n->luks, err));
 }
 
-static bool create_image(Vm *vm, const char *filename, const Qcow2CreateOptions *o, const CreateStrings *s,
-                         GError **err)
+void qcow2_driver_format_free(BlockFormat *f)
 {
-    LuksArea area = {.size = o->crypto_length};
-    g_autofree char *data = o->data_file ? block_path_beside(block_local_path(filename), o->data_file) : NULL;
-    BlockNode *file;
-    bool ok;
+    new_clear(f->plan);
+    g_free(f->plan);
+}
 
-    if ((data && !create_file(vm, data, o->size, s, err)) || !create_file(vm, filename, 0, s, err)) {
-        return false;
+/* The files, the external data file among them, which has the same wishes to its file system. */
+static bool create_files(BlockFormat *f, const char *filename, BlockOpts *opts, GError **err)
+{
+    const NewQcow2 *n = f->plan;
+    g_autofree char *data = n->data_file ? block_path_beside(f->filename, n->data_file) : NULL;
+
+    if (data) {
+        BlockOpts *copy = block_opts_new();
+
+        block_opts_merge(copy, opts);
+        f->data = block_format_create_file(f->vm, data, copy, err);
+        block_opts_free(copy);
     }
-    file = block_open_protocol(vm, filename, err);
-    if (!file) {
-        return false;
-    }
-    area.node = file;
-    ok = qcow2_format(file, NULL, o, &area.base, err) &&
-         (!o->crypto_length || luks_format(&area, vm, &s->luks, "encrypt.", err));
-    block_node_unref(file);
-    return ok && preallocate_new(vm, filename, o, err);
+    f->file = !data || f->data ? block_format_create_file(f->vm, filename, opts, err) : NULL;
+    return f->file != NULL;
 }
 
 bool qcow2_driver_create(Vm *vm, const char *filename, BlockOpts *opts, GError **err)
 {
-    Qcow2CreateOptions o;
-    CreateStrings s = {0};
-    bool ok = take_create_opts(opts, &o, &s, err);
+    BlockFormat f = {.vm = vm, .filename = block_local_path(filename)};
+    bool ok = qcow2_driver_format_prepare(&f, opts, err) && create_files(&f, filename, opts, err) &&
+              block_format(&block_driver_qcow2, &f, err);
 
-    ok = ok && (!o.crypto_length || luks_check_create(vm, &s.luks, "encrypt.", err));
-    ok = ok && create_image(vm, filename, &o, &s, err);
-    create_strings_clear(&s);
-    return ok;
-}
-
-bool qcow2_driver_format(BlockNode *file, BlockOpts *opts, GError **err)
-{
-    Qcow2CreateOptions o;
-    CreateStrings s = {0};
-    bool ok = take_create_opts(opts, &o, &s, err);
-
-    if (ok && (o.preallocation || o.data_file || o.crypto_length)) {
-        ok = error_set(err, "A node that is open gets no image with %s yet: kiln-img create makes one",
-                       o.preallocation ? "preallocation" : o.data_file ? "an external data file" : "encryption");
-    }
-    ok = ok && qcow2_format(file, NULL, &o, NULL, err);
-    create_strings_clear(&s);
+    block_node_unref(f.file);
+    block_node_unref(f.data);
+    qcow2_driver_format_free(&f);
     return ok;
 }
 
@@ -259,8 +214,7 @@ static uint64_t measure_bitmaps(const BlockNode *in, uint64_t cluster)
 
 bool qcow2_driver_measure(Vm *vm, BlockOpts *opts, BlockNode *in, BlockMeasure *result, GError **err)
 {
-    CreateStrings s = {0};
-    Qcow2CreateOptions o;
+    NewQcow2 n = {0};
     uint64_t data = 0;
     bool ok;
     int ret;
@@ -271,21 +225,21 @@ bool qcow2_driver_measure(Vm *vm, BlockOpts *opts, BlockNode *in, BlockMeasure *
 
         block_opts_set(opts, "size", size);
     }
-    ok = take_create_opts(opts, &o, &s, err);
+    ok = take_create_opts(opts, false, &n, err);
     if (ok && in) {
-        ret = count_data(in, o.cluster_size, &data);
+        ret = count_data(in, n.o.cluster_size, &data);
         ok = ret >= 0 || error_set_errno(err, -ret, "Unable to get block status");
     }
     if (ok) {
         *result = (BlockMeasure){0};
-        if (o.preallocation >= BLOCK_PREALLOC_FALLOC) {
-            data = o.size;
+        if (n.o.preallocation >= BLOCK_PREALLOC_FALLOC) {
+            data = n.o.size;
         }
-        qcow2_measure(&o, data, &result->required, &result->fully_allocated);
-        result->has_bitmaps = in && in->drv == &block_driver_qcow2 && o.version >= 3;
-        result->bitmaps = result->has_bitmaps ? measure_bitmaps(in, o.cluster_size) : 0;
+        qcow2_measure(&n.o, data, &result->required, &result->fully_allocated);
+        result->has_bitmaps = in && in->drv == &block_driver_qcow2 && n.o.version >= 3;
+        result->bitmaps = result->has_bitmaps ? measure_bitmaps(in, n.o.cluster_size) : 0;
     }
-    create_strings_clear(&s);
+    new_clear(&n);
     return ok;
 }
 

@@ -568,7 +568,9 @@ int qcow2_unpack(unsigned type, const uint8_t *in, size_t in_len, uint8_t *out, 
 Qcow2 *qcow2_of(const BlockNode *node);
 extern const BlockCreateOpt qcow2_create_opts[];
 bool qcow2_driver_create(Vm *vm, const char *filename, BlockOpts *opts, GError **err);
-bool qcow2_driver_format(BlockNode *file, BlockOpts *opts, GError **err);
+bool qcow2_driver_format_prepare(BlockFormat *f, BlockOpts *opts, GError **err);
+bool qcow2_driver_format(BlockFormat *f, GError **err);
+void qcow2_driver_format_free(BlockFormat *f);
 bool qcow2_driver_measure(Vm *vm, BlockOpts *opts, BlockNode *in, BlockMeasure *result, GError **err);
 bool qcow2_driver_amend(BlockNode *node, BlockOpts *opts, bool force, GError **err);
 
@@ -709,10 +711,10 @@ typedef struct Qcow2CreateOptions {
 void qcow2_create_options_init(Qcow2CreateOptions *o);
 /* Names the option that is wrong. */
 bool qcow2_create_options_check(const Qcow2CreateOptions *o, GError **err);
-/* Formats file (empty). data: the external data file, if any. *crypto (may be NULL): where the caller puts
- * the LUKS header; zeros. */
-bool qcow2_format(BlockNode *file, BlockNode *data, const Qcow2CreateOptions *o, uint64_t *crypto,
-                  GError **err);
+/* Formats file. *crypto (may be NULL): where the caller puts the LUKS header; zeros. Any thread. */
+bool qcow2_format(BlockNode *file, const Qcow2CreateOptions *o, uint64_t *crypto, GError **err);
+/* What is in the L2 entries of clusters that have their room but were never written. */
+void qcow2_preallocated_bits(const Qcow2Header *h, uint64_t *flags, uint64_t *bitmap);
 /* Bytes of a fully allocated image; what its metadata alone takes. */
 void qcow2_measure(const Qcow2CreateOptions *o, uint64_t data_bytes, uint64_t *required,
                    uint64_t *fully_allocated);

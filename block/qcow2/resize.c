@@ -62,7 +62,7 @@ static int64_t preallocate_some(Qcow2 *q, uint64_t guest, uint64_t end, BlockPre
                                 Waiter *w)
 {
     uint64_t host = guest, n = 1, want = ((end - 1) >> q->cluster_bits) - (guest >> q->cluster_bits) + 1;
-    uint64_t file_end = q->file_end, flags = QCOW2_COPIED, bitmap = q->subs > 1 ? 0xffffffff : 0;
+    uint64_t file_end = q->file_end, flags, bitmap;
     unsigned index;
     Table *t;
     int64_t ret = map_slice_for_write(q, guest, &t, &index, w);
@@ -77,13 +77,7 @@ static int64_t preallocate_some(Qcow2 *q, uint64_t guest, uint64_t end, BlockPre
     while (n < want && !l2_entry(q, t, index + (unsigned)n) && !l2_bitmap(q, t, index + (unsigned)n)) {
         n++;
     }
-    if (q->h.backing_file && q->subs > 1) {
-        bitmap = 0; /* room for what will be written; until then, the backing file's */
-    } else if (q->h.crypt_method && q->subs > 1) {
-        bitmap = UINT64_C(0xffffffff) << 32; /* what is there does not decrypt to zeros */
-    } else if (q->h.crypt_method && q->h.version >= 3) {
-        flags |= QCOW2_ZERO;
-    }
+    qcow2_preallocated_bits(&q->h, &flags, &bitmap);
     ret = q->data == q->file ? alloc_clusters(q, n, &host, w) : (int64_t)n;
     if (ret <= 0) {
         return ret;

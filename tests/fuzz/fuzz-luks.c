@@ -43,8 +43,10 @@ static void make_good(void)
     disk_apply(disk->content, 0, NULL, area.size + DATA);
     disk->node->size = disk->content->len;
     area.node = disk->node;
-    ok = luks_format(&area, vm, &o, "", NULL);
+    ok = luks_prepare_create(vm, &o, "", NULL) && luks_format(&area, &o, NULL);
     g_assert_true(ok);
+    o.secret_id = NULL;
+    luks_create_clear(&o);
     good = g_byte_array_ref(disk->content);
     disk_free(disk);
     image = g_byte_array_new();

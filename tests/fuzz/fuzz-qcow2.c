@@ -84,7 +84,7 @@ static void make_base(unsigned which)
     };
     Disk *disk = disk_new(vm, "base", NULL, which);
     BlockNode *node;
-    bool ok = qcow2_format(disk->node, NULL, &options[which], NULL, NULL);
+    bool ok = qcow2_format(disk->node, &options[which], NULL, NULL);
 
     g_assert_true(ok);
     disk->node->size = disk->content->len;

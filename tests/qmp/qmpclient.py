@@ -170,3 +170,20 @@ class Machine:
             self.process.kill()
         self.process.wait()
         self.process.stderr.close()
+
+
+def run_job(c, name, options):
+    """Runs blockdev-create to its end, and forgets it: the states, and the error or None."""
+    c.do("blockdev-create", **{"job-id": name, "options": options})
+    states = []
+    while not states or states[-1] != "concluded":
+        data = c.wait("JOB_STATUS_CHANGE")
+        assert data["id"] == name, data
+        states.append(data["status"])
+    jobs = [j for j in c.do("query-jobs") if j["id"] == name]
+    told = [(j["type"], j["status"], j["current-progress"], j["total-progress"]) for j in jobs]
+    assert told == [("create", "concluded", 1, 1)], jobs
+    c.do("job-dismiss", id=name)
+    data = c.wait("JOB_STATUS_CHANGE")
+    assert data == {"id": name, "status": "null"}, data
+    return states, jobs[0].get("error")

@@ -11,7 +11,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
 from harness import Suite, check, same  # noqa: E402
 from oracle import QEMU, version_is_7_2  # noqa: E402
-from qmpclient import Machine  # noqa: E402
+from qmpclient import Machine, run_job  # noqa: E402
 
 BINARY = os.path.abspath(sys.argv[1])
 suite = Suite(BINARY)
@@ -19,21 +19,6 @@ test = suite.test
 GOOD = ["created", "running", "waiting", "pending", "concluded"]
 BAD = ["created", "running", "aborting", "concluded"]
 MIB = 1 << 20
-
-
-def run(c, name, options):
-    """Runs a job to its end: its states, and its error or None."""
-    c.do("blockdev-create", **{"job-id": name, "options": options})
-    states = []
-    while not states or states[-1] != "concluded":
-        data = c.wait("JOB_STATUS_CHANGE")
-        same(data["id"], name)
-        states.append(data["status"])
-    jobs = [j for j in c.do("query-jobs") if j["id"] == name]
-    same([(j["type"], j["status"], j["current-progress"], j["total-progress"]) for j in jobs], [("create", "concluded", 1, 1)])
-    c.do("job-dismiss", id=name)
-    same(c.wait("JOB_STATUS_CHANGE"), {"id": name, "status": "null"})
-    return states, jobs[0].get("error")
 
 
 # (options, the error's beginning or None); "f" is a node over an empty file, "used" one that a disk writes to.
@@ -76,7 +61,7 @@ def tell(binary, accel):
                  "-device", "virtio-blk-pci,drive=used", accel=accel) as m:
         c = m.connect()
         for n, (options, _) in enumerate(CASES):
-            told.append(run(c, "j%d" % n, options))
+            told.append(run_job(c, "j%d" % n, options))
             if told[-1][1] is None and options["driver"] == "qcow2":
                 path = "f.raw" if options["file"] == "f" else "e.raw"
                 said = json.loads(subprocess.run(["qemu-img", "info", "-U", "-f", "qcow2", "--output=json", path],
@@ -158,9 +143,9 @@ def _():
                  json.dumps({"driver": "blkdebug", "node-name": "b", "image": "f",
                              "inject-error": [{"event": "none", "iotype": "write", "errno": 28, "once": True}]})) as m:
         c = m.connect()
-        states, error = run(c, "j", {"driver": "qcow2", "file": "b", "size": MIB})
+        states, error = run_job(c, "j", {"driver": "qcow2", "file": "b", "size": MIB})
         check(states == BAD and "No space left" in error, (states, error))
-        same(run(c, "j", {"driver": "qcow2", "file": "b", "size": MIB}), (GOOD, None))
+        same(run_job(c, "j", {"driver": "qcow2", "file": "b", "size": MIB}), (GOOD, None))
 
 
 sys.exit(suite.run())

@@ -110,7 +110,7 @@ def _():
 # ---- by meaning ------------------------------------------------------------------------------------
 
 # What takes no arguments, or none that a right type does not make right.
-PLAIN = """query-acpi-ospm-status query-block query-block-exports query-blockstats query-chardev query-chardev-backends query-commands
+PLAIN = """query-acpi-ospm-status query-block query-block-jobs query-block-exports query-blockstats query-chardev query-chardev-backends query-commands
 query-cpu-definitions query-cpus-fast query-current-machine query-dump query-dump-guest-memory-capability query-fdsets
 query-hotpluggable-cpus query-iothreads query-jobs query-kvm query-machines query-memdev query-memory-devices
 query-memory-size-summary query-mice query-migrate query-migrate-capabilities query-migrate-parameters query-name

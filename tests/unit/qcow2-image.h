@@ -94,10 +94,12 @@ static inline void format_image(Vm *vm, const Config *c, BlockNode *file, BlockN
         luks.secret_id = (char *)"s";
         g_assert_true(luks_create_size(&luks, &o.crypto_length, &err));
     }
-    g_assert_true(qcow2_format(file, data, &o, &area.base, &err));
+    g_assert_true(qcow2_format(file, &o, &area.base, &err));
     if (c->luks) {
         area.size = o.crypto_length;
-        luks_format(&area, vm, &luks, "", &err);
+        g_assert_true(luks_prepare_create(vm, &luks, "", &err) && luks_format(&area, &luks, &err));
+        luks.secret_id = NULL;
+        luks_create_clear(&luks);
         g_assert_no_error(err);
     }
 }
