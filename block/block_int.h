@@ -220,7 +220,8 @@ BlockEngine *block_engine_uring_new(BlockLoop *loop, GError **err);
 /* The loop's engine of this kind, made when it is first asked for, in the owner; threads with one
  * warning where the host refuses the kind (none for BLOCK_AIO_DEPUTED, which nobody asks for). */
 BlockEngine *block_engine(BlockLoop *loop, BlockAio kind, GError **err);
-/* None of its engines has anything to do. */
+/* What its engines have to do, gathered requests, too. */
+unsigned block_loop_in_flight(const BlockLoop *loop);
 bool block_loop_is_idle(const BlockLoop *loop);
 /* Between plug and unplug (nested) engines may gather requests, so many at most unless the user wants another number
  * (block_engine_batch): the device shall have something to do meanwhile. In the owner. */
@@ -228,8 +229,9 @@ bool block_loop_is_idle(const BlockLoop *loop);
 void block_loop_plug(BlockLoop *loop);
 void block_loop_unplug(BlockLoop *loop);
 
-/* How many requests may be held back, io the last of them: the smaller of the loop's and the file's wishes (aio-max-batch). */
-unsigned block_engine_batch(const BlockLoop *loop, const BlockIo *io);
+/* How many requests may be held back, io the last of them: the smaller of the loop's and the file's wishes (aio-max-batch), else
+ * what suits a device that was given so many others. */
+unsigned block_engine_batch(const BlockLoop *loop, const BlockIo *io, unsigned given);
 
 /* Starts a request, which ends later. */
 typedef void BlockMergeGo(BlockIo *io);

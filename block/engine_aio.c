@@ -274,10 +274,11 @@ static void aio_flush(BlockEngine *engine)
 static bool aio_submit(BlockEngine *engine, BlockIo *io)
 {
     AioEngine *a = container_of(engine, AioEngine, engine);
+    const unsigned given = engine->in_flight - a->n_queue;
 
     engine->in_flight++;
     queue_push(a, io);
-    if (!engine->loop->plugged || a->n_queue >= block_engine_batch(engine->loop, io)) {
+    if (!engine->loop->plugged || a->n_queue >= block_engine_batch(engine->loop, io, given)) {
         aio_flush(engine);
     }
     return true;

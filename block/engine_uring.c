@@ -65,7 +65,7 @@ static bool uring_submit(BlockEngine *engine, BlockIo *io)
         io->next = NULL;
         *u->overflow_tail = io;
         u->overflow_tail = &io->next;
-    } else if (!engine->loop->plugged || io_uring_sq_ready(&u->ring) >= block_engine_batch(engine->loop, io)) {
+    } else if (!engine->loop->plugged || io_uring_sq_ready(&u->ring) >= block_engine_batch(engine->loop, io, u->in_ring - io_uring_sq_ready(&u->ring))) {
         uring_flush(engine);
     }
     return true;

@@ -14,6 +14,8 @@
 #include "util/log.h"
 
 #define POOL_MAX 256
+#define READ_BATCH 16 /* gathered while the device has as many */
+#define LONG_READ (32 * KIB) /* keeps a device busy for longer than it takes to prepare the next */
 #define HEAR_NS (100 * NSEC_PER_MSEC) /* how often a wait of the main loop looks at the monitors */
 
 struct BlockFd {
@@ -329,24 +331,38 @@ BlockEngine *block_engine(BlockLoop *loop, BlockAio kind, GError **err)
     return block_engine(loop, BLOCK_AIO_THREADS, err);
 }
 
-bool block_loop_is_idle(const BlockLoop *l)
+unsigned block_loop_in_flight(const BlockLoop *l)
 {
+    unsigned n = 0;
+
     for (unsigned i = 0; i < BLOCK_AIO_KINDS; i++) {
-        if (l->engines[i] && l->engines[i]->in_flight) {
-            return false;
-        }
+        n += l->engines[i] ? l->engines[i]->in_flight : 0;
     }
-    return true;
+    return n;
 }
 
-unsigned block_engine_batch(const BlockLoop *loop, const BlockIo *io)
+bool block_loop_is_idle(const BlockLoop *l) { return !block_loop_in_flight(l); }
+
+/*
+ * A device without work shall not wait until several short reads are prepared: it gets the first alone, then as many as it has
+ * already. For a write, which ends in the device's cache, for a long request, which keeps the device busy by itself, and for one
+ * that a worker has to be woken for, each submission more costs more than it brings (docs/measurements.md).
+ */
+static unsigned usual_batch(const BlockLoop *l, const BlockIo *io, unsigned given)
+{
+    const bool by_loop = io->engine && (io->engine == l->engines[BLOCK_AIO_NATIVE] || io->engine == l->engines[BLOCK_AIO_IO_URING]);
+
+    return by_loop && io->op == BLOCK_READ && io->len < LONG_READ ? CLAMP(given, 1, READ_BATCH) : BLOCK_ENGINE_BATCH;
+}
+
+unsigned block_engine_batch(const BlockLoop *loop, const BlockIo *io, unsigned given)
 {
     unsigned wanted = loop_io_hints(loop->loop).batch;
 
     if (!wanted || (io->batch && io->batch < wanted)) {
         wanted = io->batch;
     }
-    return wanted ? wanted : BLOCK_ENGINE_BATCH;
+    return wanted ? wanted : usual_batch(loop, io, given);
 }
 
 void block_loop_plug(BlockLoop *loop)

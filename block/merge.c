@@ -15,7 +15,7 @@
 #include "block/file_int.h"
 #include "util/trace.h"
 
-#define RUNS_MAX 8            /* held at the same time; requests in no order go on as fast as engines take batches of them */
+#define RUNS_MAX 16           /* held at the same time; requests in no order go on as fast as engines take batches of them */
 #define PARTS_MAX 32          /* of one run */
 #define PIECES_MAX 1024       /* of memory: what the kernel takes (IOV_MAX) */
 #define RUN_LEN_MAX (1 * MIB) /* longer ones gain nothing, and the first request would wait for the last */
@@ -102,14 +102,14 @@ static BlockIo *join(const Run *run)
     return &j->io;
 }
 
-/* The first n runs. go may come back here: they are not held any more then. */
-static void let_go(BlockMerge *m, unsigned n)
+/* The first n runs, after which others come if there is more. go may come back here: they are not held any more then. */
+static void let_go(BlockMerge *m, unsigned n, bool more)
 {
     Run runs[RUNS_MAX];
 
     memcpy(runs, m->runs, n * sizeof runs[0]);
     m->n -= n;
-    m->several = n > 1;
+    m->several = more || n > 1;
     memmove(m->runs, m->runs + n, m->n * sizeof runs[0]);
     for (unsigned i = 0; i < n; i++) {
         runs[i].go(runs[i].parts > 1 ? join(&runs[i]) : runs[i].head);
@@ -122,7 +122,7 @@ bool block_merge_has_several(const BlockLoop *loop) { return loop->merge && loop
 void block_merge_flush(BlockLoop *loop)
 {
     if (loop->merge && loop->merge->n) {
-        let_go(loop->merge, loop->merge->n);
+        let_go(loop->merge, loop->merge->n, false);
     }
 }
 
@@ -158,8 +158,8 @@ bool block_merge_hold(BlockLoop *loop, BlockIo *io, BlockMergeGo *go)
             return true;
         }
     }
-    if (m->n == MIN(block_engine_batch(loop, io), RUNS_MAX)) {
-        let_go(m, m->n);
+    if (m->n >= MIN(block_engine_batch(loop, io, block_loop_in_flight(loop)), RUNS_MAX)) {
+        let_go(m, m->n, true);
     }
     m->runs[m->n++] = (Run){.head = io, .tail = &io->next, .parts = 1, .pieces = io->iov_count, .len = io->len, .go = go};
     return true;

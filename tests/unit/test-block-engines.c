@@ -8,7 +8,8 @@
 
 #include "block/block_int.h"
 
-#define REQUESTS 12
+#define REQUESTS 48
+#define READ_BATCH 16 /* of short reads, at most */
 
 typedef struct Fixture {
     Vm *vm;
@@ -44,26 +45,26 @@ static void count(BlockIo *io, int result)
 typedef struct Reads {
     BlockIo io[REQUESTS];
     struct iovec iov;
-    _Alignas(4096) uint8_t buf[4096];
+    _Alignas(4096) uint8_t buf[64 * KIB];
     int fd;
 } Reads;
 
-static void submit_read(BlockEngine *engine, Reads *r, unsigned n, unsigned batch)
+static void submit(BlockEngine *engine, Reads *r, unsigned n, BlockOp op, size_t len, unsigned batch)
 {
-    r->iov = (struct iovec){r->buf, 512};
-    r->io[n] = (BlockIo){.op = BLOCK_READ, .len = 512, .iov = &r->iov, .iov_count = 1, .fd = r->fd, .engine = engine,
+    r->iov = (struct iovec){r->buf, len};
+    r->io[n] = (BlockIo){.op = op, .len = len, .iov = &r->iov, .iov_count = 1, .fd = r->fd, .engine = engine,
                          .finish = count, .batch = batch};
     g_assert_true(engine->ops->submit(engine, &r->io[n]));
 }
 
 /* While the loop is plugged, requests are held back until there are so many: before that none can end. */
-static void check_batch(BlockEngine *engine, Reads *r, unsigned of_file, unsigned expected)
+static void check_batch(BlockEngine *engine, Reads *r, BlockOp op, size_t len, unsigned of_file, unsigned expected)
 {
     ended = 0;
     block_loop_plug(engine->loop);
     for (unsigned n = 0; n < expected; n++) {
         g_assert_cmpuint(ended, ==, 0);
-        submit_read(engine, r, n, of_file);
+        submit(engine, r, n, op, len, of_file);
         for (unsigned i = 0; n + 1 < expected && i < 50; i++) {
             engine->ops->poll(engine);
         }
@@ -72,6 +73,27 @@ static void check_batch(BlockEngine *engine, Reads *r, unsigned of_file, unsigne
         engine->ops->poll(engine);
     }
     block_loop_unplug(engine->loop);
+}
+
+/* Short reads: of so many, as many are given to the kernel, none of which has ended for the loop. */
+static void check_growth(BlockEngine *engine, Reads *r, unsigned many, unsigned expected)
+{
+    ended = 0;
+    block_loop_plug(engine->loop);
+    for (unsigned n = 0; n < many; n++) {
+        submit(engine, r, n, BLOCK_READ, 4096, 0);
+    }
+    while (ended < expected) {
+        engine->ops->poll(engine);
+    }
+    for (unsigned i = 0; i < 50; i++) {
+        engine->ops->poll(engine);
+    }
+    g_assert_cmpuint(ended, ==, expected);
+    block_loop_unplug(engine->loop);
+    while (ended < many) {
+        engine->ops->poll(engine);
+    }
 }
 
 static void test_batch(Fixture *f, const void *data)
@@ -85,19 +107,27 @@ static void test_batch(Fixture *f, const void *data)
     r->fd = g_mkstemp(path);
     g_assert_cmpint(r->fd, >=, 0);
     g_unlink(path);
-    g_assert_cmpint(ftruncate(r->fd, 4096), ==, 0);
+    g_assert_cmpint(ftruncate(r->fd, sizeof r->buf), ==, 0);
     engine = block_engine(block_loop_main(f->vm), kind, NULL);
     if (engine == block_engine(engine->loop, BLOCK_AIO_THREADS, NULL)) {
         g_test_skip("this host does not have that engine");
     } else {
-        check_batch(engine, r, 0, BLOCK_ENGINE_BATCH);
-        check_batch(engine, r, 3, 3);
+        check_growth(engine, r, 1, 1);
+        for (unsigned n = 2; n < 2 * READ_BATCH; n++) { /* one, then as many as there are: a power of two each time */
+            check_growth(engine, r, n, 1u << (31 - __builtin_clz(n)));
+        }
+        check_growth(engine, r, 2 * READ_BATCH, 2 * READ_BATCH);
+        check_growth(engine, r, 3 * READ_BATCH - 1, 2 * READ_BATCH);
+        check_growth(engine, r, 3 * READ_BATCH, 3 * READ_BATCH);
+        check_batch(engine, r, BLOCK_WRITE, 4096, 0, BLOCK_ENGINE_BATCH);
+        check_batch(engine, r, BLOCK_READ, sizeof r->buf, 0, BLOCK_ENGINE_BATCH);
+        check_batch(engine, r, BLOCK_READ, 4096, 3, 3);
         loop_set_io_hints(f->vm->loop, (LoopIoHints){.batch = 2});
-        check_batch(engine, r, 0, 2);
-        check_batch(engine, r, 3, 2); /* the smaller one */
-        check_batch(engine, r, 1, 1);
+        check_batch(engine, r, BLOCK_READ, 4096, 0, 2);
+        check_batch(engine, r, BLOCK_READ, 4096, 3, 2); /* the smaller one */
+        check_batch(engine, r, BLOCK_READ, 4096, 1, 1);
         loop_set_io_hints(f->vm->loop, (LoopIoHints){.batch = REQUESTS});
-        check_batch(engine, r, 0, REQUESTS);
+        check_batch(engine, r, BLOCK_READ, 4096, 0, REQUESTS);
     }
     close(r->fd);
 }

@@ -222,6 +222,7 @@ static void test_limits(Fixture *f, const void *data)
 /* Requests in no order are not held back longer than the engines' batches; a smaller batch may be asked for. */
 static void test_batch(Fixture *f, const void *data)
 {
+    const BlockEngine *threads = block_engine(f->loop, BLOCK_AIO_THREADS, NULL);
     Request r[20];
 
     (void)data;
@@ -239,6 +240,14 @@ static void test_batch(Fixture *f, const void *data)
     }
     g_assert_cmpuint(taken.n, ==, 4);
     end(f, r, 6);
+    begin(f);
+    for (unsigned i = 0; i < 4; i++) { /* nothing under way: no read waits for another */
+        prepare(f, &r[i], BLOCK_READ, 2 * i * LEN);
+        r[i].io.engine = block_engine(f->loop, BLOCK_AIO_IO_URING, NULL);
+        hold(f, &r[i]);
+        g_assert_cmpuint(taken.n, ==, r[i].io.engine == threads ? 0 : i);
+    }
+    end(f, r, 4);
 }
 
 /* Two that write on, by turns. */
