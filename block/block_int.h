@@ -191,7 +191,7 @@ struct BlockLoop {
     bool reads_ahead; /* lone: it prepares what is written next meanwhile: long buffered writes are for a worker */
     pthread_t thread; /* an iothread's */
     BlockEngine *engines[BLOCK_AIO_KINDS];
-    bool engine_warned[BLOCK_AIO_KINDS];
+    bool engine_refused[BLOCK_AIO_KINDS];
     unsigned plugged;
     BlockIo *later, **later_tail; /* block_io_finish_later */
     LoopTimer *later_timer;       /* runs them from the loop */
@@ -217,8 +217,8 @@ BlockEngine *block_engine_threads_new(BlockLoop *loop, GError **err);
 BlockEngine *block_engine_aio_new(BlockLoop *loop, GError **err);
 BlockEngine *block_engine_deputed_new(BlockLoop *loop, GError **err);
 BlockEngine *block_engine_uring_new(BlockLoop *loop, GError **err);
-/* The loop's engine of this kind, made when it is first asked for, in the owner; threads with one
- * warning where the host refuses the kind (none for BLOCK_AIO_DEPUTED, which nobody asks for). */
+/* The loop's engine of this kind, made when it is first asked for, in the owner; threads, with one
+ * warning of all loops, where the host refuses the kind (none for BLOCK_AIO_DEPUTED, which nobody asks for). */
 BlockEngine *block_engine(BlockLoop *loop, BlockAio kind, GError **err);
 /* What its engines have to do, gathered requests, too. */
 unsigned block_loop_in_flight(const BlockLoop *loop);
@@ -761,6 +761,7 @@ struct BlockState {
     GPtrArray *loops;     /* BlockLoop *; the main loop's first */
     pthread_mutex_t loops_lock; /* for threads that are no owner and ask who is */
     GPtrArray *throttle_groups; /* ThrottleGroup * (block/throttle.h) */
+    bool engine_said[BLOCK_AIO_KINDS]; /* atomic; the user was told that the host refuses it */
     unsigned next_node;   /* for generated names */
     uint64_t last_serial; /* of nodes */
     unsigned changing;    /* nodes are being opened or closed, nested */

@@ -312,7 +312,7 @@ BlockEngine *block_engine(BlockLoop *loop, BlockAio kind, GError **err)
     static const char *const names[] = {"threads", "native", "io_uring"};
     g_autoptr(GError) why = NULL;
 
-    if (!loop->engines[kind] && !loop->engine_warned[kind]) {
+    if (!loop->engines[kind] && !loop->engine_refused[kind]) {
         loop->engines[kind] = make[kind](loop, &why);
     }
     if (loop->engines[kind]) {
@@ -322,9 +322,9 @@ BlockEngine *block_engine(BlockLoop *loop, BlockAio kind, GError **err)
         g_propagate_error(err, g_steal_pointer(&why));
         return NULL;
     }
-    if (!loop->engine_warned[kind]) {
-        loop->engine_warned[kind] = true;
-        if (kind != BLOCK_AIO_DEPUTED) {
+    if (!loop->engine_refused[kind]) {
+        loop->engine_refused[kind] = true;
+        if (kind != BLOCK_AIO_DEPUTED && !__atomic_exchange_n(&loop->state->engine_said[kind], true, __ATOMIC_RELAXED)) {
             report_warning("aio=%s is not available here, using the thread pool: %s", names[kind], why->message);
         }
     }

@@ -53,11 +53,25 @@ static void grow_done(BlockIo *io, int result)
     }
 }
 
+/* Who else has the file may have made it longer: what is there then is data. */
+static void look_at_file(BlockNode *node)
+{
+    PreallocState *p = node->state;
+    uint64_t size = block_node_size(node->file->node);
+
+    if (size > p->file_end) {
+        p->data_end = p->file_end = size;
+    }
+}
+
 static void prealloc_submit(BlockNode *node, BlockIo *io)
 {
     PreallocState *p = node->state;
     uint64_t end = io->offset + io->len;
-    bool grows = (io->op == BLOCK_WRITE || io->op == BLOCK_ZERO) && end > p->file_end;
+    bool grows;
+
+    look_at_file(node);
+    grows = (io->op == BLOCK_WRITE || io->op == BLOCK_ZERO) && end > p->file_end;
 
     if (!grows || p->refused) {
         pass_on(node, io);
@@ -123,11 +137,15 @@ static bool prealloc_truncate(BlockNode *node, uint64_t size, bool exact, BlockP
     return true;
 }
 
+/* Only what was allocated here is cut off: while somebody else has the file, what lies behind our end may be theirs. */
 static void prealloc_close(BlockNode *node)
 {
     PreallocState *p = node->state;
+    bool is_ours;
 
-    if (p->data_end < block_node_size(node->file->node) && !node->read_only) {
+    look_at_file(node);
+    is_ours = p->data_end < block_node_size(node->file->node) && node->file->node->parents->len == 1;
+    if (is_ours && !node->read_only) {
         block_ptruncate(node->file->node, p->data_end, true, BLOCK_PREALLOC_OFF, NULL);
     }
 }

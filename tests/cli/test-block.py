@@ -1,8 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Block devices as managers see them: QMP commands and events, HMP, options of -drive, each good and bad."""
+import ctypes
+import errno
 import json
 import os
+import struct
 import subprocess
 import sys
 
@@ -280,7 +283,38 @@ def test_errors():
     raise Failed("started without the rules")
 
 
+def without_io_uring():
+    """For a new process: the kernel refuses io_uring_setup to it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    load, equal, leave = 0x20, 0x15, 0x06   # BPF: the system call's number, is it 425, the verdict
+    steps = ((load, 0, 0, 0), (equal, 0, 1, 425), (leave, 0, 0, 0x00050000 | errno.EPERM), (leave, 0, 0, 0x7FFF0000))
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+    program = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(steps), ctypes.addressof(code)))
+    if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, program, 0, 0):     # PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP
+        raise OSError(ctypes.get_errno(), "seccomp")
+
+
+def test_without_io_uring():
+    """One line for all drives and threads, and they work."""
+    args = []
+    for number in range(3):
+        image("u%d.raw" % number)
+        args += ["-object", "iothread,id=io%d" % number, "-drive", "file=u%d.raw,format=raw,if=none,id=u%d,aio=io_uring" % (number, number),
+                 "-device", "virtio-blk-pci,drive=u%d,iothread=io%d" % (number, number)]
+    commands = ["qmp_capabilities", *('qemu-io u%d "write -P %d 0 64k"' % (n, n + 1) for n in range(3)), "quit"]
+    text = "".join(json.dumps({"execute": "human-monitor-command", "arguments": {"command-line": c}} if " " in c else {"execute": c})
+                   for c in commands)
+    run = subprocess.run([suite.binary, "-S", *QTEST, "-qmp", "stdio", *args], input=text.encode(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                         timeout=120, check=True, preexec_fn=without_io_uring)
+    said = run.stderr.decode()
+    check(said.count("aio=io_uring is not available here, using the thread pool") == 1, said)
+    check(len(said.splitlines()) == 1, said)
+    for number in range(3):
+        with open("u%d.raw" % number, "rb") as f:
+            check(f.read(65537) == bytes([number + 1]) * 65536 + b"\0", "u%d was not written" % number)
+
+
 for name, function in (("nodes", test_nodes), ("reopen", test_reopen), ("nested reopen", test_nested_reopen), ("media", test_media), ("floppy without a medium", test_floppy_without_medium),
-                       ("limits", test_limits), ("hmp", test_hmp), ("snapshot", test_snapshot), ("errors", test_errors)):
+                       ("limits", test_limits), ("hmp", test_hmp), ("snapshot", test_snapshot), ("errors", test_errors), ("without io_uring", test_without_io_uring)):
     suite.add(name, function)
 sys.exit(suite.run())

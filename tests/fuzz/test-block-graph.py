@@ -18,7 +18,7 @@ suite = Suite(BINARY)
 MIB = 1 << 20
 DRIVES = "acr"
 NEW, OVERLAY, MAKE = "blockdev-snapshot-sync", "blockdev-snapshot", "blockdev-snapshot-internal-sync"
-DISKS = ("-object", "iothread,id=io0", "-object", "iothread,id=io1",
+DISKS = ("-object", "throttle-group,id=t,x-iops-total=100000", "-device", "ide-cd,id=cd,bus=ide.1", "-object", "iothread,id=io0", "-object", "iothread,id=io1",
          "-drive", "if=none,id=a,file=a.qcow2,format=qcow2", "-device", "virtio-blk-pci,drive=a,iothread=io0",
          "-blockdev", json.dumps({"driver": "qcow2", "node-name": "b", "file": {"driver": "file", "node-name": "bf", "filename": "b.qcow2"}}),
          "-device", "virtio-blk-pci,drive=b", "-drive", "if=none,id=c,file=c.qcow2,format=qcow2,snapshot=on", "-device", "ide-hd,drive=c",
@@ -60,6 +60,14 @@ class Chooser:
         create(name + ".qcow2", size=self.pick(["4M", "8M", "16M"]))
         return "blockdev-add", {"driver": "qcow2", "node-name": name, "backing": None, "file": {"driver": "file", "filename": name + ".qcow2"}}
 
+    def above(self, below):
+        """A filter or raw over a node; often of the name of one that is there."""
+        driver = self.pick(["raw", "copy-on-read", "throttle", "preallocate", "blkdebug"])
+        options = {"driver": driver, "node-name": self.pick(["f%d" % self.count, *["f%d" % n for n in range(1, 6)]]),
+                   "image" if driver == "blkdebug" else "file": below, "read-only": self.pick([True, False]),
+                   **({"throttle-group": "t"} if driver == "throttle" else {})}
+        return options
+
     def job(self):
         options = self.pick([{"driver": "qcow2", "file": "none"}, {"driver": "file", "filename": "j%d" % self.count}])
         return "blockdev-create", {"job-id": "j%d" % self.count, "options": {**options, "size": MIB}}
@@ -79,7 +87,14 @@ class Chooser:
                  lambda: ("blockdev-snapshot-delete-internal-sync", {"device": drive, "name": self.pick("xyz")}),
                  lambda: ("blockdev-del", {"node-name": any_node}), lambda: ("job-dismiss", {"id": "j%d" % self.random.randrange(1, self.count + 1)}),
                  lambda: ("human-monitor-command", {"command-line": "commit " + self.pick(["a", "c", "r", "all"])}),
-                 lambda: ("block_resize", {"node-name": self.pick(self.disks), "size": self.pick([4, 8, 16]) * MIB}),
+                 lambda: ("block_resize", {"node-name": any_node, "size": self.pick([4, 8, 16]) * MIB}),
+                 lambda: ("blockdev-add", self.above(any_node)), lambda: ("blockdev-reopen", {"options": [self.above(any_node)]}),
+                 lambda: ("block_set_io_throttle", {**dict.fromkeys(["bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"], 0), "device": drive,
+                                                    "bps": self.pick([0, 64 * MIB]), "group": self.pick("gh")}),
+                 lambda: (self.pick(["blockdev-open-tray", "blockdev-close-tray", "blockdev-remove-medium", "eject"]), {"id": "cd"}),
+                 lambda: ("blockdev-insert-medium", {"id": "cd", "node-name": any_node}),
+                 lambda: ("device_add", {"driver": "scsi-hd", "drive": any_node, "id": "d%d" % self.count, "share-rw": self.pick([True, False])}),
+                 lambda: ("device_del", {"id": "d%d" % self.random.randrange(1, self.count + 1)}),
                  lambda: ("change-backing-file", {"device": drive, "image-node-name": any_node, "backing-file": self.pick(["./a.qcow2", "b.qcow2"])}),
                  lambda: ("blockdev-reopen", {"options": [{"driver": "file", "node-name": "bf", "filename": "b.qcow2",
                                                            "cache": {"direct": self.pick([True, False])}}]}),

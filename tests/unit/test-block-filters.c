@@ -327,6 +327,24 @@ static void test_preallocate(Fixture *f, const void *data)
     open_node(f, "preallocate,prealloc-align=1000,file.driver=file,file.filename=IMG", "not a power of two");
 }
 
+/* What others wrote behind the end that the filter knows is not cut off with it. */
+static void test_preallocate_shared(Fixture *f, const void *data)
+{
+    BlockNode *file = open_node(f, "file,node-name=shared,filename=IMG", NULL);
+    BlockNode *filter = open_node(f, "preallocate,prealloc-size=2M,file=shared", NULL);
+    uint64_t end = file->size + MIB;
+    struct stat st;
+
+    (void)data;
+    g_assert_cmpint(write_at(file, end - 4096, 1, 4096), ==, 0);
+    block_node_unref(filter);
+    g_assert_cmpint(stat(f->image, &st), ==, 0);
+    g_assert_cmpint(st.st_size, >=, end);
+    block_node_unref(file);
+    g_assert_cmpint(stat(f->image, &st), ==, 0);
+    g_assert_cmpint(st.st_size, ==, end);
+}
+
 static void test_latency(Fixture *f, const void *data)
 {
     BlockNode *node = open_node(f, "null-aio,latency-ns=3000000,size=1M", NULL);
@@ -530,7 +548,7 @@ int main(int argc, char **argv)
     } tests[] = {
         {"blkdebug/inject", test_inject}, {"blkdebug/config", test_config}, {"blkdebug/break", test_break},
         {"blklogwrites", test_log},       {"throttle/node", test_throttle}, {"throttle/limits", test_limits},
-        {"preallocate", test_preallocate}, {"null/latency", test_latency},  {"copy-on-read", test_copy_on_read},
+        {"preallocate", test_preallocate}, {"preallocate-shared", test_preallocate_shared}, {"null/latency", test_latency},  {"copy-on-read", test_copy_on_read},
         {"copy-on-read/bottom", test_copy_on_read_bottom},
         {"detect-zeroes", test_detect_zeroes}, {"events", test_events},     {"resize", test_resize_told},
     };
