@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "block/block_int.h"
+#include "block/overlay.h"
 #include "block/throttle.h"
 #include "qapi/qapi-block.h"
 #include "util/log.h"
@@ -706,6 +707,9 @@ bool blk_blockdev_del(Vm *vm, const char *name, GError **err)
     }
     if (!g_ptr_array_find(vm->block->blockdevs, node, NULL)) {
         return error_set(err, "Node %s is not owned by the monitor", name);
+    }
+    if (!block_overlay_check_base(node, err)) {
+        return false;
     }
     if (node->refs > 1) {
         return error_set(err, "Block device %s is in use", name);

@@ -456,6 +456,7 @@ static bool driver_make_empty(BlockNode *node, GError **err)
 static bool driver_change_backing(BlockNode *node, const char *filename, const char *format,
                                   GError **err)
 {
+    filename = filename && *filename ? filename : NULL; /* change-backing-file knows "" only */
     if (!qcow2_change_backing(image(node), filename, format, err)) {
         return false;
     }

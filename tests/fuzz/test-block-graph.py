@@ -74,6 +74,7 @@ class Chooser:
 
     def request(self):
         words = self.pick(["write -P %d %dk %dk" % (self.count % 255, self.random.randrange(8000), self.random.randrange(1, 300)),
+                           "aio_write -P %d %dk 200k" % (self.count % 255, self.random.randrange(3800)), "aio_read 0 1M", "aio_flush",
                            "read 0 64k", "discard 1M 1M", "write -z 2M 300k", "flush"])
         return "human-monitor-command", {"command-line": 'qemu-io %s "%s"' % (self.pick(list(DRIVES) + self.disks), words)}
 
@@ -90,7 +91,7 @@ class Chooser:
                  lambda: ("block_resize", {"node-name": any_node, "size": self.pick([4, 8, 16]) * MIB}),
                  lambda: ("blockdev-add", self.above(any_node)), lambda: ("blockdev-reopen", {"options": [self.above(any_node)]}),
                  lambda: ("block_set_io_throttle", {**dict.fromkeys(["bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"], 0), "device": drive,
-                                                    "bps": self.pick([0, 64 * MIB]), "group": self.pick("gh")}),
+                                                    "bps": self.pick([0, 4 * MIB, 64 * MIB]), "group": self.pick("gh")}),
                  lambda: (self.pick(["blockdev-open-tray", "blockdev-close-tray", "blockdev-remove-medium", "eject"]), {"id": "cd"}),
                  lambda: ("blockdev-insert-medium", {"id": "cd", "node-name": any_node}),
                  lambda: ("device_add", {"driver": "scsi-hd", "drive": any_node, "id": "d%d" % self.count, "share-rw": self.pick([True, False])}),
@@ -110,7 +111,7 @@ def campaign(seed, commands):
     for name in "abc":
         create(name + ".qcow2")
     create("r.raw", "raw")
-    with Machine(BINARY, "-S", *DISKS) as m:
+    with Machine(BINARY, "-S", *DISKS, stdout=subprocess.DEVNULL) as m:  # where aio_read and its like say that they have ended
         c = m.connect()
         chooser, done = Chooser(seed, c), 0
         for _ in range(commands):

@@ -190,6 +190,22 @@ def _():
     fails(said, 6, "nor node-name='absent'")
 
 
+@test("a backing file that is taken out of the image")
+def _():
+    def names(blocks):
+        image = blocks[0]["inserted"]["image"]
+        return [image.get("backing-filename"), image.get("backing-filename-format"), image.get("full-backing-filename")]
+
+    said = conversation([("query-block", {}, names), ("change-backing-file", {"device": "d", "image-node-name": "o", "backing-file": ""}),
+                         ("query-block", {}, names), ("blockdev-del", {"node-name": "b"})],
+                        "-blockdev", "driver=raw,node-name=b,read-only=on,file.driver=file,file.filename=a.raw",
+                        "-drive", "if=none,id=d,file=o.qcow2,format=qcow2,node-name=o,backing=b")
+    same(said[:3], [["a.raw", "raw", "a.raw"], True, [None] * 3])
+    fails(said, 3, "Node 'b' is busy: node is used as backing hd of 'o'")
+    info = json.loads(subprocess.run([IMG, "info", "--output=json", "o.qcow2"], stdout=subprocess.PIPE, check=True).stdout)
+    check("backing-filename" not in info, info)
+
+
 @test("names of drives and nodes")
 def _():
     fails(conversation([add(node("null-co", "d")), add(node("null-co", "e"))], "-drive", "if=none,id=d"), 0, "is conflicting with a device id")
