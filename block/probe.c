@@ -158,8 +158,8 @@ bool block_opts_set_filename(BlockOpts *opts, const char *text, GError **err)
         return block_nbd_parse_name(opts, "file.", text, err);
     } else if (colon && !(slash && slash < colon)) {
         return error_set(err,
-                         "Could not open '%s': Unknown protocol '%.*s' (only local files and "
-                         "devices are supported yet; write ./%s for a file of that name)",
+                         "Could not open '%s': Unknown protocol '%.*s' (there are file:, nbd:, nbd://, "
+                         "nbd+unix://, json:, blkdebug:, null-co:// and null-aio://; write ./%s for a file of that name)",
                          text, (int)(colon - text), text, text);
     }
     block_opts_set(opts, "file.filename", text);

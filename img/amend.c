@@ -74,7 +74,11 @@ static int amend_main(Vm *vm, int argc, char **argv)
         return img_usage_error("Must specify options (-o)");
     }
     drv = a.format ? block_driver_find(a.format) : NULL;
-    if (img_wants_help(a.options) && drv && drv->amend) {
+    if (a.format && !drv) {
+        report_error("Unknown file format '%s'", a.format);
+    } else if (drv && !drv->amend) {
+        report_error("Format driver '%s' does not support option amendment", a.format);
+    } else if (drv && img_wants_help(a.options)) {
         img_print_create_options(drv, true, false);
         ret = 0;
     } else if (at != argc - 1) {

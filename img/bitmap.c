@@ -20,28 +20,21 @@ static DirtyBitmap *find(BlockNode *node, const char *name, GError **err)
     return bitmap;
 }
 
-static bool merge(Vm *vm, const Bitmap *b, BlockNode *node, const char *from, GError **err)
+static bool merge(const Bitmap *b, BlockNode *node, BlockNode *from, const char *name, GError **err)
 {
-    DirtyBitmap *target = find(node, b->name, err), *source;
-    ImgOpen how = {.format = b->source_format};
-    ImgImage image = {0};
-    bool ok;
+    DirtyBitmap *target = find(node, b->name, err);
+    const DirtyBitmap *source = target ? find(from, name, err) : NULL;
 
-    if (!target || (b->source && !img_open(vm, b->source, &how, &image, err))) {
-        return false;
-    }
-    source = find(b->source ? image.node : node, from, err);
-    ok = source && block_dirty_bitmap_merge(target, source, err);
-    img_close(&image);
-    return ok;
+    return source && block_dirty_bitmap_merge(target, source, err);
 }
 
-static bool act(Vm *vm, const Bitmap *b, BlockNode *node, const char *action, GError **err)
+/* from: where bitmaps to merge are. */
+static bool act(const Bitmap *b, BlockNode *node, BlockNode *from, const char *action, GError **err)
 {
     DirtyBitmap *bitmap;
 
     if (g_str_has_prefix(action, "merge=")) {
-        return merge(vm, b, node, action + strlen("merge="), err);
+        return merge(b, node, from, action + strlen("merge="), err);
     }
     if (!strcmp(action, "add")) {
         return block_dirty_bitmap_add(node, b->name, b->granularity, true, true, err) != NULL;
@@ -53,26 +46,39 @@ static bool act(Vm *vm, const Bitmap *b, BlockNode *node, const char *action, GE
                                                   : block_dirty_bitmap_set_enabled(bitmap, false, err));
 }
 
+static int act_all(const Bitmap *b, BlockNode *node, BlockNode *from)
+{
+    for (unsigned i = 0; i < b->actions->len; i++) {
+        const char *action = g_ptr_array_index(b->actions, i);
+        g_autoptr(GError) err = NULL;
+
+        if (!act(b, node, from, action, &err)) {
+            report_error("Operation %.*s on bitmap %s failed: %s", (int)strcspn(action, "="), action,
+                         b->name, err->message);
+            return 1;
+        }
+    }
+    return 0;
+}
+
 static int run_bitmap(Vm *vm, const Bitmap *b, const char *filename)
 {
     ImgOpen how = {.format = b->format, .image_opts = b->image_opts, .writable = true};
-    g_autoptr(GError) err = NULL;
-    ImgImage image;
-    int ret = 0;
+    ImgOpen how_source = {.format = b->source_format};
+    GError *err = NULL;
+    ImgImage image, source = {0};
+    int ret;
 
     if (!img_open(vm, filename, &how, &image, &err)) {
-        report_error("%s", err->message);
-        return 1;
+        return img_fail(err);
     }
-    for (unsigned i = 0; i < b->actions->len && !ret; i++) {
-        const char *action = g_ptr_array_index(b->actions, i);
-
-        if (!act(vm, b, image.node, action, &err)) {
-            report_error("Operation %.*s on bitmap %s failed: %s", (int)strcspn(action, "="), action,
-                         b->name, err->message);
-            ret = 1;
-        }
+    /* Before the first action: one that fails halfway leaves a bitmap behind. */
+    if (b->source && !img_open(vm, b->source, &how_source, &source, &err)) {
+        ret = img_fail(err);
+    } else {
+        ret = act_all(b, image.node, b->source ? source.node : image.node);
     }
+    img_close(&source);
     img_close(&image);
     return ret;
 }

@@ -177,6 +177,10 @@ static bool create_target(Vm *vm, const Convert *c, const BlockDriver *drv, GErr
     if (ok && c->compress && block_opts_has_prefix(opts, "encrypt")) {
         ok = error_set(err, ENCRYPTED_AND_PACKED);
     }
+    if (ok && c->compress && g_strcmp0(block_opts_peek(opts, "preallocation") ?: "off", "off")) {
+        ok = error_set(err, "Compression and preallocation not supported at the same time");
+    }
+    ok = ok && (!c->bitmaps || img_bitmaps_check_options(drv, opts, err));
     if (ok && !drv->create(vm, c->target, opts, &why)) {
         ok = error_set(err, "%s: error while converting %s: %s", c->target, drv->name, why->message);
         g_error_free(why);
@@ -234,7 +238,7 @@ static bool open_target(Vm *vm, Convert *c, GError **err)
         return !drv && !block_format_is_planned(format)
                    ? error_set(err, "Unknown file format '%s'", format)
                    : error_set(err, "Format driver '%s' does not support image creation%s", format,
-                               drv ? "" : " yet (qcow2, raw, luks, vdi, vpc and vmdk do)");
+                               drv ? "" : " yet (qcow2, raw, luks, vdi, vpc, vhdx and vmdk do)");
     }
     if (c->compress && !c->target_image_opts && !drv->packs) {
         return error_set(err, "Compression not supported for this file format");

@@ -42,6 +42,17 @@ static bool copy(BlockNode *target, const DirtyBitmap *from, GError **err)
     return true;
 }
 
+bool img_bitmaps_check_options(const BlockDriver *drv, const BlockOpts *opts, GError **err)
+{
+    const char *compat = block_opts_peek(opts, "compat");
+
+    if (drv != &block_driver_qcow2) {
+        return error_set(err, "Format driver '%s' does not support bitmaps", drv->name);
+    }
+    return (g_strcmp0(compat, "0.10") && g_strcmp0(compat, "v2")) ||
+           error_set(err, "compat=%s has no bitmaps: use compat=1.1, or leave --bitmaps out", compat);
+}
+
 bool img_bitmaps_check_target(const BlockNode *target, GError **err)
 {
     return supports(target) || error_set(err, "Format driver '%s' does not support bitmaps", target->drv->name);

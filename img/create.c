@@ -105,8 +105,10 @@ static bool look_at_backing(Vm *vm, const Create *c, BlockOpts *opts, GError **e
     }
     if (!format) {
         path = block_path_beside(block_local_path(c->filename), name);
-        return error_set(err, "Backing file specified without backing format\n"
-                              "Detected format of %s.", block_probe_path(path));
+        return g_file_test(path, G_FILE_TEST_EXISTS)
+                   ? error_set(err, "Backing file specified without backing format\n"
+                                    "Detected format of %s.", block_probe_path(path))
+                   : error_set(err, "Backing file specified without backing format");
     }
     if (c->unchecked) {
         return true;
@@ -194,7 +196,7 @@ static bool find_driver(const char *format, const BlockDriver **drv, GError **er
     *drv = block_driver_find(format);
     if (!*drv && block_format_is_planned(format)) {
         return error_set(err, "Format driver '%s' does not support image creation yet (qcow2, raw, luks, vdi, "
-                              "vpc and vmdk do)", format);
+                              "vpc, vhdx and vmdk do)", format);
     }
     if (!*drv) {
         return error_set(err, "Unknown file format '%s'", format);

@@ -3,10 +3,31 @@
 #include "img/img.h"
 #include "util/keyval.h"
 
+/* "snapshot.id=1,snapshot.name=a", rather than an id or a name. */
+static bool is_typed(const char *text)
+{
+    return g_str_has_prefix(text, "snapshot.");
+}
+
+static bool check_typed(const char *text, GError **err)
+{
+    const char *rest = text;
+
+    while (is_typed(text) && *rest) {
+        g_autofree char *part = keyval_next_part(&rest);
+
+        if (!g_str_has_prefix(part, "snapshot.id=") && !g_str_has_prefix(part, "snapshot.name=")) {
+            return error_set(err, "Failed in parsing snapshot param '%s': '%s' is neither snapshot.id= nor snapshot.name=",
+                             text, part);
+        }
+    }
+    return true;
+}
+
 BlockSnapshot *img_find_snapshot(GPtrArray *list, const char *text)
 {
     g_autofree char *id = NULL, *name = NULL;
-    bool typed = g_str_has_prefix(text, "snapshot.id=") || g_str_has_prefix(text, "snapshot.name=");
+    bool typed = is_typed(text);
 
     while (typed && *text) {
         g_autofree char *part = keyval_next_part(&text);
@@ -32,10 +53,15 @@ BlockSnapshot *img_find_snapshot(GPtrArray *list, const char *text)
 
 bool img_load_snapshot(BlockNode *node, const char *text, GError **err)
 {
-    GPtrArray *list = node->drv->snapshot_list && node->drv->snapshot_load ? node->drv->snapshot_list(node, err) : NULL;
-    const BlockSnapshot *s = list ? img_find_snapshot(list, text) : NULL;
+    GPtrArray *list;
+    const BlockSnapshot *s;
     bool ok = false;
 
+    if (!check_typed(text, err)) {
+        return false;
+    }
+    list = node->drv->snapshot_list && node->drv->snapshot_load ? node->drv->snapshot_list(node, err) : NULL;
+    s = list ? img_find_snapshot(list, text) : NULL;
     if (s) {
         ok = node->drv->snapshot_load(node, s->id, err);
     } else if (list) {

@@ -166,7 +166,9 @@ int img_copy(const ImgCopy *copy, uint64_t *failed_at, bool *failed_reading);
 
 /* Can source's persistent bitmaps be copied? */
 bool img_bitmaps_check(BlockNode *source, bool skip_broken, GError **err);
-/* Can target have any? */
+/* Can an image that will be made so have any? */
+bool img_bitmaps_check_options(const BlockDriver *drv, const BlockOpts *opts, GError **err);
+/* Can target? */
 bool img_bitmaps_check_target(const BlockNode *target, GError **err);
 /* Those that are broken are left out with a warning. */
 bool img_bitmaps_copy(BlockNode *target, BlockNode *source, GError **err);

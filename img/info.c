@@ -55,7 +55,8 @@ static GPtrArray *list_snapshots(BlockNode *node)
     return node->drv->snapshot_list ? node->drv->snapshot_list(node, NULL) : NULL;
 }
 
-static json_object *image_json(BlockNode *node, GPtrArray *snapshots, const char *full_backing)
+/* given: how the user calls it, which is what nodes without a file are known by. */
+static json_object *image_json(BlockNode *node, const char *given, GPtrArray *snapshots, const char *full_backing)
 {
     json_object *o = json_object_new_object();
     int64_t allocated = block_node_allocated_size(node);
@@ -68,7 +69,7 @@ static json_object *image_json(BlockNode *node, GPtrArray *snapshots, const char
         add_string(o, "backing-filename-format", node->backing_format);
     }
     add_int(o, "virtual-size", block_node_disk_size(node));
-    add_string(o, "filename", node->filename ? node->filename : node->name);
+    add_string(o, "filename", node->filename ? node->filename : given);
     if (node->drv->get_info) {
         node->drv->get_info(node, &info);
     }
@@ -105,13 +106,14 @@ void img_print_snapshots(GPtrArray *list)
     json_object_put(snapshots);
 }
 
-static void print_image(json_object *image)
+static void print_images(json_object *all)
 {
-    g_autoptr(GString) text = g_string_new(NULL);
+    for (size_t i = 0; i < json_object_array_length(all); i++) {
+        g_autoptr(GString) text = g_string_new(i ? "\n" : NULL);
 
-    image_text(text, image);
-    fputs(text->str, stdout);
-    json_object_put(image);
+        image_text(text, json_object_array_get_idx(all, i));
+        fputs(text->str, stdout);
+    }
 }
 
 /* ---- along the chain ------------------------------------------------------------------------- */
@@ -141,11 +143,7 @@ static bool one_image(Vm *vm, Info *info, const char *name, const char *given_fo
         *next = block_path_beside(node->filename, node->backing_filename);
         *format = g_strdup(node->backing_format);
     }
-    if (all) {
-        json_object_array_add(all, image_json(node, snapshots, *next));
-    } else {
-        print_image(image_json(node, snapshots, *next));
-    }
+    json_object_array_add(all, image_json(node, image.name, snapshots, *next));
     if (snapshots) {
         g_ptr_array_free(snapshots, TRUE);
     }
@@ -156,14 +154,10 @@ static bool one_image(Vm *vm, Info *info, const char *name, const char *given_fo
 static bool walk(Vm *vm, Info *info, const char *filename, json_object *all)
 {
     g_autofree char *name = g_strdup(filename), *format = g_strdup(info->format);
-    bool first = true;
 
     while (name) {
         char *next = NULL, *next_format = NULL;
 
-        if (!first && !all) {
-            putchar('\n');
-        }
         if (!one_image(vm, info, name, format, all, &next, &next_format)) {
             return false;
         }
@@ -176,7 +170,6 @@ static bool walk(Vm *vm, Info *info, const char *filename, json_object *all)
             g_free(next_format);
         }
         info->image_opts = false; /* names inside images are paths */
-        first = false;
     }
     return true;
 }
@@ -206,13 +199,15 @@ static int info_main(Vm *vm, int argc, char **argv)
         return 1;
     }
     info.seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-    all = info.json ? json_object_new_array() : NULL;
-    ok = walk(vm, &info, argv[at], all);
+    all = json_object_new_array();
+    ok = walk(vm, &info, argv[at], all); /* of a chain that cannot be read to its end nothing is said */
     g_hash_table_destroy(info.seen);
-    if (ok && all) {
+    if (ok && info.json) {
         json_object *first = json_object_array_get_idx(all, 0);
 
         img_print_json(json_object_get(info.chain ? all : first));
+    } else if (ok) {
+        print_images(all);
     }
     json_object_put(all);
     return ok ? 0 : 1;

@@ -170,7 +170,8 @@ static bool change_name(const Rebase *r, GError **err)
 
 static bool rebase_image(Vm *vm, Rebase *r, GError **err)
 {
-    if (r->backing_format && !block_driver_find(r->backing_format) && !r->unsafe) {
+    if (r->backing_format && !block_driver_find(r->backing_format) &&
+        !(r->unsafe && block_format_is_planned(r->backing_format))) {
         return error_set(err, "Invalid format name: '%s'", r->backing_format);
     }
     if (r->unsafe) {

@@ -350,15 +350,23 @@ static bool call_break(IoShell *s, bool (*fn)(BreakCall *call), const char *even
 static int run_break(IoShell *s, int argc, char **argv)
 {
     if (!call_break(s, set_break, argv[1], argv[2])) {
-        fprintf(s->out, "Could not set breakpoint: %s\n", g_strerror(ENOTSUP));
-        return -ENOTSUP;
+        int error = find_blkdebug(s) ? ENOENT : ENOTSUP; /* no such event, or nothing that knows events */
+
+        fprintf(s->out, "Could not set breakpoint: %s\n", g_strerror(error));
+        return -error;
     }
     return 0;
 }
 
 static int end_break(IoShell *s, const char *tag)
 {
-    return !find_blkdebug(s) ? -ENOTSUP : call_break(s, resume_break, NULL, tag) ? 0 : -ENOENT;
+    if (!find_blkdebug(s)) {
+        return -ENOTSUP;
+    }
+    if (call_break(s, is_suspended, NULL, tag)) {
+        fprintf(s->out, "blkdebug: Resuming request '%s'\n", tag);
+    }
+    return call_break(s, resume_break, NULL, tag) ? 0 : -ENOENT;
 }
 
 static int run_resume(IoShell *s, int argc, char **argv)
@@ -393,6 +401,7 @@ static int run_wait_break(IoShell *s, int argc, char **argv)
             return -ENOENT;
         }
     }
+    fprintf(s->out, "blkdebug: Suspended request '%s'\n", argv[1]);
     return 0;
 }
 

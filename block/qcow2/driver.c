@@ -250,27 +250,6 @@ static void outer_done(Request *r, int result)
     io->done(io, result);
 }
 
-int status_step(Request *r)
-{
-    Qcow2 *q = r->q;
-    BlockStatus *status = r->outer->status;
-    Mapping m;
-    int ret = map_lookup(q, r->pos, r->end - r->pos, &m, &r->wait);
-
-    if (ret <= 0) {
-        return ret;
-    }
-    *status = (BlockStatus){.bytes = m.len, .allocated = m.kind != MAP_UNALLOCATED};
-    status->compressed = m.kind == MAP_COMPRESSED;
-    status->data = m.kind == MAP_DATA || m.kind == MAP_COMPRESSED;
-    status->zero = m.kind == MAP_ZERO || (m.kind == MAP_UNALLOCATED && !q->backing);
-    status->has_offset = m.has_host && !q->h.crypt_method && (m.kind == MAP_DATA || m.kind == MAP_ZERO);
-    status->host_offset = m.host;
-    status->file = status->has_offset ? q->data : NULL;
-    r->pos = r->end;
-    return 1;
-}
-
 static RequestKind kind_of(const BlockIo *io)
 {
     switch (io->op) {

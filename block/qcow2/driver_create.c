@@ -232,8 +232,8 @@ bool qcow2_driver_measure(Vm *vm, BlockOpts *opts, BlockNode *in, BlockMeasure *
     }
     if (ok) {
         *result = (BlockMeasure){0};
-        if (n.o.preallocation >= BLOCK_PREALLOC_FALLOC) {
-            data = n.o.size;
+        if (n.o.preallocation >= BLOCK_PREALLOC_FALLOC || (in && n.o.backing_file)) {
+            data = n.o.size; /* (how much of in the backing file has is not known) */
         }
         qcow2_measure(&n.o, data, &result->required, &result->fully_allocated);
         result->has_bitmaps = in && in->drv == &block_driver_qcow2 && n.o.version >= 3;
@@ -264,7 +264,7 @@ static bool amend_encryption(BlockNode *node, BlockOpts *opts, bool force, GErro
         return true;
     }
     if (!q->crypto) {
-        return error_set(err, "'%s' is not encrypted: convert it", node->name);
+        return error_set(err, "'%s' is not encrypted: convert it", node->filename ? node->filename : node->name);
     }
     return luks_amend(&area, node->vm, q->luks, q->crypto, opts, "encrypt.", force, err);
 }

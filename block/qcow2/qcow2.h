@@ -251,6 +251,7 @@ struct Qcow2 {
     bool lazy;         /* refcounts are not kept in order; the dirty bit says so */
     bool closing;      /* lazy refcounts are written now */
     bool file_grows;   /* what lies after the file's end reads as zeros once written beyond */
+    bool holes_known, has_holes; /* of data's file (status.c) */
     bool l2_names_new; /* L2 tables changed since the last cycle name new clusters */
 
     unsigned cluster_bits, l2_bits, slice_bits, sub_bits, rb_bits;
@@ -517,6 +518,8 @@ unsigned request_pieces(const Request *r, uint64_t guest, uint64_t len);
 /* Appends [guest, guest + len) of r's buffers. */
 void part_add_iov(Part *p, uint64_t guest, uint64_t len);
 void part_submit(Part *p, BlockNode *child, BlockOp op, uint64_t offset, uint64_t len);
+/* child's block status, precisely, into *answer; then p->ended. */
+void part_ask(Part *p, BlockNode *child, uint64_t offset, uint64_t len, BlockStatus *answer);
 /* [guest, guest + len) of r from child at offset, in place where possible. */
 void request_child(Request *r, BlockNode *child, BlockOp op, uint64_t offset, uint64_t guest,
                    uint64_t len);

@@ -306,6 +306,19 @@ void part_submit(Part *p, BlockNode *child, BlockOp op, uint64_t offset, uint64_
     }
 }
 
+void part_ask(Part *p, BlockNode *child, uint64_t offset, uint64_t len, BlockStatus *answer)
+{
+    p->io = (BlockIo){.op = BLOCK_STATUS,
+                      .offset = offset,
+                      .len = len,
+                      .precise = true,
+                      .status = answer,
+                      .alone = p->r->outer->alone,
+                      .done = part_done};
+    request_hold(p->r);
+    block_node_submit(child, &p->io);
+}
+
 void request_child(Request *r, BlockNode *child, BlockOp op, uint64_t offset, uint64_t guest,
                    uint64_t len)
 {

@@ -208,6 +208,10 @@ class Bitmaps(unittest.TestCase):
                 (('--merge', 'b0', 't.qcow2', 'no'), 'not found'),
                 (('--add', '-f', 'raw', 't.raw', 'b'), 'not supported')):
             self.assertIn(expect, bitmap(*args, ok=(1,)))
+        tool('create', 'm.qcow2', options(size=MIB))
+        # What cannot be merged from is known before anything is added.
+        self.assertIn('no.qcow2', bitmap('--add', '--merge', 'b', '-b', 'no.qcow2', 'm.qcow2', 'b2', ok=(1,)))
+        self.assertEqual(self.bitmaps('m.qcow2'), {})
         self.assertIn('remove them', tool('amend', 't.qcow2', 'compat=0.10', ok=(1,)))
         tool('create', 'v2.qcow2', options(size=MIB, compat='0.10'))
         self.assertIn('v2', bitmap('--add', 'v2.qcow2', 'b', ok=(1,)))

@@ -188,8 +188,12 @@ def convert_refuses():
                  ["-T", "bogus", "-O", "qcow2", "base.qcow2", "x"], ["-n", "-f", "raw", "-O", "raw", "top.qcow2", "r.raw"],
                  ["--target-is-zero", "-O", "raw", "base.qcow2", "x"], ["-C", "-c", "r.raw", "x"], ["-C", "-S", "0", "r.raw", "x"],
                  ["-r", "abc", "r.raw", "x"], ["--image-opts", "-f", "raw", "r.raw", "x"],
-                 ["-O", "qcow2", "-B", "base.qcow2", "mid.qcow2", "x"]):
+                 ["-O", "qcow2", "-B", "base.qcow2", "mid.qcow2", "x"],
+                 ["-O", "qcow2", "-c", "-o", "preallocation=metadata", "base.qcow2", "x"]):
         t.same("convert", *args)
+    for option in ("compat=0.10", "compat=v2"):  # before anything is copied, or emptied
+        refused("convert", "--bitmaps", "-O", "qcow2", "-o", option, os.path.join(t.dirs[KILN], "base.qcow2"), "old", text="has no bitmaps")
+    assert not os.path.exists("old")
     refused("convert", "gone", "y", text="Could not open 'gone'")
     before = open(os.path.join(t.dirs[KILN], "r.raw"), "rb").read()
     refused("convert", "-f", "raw", os.path.join(t.dirs[KILN], "r.raw"), os.path.join(t.dirs[KILN], "r.raw"), text="part of the source")
@@ -214,10 +218,11 @@ def convert_reads_internal_snapshots():
     t.equal("over")
     os.chdir(t.dirs[KILN])
     for args, text in ((["-l", "three"], "Failed to load snapshot: Can't find snapshot"), (["-l", "snapshot.id=1,snapshot.name=two"], "Can't find"),
+                       (["-l", "snapshot.nam=two"], "'snapshot.nam=two' is neither snapshot.id= nor snapshot.name="),
                        (["-f", "raw", "-l", "one"], "has no internal snapshots"), (["-l", "one", "a.qcow2"], "multiple snapshot"),
                        (["--bitmaps", "-l", "one"], "mutually exclusive")):
         refused("convert", *args, "a.qcow2", "x", text=text)
-        if "snapshot" in text and "multiple" not in text:
+        if "snapshot" in text and "multiple" not in text and "neither" not in text:
             refused("measure", *args, "a.qcow2", text=text)
     # The size is the snapshot's own.
     ok("resize", "-q", "--shrink", "a.qcow2", "1M")
@@ -289,7 +294,7 @@ def convert_copies_dirty_bitmaps():
         assert a == b and (len(a) == 3) == (name == "o.qcow2"), (name, a, b)
         qemu("check", os.path.join(t.dirs[KILN], name))
     assert [b["name"] for b in facts_of(os.path.join(t.dirs[KILN], "o.qcow2"))["format-specific"]["data"]["bitmaps"]] == ["b0", "b1", "b2"]
-    assert os.stat(os.path.join(t.dirs[KILN], "o.raw")).st_blocks == 0, "content was copied before bitmaps were found to be impossible"
+    assert not os.path.exists(os.path.join(t.dirs[KILN], "o.raw")), "a target was made before bitmaps were found to be impossible"
     assert "already exists" in run("convert", "--bitmaps", "-n", "-O", "qcow2", os.path.join(t.dirs[KILN], "a.qcow2"),
                                    os.path.join(t.dirs[KILN], "o.qcow2"))[2]
 
@@ -337,7 +342,8 @@ def measure_predicts():
     t = Twins()
     t.prepare(make_chain)
     for args in (["-O", "qcow2", "base.qcow2"], ["-O", "qcow2", "top.qcow2"], ["-O", "qcow2", "--size", "1G", "-o", "cluster_size=4k"],
-                 ["-f", "raw", "-O", "raw", "r.raw"], ["--size", "1000"]):
+                 ["-f", "raw", "-O", "raw", "r.raw"], ["--size", "1000"],
+                 ["-O", "qcow2", "-o", "backing_file=base.qcow2,backing_fmt=qcow2", "top.qcow2"]):
         theirs, ours = t.both("measure", "--output=json", *args)
         a, b = json.loads(ours[1]), json.loads(theirs[1])
         assert a == b, (args, a, b)
@@ -494,7 +500,8 @@ def rebase_refuses():
     top = os.path.join(t.dirs[KILN], "top.qcow2")
     refused("rebase", "-b", "gone", "-F", "raw", top, text="Could not open new backing file 'gone': ")
     refused("rebase", "-b", "top.qcow2", "-F", "qcow2", os.path.join(t.dirs[KILN], "base.qcow2"), text="Could not open new backing file")
-    refused("rebase", "-b", "base.qcow2", "-F", "bogus", top, text="bogus")
+    for mode in ([], ["-u"]):
+        refused("rebase", *mode, "-b", "base.qcow2", "-F", "bogus", top, text="Invalid format name: 'bogus'")
 
 
 if __name__ == "__main__":

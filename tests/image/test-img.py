@@ -129,6 +129,7 @@ def create_refuses():
         assert theirs[0] == ours[0] == 1 and ours[2].startswith("kiln-img: "), (args, ours, theirs)
     refused("create", "-f", "qcow2", "-o", "cluster_sise=64k", "x", "1M", text="Invalid parameter 'cluster_sise' (did you mean 'cluster_size'?)")
     refused("create", "-f", "parallels", "x", "1M", text="parallels")
+    t.same("create", "-f", "qcow2", "-u", "-b", "gone", "x", "1M")  # has no format to guess
     refused("create", "-f", "qcow2", "-o", "size=3M", "x", "5M", text="The image size must be specified only once")
     for words in (",", "", "size=1M,", "size=1M,,,"):
         refused("create", "-f", "qcow2", "-o", words, "x", "1M", text="Invalid option list: " + words)
@@ -158,6 +159,7 @@ def info_reads_as_qemu_img_s():
     t.same_json("info", "--backing-chain", "--output=json", "top.qcow2", without=("actual-size",))
     t.same_json("info", "-U", "--output=json", "--image-opts", "driver=qcow2,file.filename=mid.qcow2", without=("actual-size",))
     t.same("info", 'json:{"driver":"qcow2","file":{"driver":"file","filename":"base.qcow2"}}', clean=no_sizes)
+    t.same("info", "null-co://", clean=no_sizes)
     qemu("snapshot", "-c", "one", os.path.join(t.dirs[KILN], "base.qcow2"))
     shutil.copy(os.path.join(t.dirs[KILN], "base.qcow2"), t.dirs["qemu-img"])
     t.same("info", "base.qcow2", clean=no_sizes)
@@ -177,6 +179,7 @@ def info_refuses():
     qemu("create", "-q", "-f", "qcow2", "-u", "-b", "b.qcow2", "-F", "qcow2", "a.qcow2", "1M")
     qemu("create", "-q", "-f", "qcow2", "-u", "-b", "a.qcow2", "-F", "qcow2", "b.qcow2", "1M")
     refused("info", "--backing-chain", "a.qcow2", text="Backing file 'a.qcow2' creates an infinite loop.")
+    assert run("info", "--backing-chain", "a.qcow2")[1] == ""  # nobody takes the beginning of a chain for all of it
     assert run("map", "a.qcow2")[0] == 1  # and opening such a chain ends
     with open("short.qcow2", "wb") as f:
         f.write(b"QFI\xfb\0\0\0\3")
@@ -195,11 +198,16 @@ def locked_images_name_their_holder():
         refused("resize", "a.qcow2", "+1M", text="process %d (qemu-io)" % holder.pid)
         refused("create", "-f", "qcow2", "a.qcow2", "1M", text="process %d (qemu-io)" % holder.pid)
         ok("info", "-U", "a.qcow2")
+        assert "this process" not in run("info", "a.qcow2")[2]
     finally:
         holder.stdin.close()
         holder.wait(LIMIT)
         holder.stdout.close()
     ok("info", "a.qcow2")
+    # Nobody is sent to look for another process who names one file twice.
+    qemu("create", "-q", "-f", "qcow2", "-b", "a.qcow2", "-F", "qcow2", "b.qcow2")
+    for backing, name in (("a.qcow2", "a.qcow2"), ("b.qcow2", "a.qcow2"), ("b.qcow2", "b.qcow2")):
+        refused("rebase", "-b", backing, "-F", "qcow2", name, text="image '%s' is in use by this process itself" % name)
 
 
 # ---- check -------------------------------------------------------------------------------------
@@ -309,6 +317,13 @@ def snapshots_go_and_come():
     refused("snapshot", "-c", "x", "r.raw", text="Could not create snapshot 'x'")
 
 
+def make_room_in_advance():
+    """What the tables call data is a hole in the file, here and in the next layer."""
+    qemu("create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", "room.qcow2", "64M")
+    qemu_io("room.qcow2", "write -P 5 1M 64k", "write -P 6 40M 1M")
+    qemu("create", "-q", "-f", "qcow2", "-b", "room.qcow2", "-F", "qcow2", "over.qcow2")
+
+
 @test
 def map_shows_what_qemu_img_shows():
     t = Twins()
@@ -322,6 +337,12 @@ def map_shows_what_qemu_img_shows():
     t.same("map", "--max-length=8M", "top.qcow2")
     t.same("map", "base.qcow2")
     t.same("map")
+    t.prepare(make_room_in_advance)
+    for name in ("room.qcow2", "over.qcow2"):
+        assert '"zero": true, "data": true' in t.same("map", "--output=json", name)
+        t.same("map", name)
+        t.same("measure", "-O", "qcow2", name)
+    t.same("compare", "room.qcow2", "over.qcow2")
     refused("map", "--start-offset=x", "gone", text="Invalid start offset specified.")
 
 
@@ -373,6 +394,9 @@ def amend_changes_options():
     refused("amend", "-o", "cluster_size=4k", "a.qcow2", text="Cannot amend option 'cluster_size'")
     qemu("create", "-q", "r.raw", "1M")
     refused("amend", "-f", "raw", "-o", "size=2M", "r.raw", text="Format driver 'raw' does not support option amendment")
+    for args in (["-f", "raw", "-o", "help"], ["-f", "vmdk", "-o", "help"], ["-f", "bogus", "-o", "help"]):
+        Twins().same("amend", *args)
+    refused("amend", "-o", "encrypt.format=luks", "a.qcow2", text="'a.qcow2' is not encrypted")
 
 
 @test
@@ -449,9 +473,11 @@ def output_that_nobody_takes():
         with open("/dev/full", "w", encoding="utf-8") as full:
             done = subprocess.run([KILN, *args], stdout=full, stderr=subprocess.PIPE, text=True, timeout=LIMIT, check=False)
         assert done.returncode == 1 and "Could not write to standard output" in done.stderr and "Success" not in done.stderr, done
-    with subprocess.Popen([KILN, "map", "--output=json", "a.qcow2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        process.stdout.close()
-        assert process.wait(LIMIT) == 1, "a pipe that is closed is no signal's end"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([KILN, "map", "--output=json", "a.qcow2"], stdout=writer, stderr=subprocess.PIPE, timeout=LIMIT, check=False)
+    os.close(writer)
+    assert done.returncode == 1, "a pipe that is closed is no signal's end"
 
 
 if __name__ == "__main__":
