@@ -206,6 +206,23 @@ def _():
     check("backing-filename" not in info, info)
 
 
+@test("the graph: who stands on whom, and what each does and shares")
+def _():
+    def edges(graph):
+        names = {n["id"]: n["type"] + " " + re.sub("#block[0-9]+", "#", n["name"]) for n in graph["nodes"]}
+        same(len(names), len(graph["nodes"]))
+        return sorted([names[e["parent"]], e["name"], names[e["child"]], sorted(e["perm"]), sorted(e["shared-perm"])] for e in graph["edges"])
+
+    asks = ("x-debug-query-block-graph", {}, edges)
+    said = conversation([asks, ("device_add", {"driver": "scsi-hd", "id": "hd", "drive": "r", "share-rw": True}), asks, add(file("o.qcow2", "of")),
+                         add(node("qcow2", "o", file="of", backing=None, read_only=True)), asks],
+                        "-drive", "if=none,id=d,file=q.qcow2,format=qcow2", "-device", "virtio-blk-pci,drive=d", "-device", "virtio-scsi-pci",
+                        "-blockdev", "driver=raw,node-name=r,file.driver=file,file.filename=b.raw")
+    check(["block-backend d", "root", "block-driver #", ["consistent-read", "write"], ["consistent-read", "resize", "write-unchanged"]]
+          in said[0], said[0])
+    check(any(edge[:3] == ["block-backend hd", "root", "block-driver r"] and "write" in edge[4] for edge in said[2]), said[2])
+
+
 @test("names of drives and nodes")
 def _():
     fails(conversation([add(node("null-co", "d")), add(node("null-co", "e"))], "-drive", "if=none,id=d"), 0, "is conflicting with a device id")

@@ -117,7 +117,7 @@ query-memory-size-summary query-mice query-migrate query-migrate-capabilities qu
 query-named-block-nodes query-pci query-pr-managers query-qmp-schema query-stats query-stats-schemas query-status query-target query-tpm
 query-tpm-models query-tpm-types query-uuid query-version query-yank quit cont stop system_powerdown system_reset inject-nmi
 rtc-reset-reinjection human-monitor-command migrate-set-capabilities qom-list-types set-action watchdog-set-action
-x-query-irq x-query-numa x-query-ramblock x-query-roms announce-self""".split()
+x-query-irq x-query-numa x-query-ramblock x-query-roms announce-self x-debug-query-block-graph""".split()
 
 BITMAP = {"node": "node", "name": "none"}
 LIMITS = dict.fromkeys(("bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"), 0)
