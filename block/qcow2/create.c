@@ -48,10 +48,10 @@ static bool check_combinations(const Qcow2CreateOptions *o, GError **err)
                               "16384 bytes");
     }
     if (o->data_file_raw && !o->data_file) {
-        return error_set(err, "data_file_raw requires data_file");
+        return error_set(err, "data-file-raw requires data-file");
     }
     if (o->data_file_raw && o->backing_file) {
-        return error_set(err, "Backing file and data_file_raw cannot be used at the same time");
+        return error_set(err, "Backing file and data-file-raw cannot be used at the same time");
     }
     if (o->backing_file && o->preallocation != BLOCK_PREALLOC_OFF && !o->extended_l2) {
         return error_set(err, "Backing file and preallocation can only be used at the same time if extended_l2 is on");

@@ -154,7 +154,7 @@ BAD = [
         ({**base, "size": 1 << 63}, "Image size must be at most"), ({**base, "size": TOO_LARGE}, ("too large", "too many", "max", "more tables")))),
     ({**Q, "size": 77}, "multiple of 512"), ({**Q, "data-file": "none"}, "Cannot find"), ({**Q, "data-file": "f"}, "Permission conflict on node 'f'"),
     ({**Q, "data-file": "used"}, "Permission conflict on node 'used'"), ({**Q, "data-file": "null"}, "names its external data file"),
-    ({**Q, "data-file-raw": True}, "requires data"), ({**Q, "data-file": "d", "version": "v2"}, "compatibility level 1.1"),
+    ({**Q, "data-file-raw": True}, "data-file-raw requires data-file"), ({**Q, "data-file": "d", "version": "v2"}, "compatibility level 1.1"),
     ({**Q, "data-file": "d", "data-file-raw": True, "backing-file": "b", "backing-fmt": "raw"}, "cannot be used at the same time"),
     ({**Q, "data-file": "d", "data-file-raw": True, **encrypt(key_secret="s")}, "not readable as a raw image"),
     ({**Q, "extended-l2": True, "cluster-size": 4096}, "Extended L2"), ({**Q, "extended-l2": True, "version": "v2"}, "Extended L2"),

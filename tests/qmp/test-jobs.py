@@ -124,15 +124,20 @@ def _():
 @test("the program ends while jobs run, or are over")
 def _():
     for turn in range(20):
-        with open("f.raw", "wb"):
-            pass
-        with Machine(BINARY, "-S", "-blockdev", "driver=file,node-name=f,filename=f.raw", *(SLOW if turn == 0 else ())) as m:
+        for name in ("f.raw", "x.luks"):
+            with open(name, "wb"):
+                pass
+        with Machine(BINARY, "-S", "-object", "secret,id=s,data=pass", "-blockdev", "driver=file,node-name=f,filename=f.raw", *(SLOW if turn == 0 else ())) as m:
             c = m.connect()
-            c.do("blockdev-create", **{"job-id": "j0", "options": {**QCOW2, "file": "f" if turn else "slow", "size": 1 << 40}})
+            c.do("blockdev-create", **{"job-id": "j0", "options": {**QCOW2, "file": "f" if turn else "slow", "size": 1 << 36,
+                                                                  "preallocation": "metadata" if turn % 2 else "off"}})
             c.do("blockdev-create", **{"job-id": "j1", "options": {**FILE, "filename": "x.raw", "preallocation": "full"}})
+            c.do("blockdev-create", **{"job-id": "j2", "options": {"driver": "luks", "file": {"driver": "file", "filename": "x.luks"}, "size": MIB,
+                                                                  "key-secret": "s", "iter-time": 10}})
             c.do("quit")
             same(m.process.wait(60), 0)
         subprocess.run(["qemu-img", "check", "-q", "-f", "qcow2", "f.raw"], check=True)
+        subprocess.run(["qemu-img", "info", "-f", "luks", "x.luks"], stdout=subprocess.DEVNULL, check=True)
 
 
 @test("no room: the job fails, the node stays")
