@@ -118,13 +118,16 @@ const char *block_path_driver(const char *path)
 
 static bool set_json_filename(BlockOpts *opts, const char *text, GError **err)
 {
-    json_object *tree = json_tokener_parse(text);
-    bool ok = tree && json_object_is_type(tree, json_type_object);
+    enum json_tokener_error why = json_tokener_success;
+    json_object *tree = json_tokener_parse_verbose(text, &why);
+    bool ok = false;
 
-    if (ok) {
-        ok = block_opts_add_json(opts, "", tree, err);
+    if (why != json_tokener_success) {
+        error_set(err, "Could not parse the JSON options of 'json:%s': %s", text, json_tokener_error_desc(why));
+    } else if (!json_object_is_type(tree, json_type_object)) {
+        error_set(err, "The JSON options of 'json:%s' are no object ({\"driver\": ...})", text);
     } else {
-        error_set(err, "Could not parse the JSON options of 'json:%s'", text);
+        ok = block_opts_add_json(opts, "", tree, err);
     }
     json_object_put(tree);
     return ok;
@@ -133,12 +136,19 @@ static bool set_json_filename(BlockOpts *opts, const char *text, GError **err)
 bool block_opts_set_filename(BlockOpts *opts, const char *text, GError **err)
 {
     const char *colon = strchr(text, ':'), *slash = strchr(text, '/');
+    g_autofree char *here = NULL;
 
     if (g_str_has_prefix(text, "json:")) {
         return set_json_filename(opts, text + strlen("json:"), err);
     }
     if (g_str_has_prefix(text, "file:")) {
         text += strlen("file:");
+        colon = strchr(text, ':');
+        slash = strchr(text, '/');
+        if (colon && !(slash && slash < colon)) { /* a name that is told can be used again */
+            here = g_strconcat("./", text, NULL);
+            text = here;
+        }
     } else if (g_str_has_prefix(text, "blkdebug:") && strchr(text + 9, ':')) {
         g_autofree char *config = g_strndup(text + 9, strcspn(text + 9, ":"));
         const char *image = strchr(text + 9, ':') + 1;

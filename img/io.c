@@ -179,7 +179,18 @@ static int run_quit(IoShell *s, int argc, char **argv)
 static const IoCommand tool_commands[] = {
     {"close", "c", "", "close the current open file", 0, 0, false, false, false, run_close},
     {"open", "o", "[-rsCnkU] [-t cache] [-d discard] [-o options] [path]", "open the file specified by path",
-     1, -1, true, false, false, run_open},
+     1, -1, true, false, false, run_open,
+     " open -n -o driver=raw disk.raw   a raw image, past the host's cache\n"
+     " -r         for reading only\n"
+     " -s         writes go to a temporary overlay\n"
+     " -C         keep what is read from backing files\n"
+     " -n         as -t none\n"
+     " -U         others may write meanwhile\n"
+     " -k         as -i native\n"
+     " -i engine  threads, native or io_uring\n"
+     " -t cache   none, writeback, writethrough, directsync or unsafe\n"
+     " -d discard unmap or ignore\n"
+     " -o options of the driver; the path may be left out then\n"},
     {"quit", "q", "", "exit the program", 0, -1, true, false, false, run_quit},
     {0},
 };

@@ -461,9 +461,15 @@ const IoCommand io_image_commands[] = {
     {"remove_break", NULL, "tag", "remove a breakpoint by tag", 1, 1, false, false, false,
      run_remove_break},
     {"reopen", NULL, "[(-r|-w)] [-c cache] [-o options]", "reopens an image with new options", 0, -1,
-     false, false, false, run_reopen},
+     false, false, false, run_reopen,
+     " reopen -o lazy-refcounts=on   changes what the image was opened with\n"
+     " -r         for reading only\n"
+     " -w         for writing, too\n"
+     " -c cache   none, writeback, writethrough, directsync or unsafe\n"
+     " -o options of the driver, as open has them\n"},
     {"resume", NULL, "tag", "resumes the request tagged as tag", 1, 1, false, false, false, run_resume},
-    {"sigraise", NULL, "signal", "raises a signal", 1, 1, true, false, false, run_sigraise},
+    {"sigraise", NULL, "signal", "raises a signal", 1, 1, true, false, false, run_sigraise,
+     " sigraise 15   sends this process SIGTERM\n"},
     {"sleep", NULL, "", "waits for the given value in milliseconds", 1, 1, true, false, false,
      run_sleep},
     {"truncate", "t", "[-m prealloc_mode] off", "truncates the current file at the given offset", 1, 3,

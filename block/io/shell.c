@@ -135,6 +135,9 @@ static int run_help(IoShell *s, int argc, char **argv)
 
     if (c) {
         print_help(s, c);
+        if (c->details) {
+            fprintf(s->out, "\n%s\n", c->details);
+        }
         return 0;
     }
     if (argc > 1) {

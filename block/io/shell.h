@@ -26,6 +26,7 @@ typedef struct IoCommand {
     bool writes;   /* refused on a read-only node */
     bool resizes;  /* changes the size, too */
     IoRun *run;
+    const char *details; /* what "help NAME" says of the options, whole lines; NULL: nothing */
 } IoCommand;
 
 struct IoShell {

@@ -493,22 +493,53 @@ static int run_aio_flush(IoShell *s, int argc, char **argv)
     return 0;
 }
 
+#define STATISTICS \
+    " -C         the figures in one line, for programs: bytes,requests,time,bytes per second,requests per second\n" \
+    " -q         no figures\n"
+#define READS \
+    " -P pattern each byte read must be this\n" \
+    " -v         show what was read, as bytes and as text\n" STATISTICS
+#define WRITES \
+    " -f         it is on the disk when it ends (FUA)\n" \
+    " -P pattern the byte that is written (0xcd)\n" STATISTICS
+#define ZEROS \
+    " -z         write zeros without data\n" \
+    " -u         with -z: the clusters may be given up\n"
+#define IN_FLIGHT \
+    " Others may be in flight meanwhile: aio_flush waits for all. What fails is told when it ends; the command itself\n" \
+    " succeeds when the request is on its way.\n"
+
 const IoCommand io_transfer_commands[] = {
     {"aio_flush", NULL, "", "completes all outstanding aio requests", 0, 0, false, false, false,
      run_aio_flush},
     {"aio_read", NULL, "[-Ciqv] [-P pattern] off len [len..]",
-     "asynchronously reads a number of bytes", 2, -1, false, false, false, run_aio_read},
+     "asynchronously reads a number of bytes", 2, -1, false, false, false, run_aio_read,
+     " aio_read -P 7 64k 4k 4k   reads 8 KiB into two buffers\n" IN_FLIGHT READS},
     {"aio_write", NULL, "[-Cfiquz] [-P pattern] off len [len..]",
-     "asynchronously writes a number of bytes", 2, -1, false, true, false, run_aio_write},
+     "asynchronously writes a number of bytes", 2, -1, false, true, false, run_aio_write,
+     " aio_write -P 7 64k 4k 4k   writes 8 KiB from two buffers\n" IN_FLIGHT ZEROS WRITES},
     {"discard", "d", "[-Cq] off len", "discards a number of bytes at a specified offset", 2, -1, false,
-     true, false, run_discard},
+     true, false, run_discard, " discard 64k 1M   the image need not keep this MiB\n" STATISTICS},
     {"read", "r", "[-abCqv] [-P pattern [-s off] [-l len]] off len",
-     "reads a number of bytes at a specified offset", 2, -1, false, false, false, run_read},
+     "reads a number of bytes at a specified offset", 2, -1, false, false, false, run_read,
+     " read -P 7 64k 4k   reads 4 KiB, which must be bytes of 7\n"
+     " -b         from what lies behind the disk: the state of a machine\n"
+     " -l len     with -P: so many bytes must have the pattern\n"
+     " -p         nothing: as of old\n"
+     " -s off     with -P: from here on in what was read\n" READS},
     {"readv", "rv", "[-Cqv] [-P pattern] off len [len..]",
-     "reads a number of bytes at a specified offset", 2, -1, false, false, false, run_readv},
+     "reads a number of bytes at a specified offset", 2, -1, false, false, false, run_readv,
+     " readv -v 64k 16 16   reads 32 bytes into two buffers\n" READS},
     {"write", "w", "[-bcCfnquz] [-P pattern | -s source_file] off len",
-     "writes a number of bytes at a specified offset", 2, -1, false, true, false, run_write},
+     "writes a number of bytes at a specified offset", 2, -1, false, true, false, run_write,
+     " write -P 7 64k 4k   writes 4 KiB of bytes of 7\n"
+     " -b         to what lies behind the disk: the state of a machine\n"
+     " -c         compressed\n"
+     " -n         with -z: fail rather than write data\n"
+     " -p         nothing: as of old\n"
+     " -s file    the bytes of this file, again and again\n" ZEROS WRITES},
     {"writev", "wv", "[-Cfq] [-P pattern] off len [len..]",
-     "writes a number of bytes at a specified offset", 2, -1, false, true, false, run_writev},
+     "writes a number of bytes at a specified offset", 2, -1, false, true, false, run_writev,
+     " writev 64k 1k 1k   writes 2 KiB from two buffers\n" WRITES},
     {0},
 };

@@ -304,6 +304,11 @@ def help_names_the_commands():
     assert sorted(line.split()[0] for line in ours if line) == sorted(line.split()[0] for line in theirs if line)
     assert [line for line in ours if line not in [re.sub("  +", " ", each) for each in theirs]] == []
     t.same("-c", "help bogus")
+    for name in {line.split()[0] for line in ours[:-2]}:
+        ours_of, theirs_of = (run(tool, ["-c", "help " + name], ".", "")[1] for tool in (KILN, "qemu-io"))
+        options = [set(re.findall(r"^ -(\w)", text, re.M)) for text in (ours_of, theirs_of)]
+        assert options[0] == options[1] - ({"i"} if name.startswith("aio_") else set()), (name, options)
+        assert not options[0] or " %s " % name in ours_of.split("\n", 1)[1], ours_of  # and an example
 
 
 @test
