@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "block/block_int.h"
+#include "qapi/qapi.h"
 
 static const struct {
     const char *format;
@@ -118,12 +119,11 @@ const char *block_path_driver(const char *path)
 
 static bool set_json_filename(BlockOpts *opts, const char *text, GError **err)
 {
-    enum json_tokener_error why = json_tokener_success;
-    json_object *tree = json_tokener_parse_verbose(text, &why);
+    json_object *tree;
     bool ok = false;
 
-    if (why != json_tokener_success) {
-        error_set(err, "Could not parse the JSON options of 'json:%s': %s", text, json_tokener_error_desc(why));
+    if (!qapi_parse_json(text, strlen(text), &tree, err)) {
+        g_prefix_error(err, "Could not parse the JSON options of 'json:%s': ", text);
     } else if (!json_object_is_type(tree, json_type_object)) {
         error_set(err, "The JSON options of 'json:%s' are no object ({\"driver\": ...})", text);
     } else {

@@ -85,8 +85,8 @@ def names_with_a_protocol():
                  ["convert", "-O", "qcow2", "c.qcow2", "file:e.qcow2"], ["dd", "if=c.qcow2", "of=file:f.raw", "bs=64k"]):
         t.same(*args)
     t.same("info", "file:a:b.raw", clean=no_sizes)
-    for words, text in (("json:{", "'json:{': unexpected end of data"), ("json:", "'json:': unexpected end of data"),
-                        ("json:[]", "'json:[]' are no object")):
+    for words, text in (("json:{", "'json:{': JSON parse error"), ("json:", "'json:': JSON parse error"),
+                        ('json:{"driver":"null-co"} x', "JSON parse error"), ("json:[]", "'json:[]' are no object")):
         refused("info", words, text=text)
     names = [sorted(os.listdir(where)) for where in t.dirs.values()]
     assert names[0] == names[1] == ["a:b.raw", "c.qcow2", "d.qcow2", "d.raw", "e.qcow2", "f.raw"], names
