@@ -12,7 +12,9 @@
 BlockNode *block_format_create_file(Vm *vm, const char *filename, BlockOpts *opts, GError **err)
 {
     static const char *const passed[] = {"nocow", "extent_size_hint"};
+    const bool is_device = !strcmp(block_path_driver(block_local_path(filename)), "host_device");
     BlockOpts *own = block_opts_new();
+    BlockNode *node;
     bool ok;
 
     block_opts_set(own, "size", "0");
@@ -23,10 +25,14 @@ BlockNode *block_format_create_file(Vm *vm, const char *filename, BlockOpts *opt
             block_opts_set(own, passed[i], value);
         }
     }
-    ok = !strcmp(block_path_driver(block_local_path(filename)), "host_device") ||
-         block_create_protocol(vm, filename, own, err);
+    ok = is_device || block_create_protocol(vm, filename, own, err);
     block_opts_free(own);
-    return ok ? block_open_protocol(vm, filename, err) : NULL;
+    node = ok ? block_open_protocol(vm, filename, err) : NULL;
+    if (node && is_device && !block_node_size(node)) {
+        error_set(err, "A device of 0 bytes has no room for an image");
+        g_clear_pointer(&node, block_node_unref);
+    }
+    return node;
 }
 
 bool block_format_new_file(Vm *vm, const BlockDriver *drv, const char *filename, BlockOpts *opts, GError **err)

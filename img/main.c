@@ -32,11 +32,8 @@ void img_help(void)
     printf("\nSizes are bytes, or have a suffix k, M, G, T, P or E (powers of 1024).\n"
            "Cache modes (-t, -T): none, writeback, writethrough, directsync, unsafe.\n"
            "-o help lists the options of a format. kiln-img(1) explains everything else.\n"
-           "\nSupported formats:");
-    for (const BlockDriver *const *drv = block_drivers(); *drv; drv++) {
-        printf(" %s", (*drv)->name);
-    }
-    putchar('\n');
+           "\n");
+    blk_drivers_help();
 }
 
 static int unknown_command(const char *name)
