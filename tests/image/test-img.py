@@ -133,7 +133,7 @@ def create_refuses():
         assert theirs[0] == ours[0] == 1 and ours[2].startswith("kiln-img: "), (args, ours, theirs)
     refused("create", "-f", "qcow2", "-o", "cluster_sise=64k", "x", "1M", text="Invalid parameter 'cluster_sise' (did you mean 'cluster_size'?)")
     refused("create", "-f", "parallels", "x", "1M", text="parallels")
-    for fmt in ("qcow2", "vdi", "vhdx", "vmdk", "vpc"):  # it takes all that is written and keeps nothing
+    for fmt in ("qcow2", "vdi", "vhdx", "vpc"):  # it takes all that is written and keeps nothing
         refused("create", "-f", fmt, "/dev/null", "1M", text="A device of 0 bytes has no room for an image")
     t.same("create", "-f", "qcow2", "-u", "-b", "gone", "x", "1M")  # has no format to guess
     refused("create", "-f", "qcow2", "-o", "size=3M", "x", "5M", text="The image size must be specified only once")
