@@ -431,7 +431,7 @@ class Images(unittest.TestCase):
                 ({'cluster_size': 1000}, 'power of two'), ({'cluster_size': '4M'}, 'power of two'),
                 ({'refcount_bits': 3}, 'power of two'), ({'compat': '0.10', 'refcount_bits': 8}, '1.1'),
                 ({'extended_l2': 'on', 'cluster_size': 4096}, '16384'),
-                ({'data_file_raw': 'on'}, 'data_file'), ({'compat': 'x'}, 'compat'),
+                ({'data_file_raw': 'on'}, 'data-file-raw requires data-file'), ({'compat': 'x'}, 'compat'),
                 ({'backing_file': 'a'}, 'backing_fmt'), ({'size': '1E', 'cluster_size': 512}, 'large'),
                 ({'nosuch': 1}, 'nosuch')):
             with self.subTest(opts=opts):
