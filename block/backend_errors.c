@@ -56,37 +56,47 @@ static void tell(BlockBackend *blk, bool is_read, int error, BlkOnError policy)
     vm_post_event(blk->vm, &qapi_event_BLOCK_IO_ERROR, &event);
 }
 
+void blk_want_retry(BlockBackend *blk)
+{
+    __atomic_store_n(&blk->retry_wanted, true, __ATOMIC_RELAXED);
+}
+
+/* The first error's: what fails while the VM stops because of it does not hide why it stopped. */
+static void keep_status(BlockBackend *blk, bool is_read, int error)
+{
+    const char *status = blk_io_status(blk);
+
+    if (!strcmp(status, "ok") &&
+        __atomic_compare_exchange_n(&blk->io_status, &status, error == -ENOSPC ? "nospace" : "failed",
+                                    false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+        report_warning("%s error on '%s' (%s): the VM is stopped; 'cont' tries again",
+                       is_read ? "Read" : "Write", blk_filename(blk), g_strerror(-error));
+    }
+}
+
 BlkErrorAction blk_error_action(BlockBackend *blk, bool is_read, int error)
 {
     BlkOnError policy = is_read ? blk->on_read_error : blk->on_write_error;
-    bool no_space = error == -ENOSPC;
 
     if (policy == BLK_ON_ERROR_ENOSPC) {
-        policy = no_space ? BLK_ON_ERROR_STOP : BLK_ON_ERROR_REPORT;
+        policy = error == -ENOSPC ? BLK_ON_ERROR_STOP : BLK_ON_ERROR_REPORT;
     }
     trace(blk_error, "blk %s %s error %d policy %d", blk_name(blk), is_read ? "read" : "write",
           error, policy);
-    tell(blk, is_read, error, policy);
+    if (policy == BLK_ON_ERROR_STOP) {
+        keep_status(blk, is_read, error);
+        blk_want_retry(blk);
+    }
+    tell(blk, is_read, error, policy); /* whoever hears it finds the disk's status there */
     switch (policy) {
     case BLK_ON_ERROR_IGNORE:
         return BLK_ERROR_IGNORE;
     case BLK_ON_ERROR_STOP:
-        if (!strcmp(blk_io_status(blk), "ok")) {
-            report_warning("%s error on '%s' (%s): the VM is stopped; 'cont' tries again",
-                           is_read ? "Read" : "Write", blk_filename(blk), g_strerror(-error));
-        }
-        __atomic_store_n(&blk->io_status, no_space ? "nospace" : "failed", __ATOMIC_RELAXED);
-        __atomic_store_n(&blk->retry_wanted, true, __ATOMIC_RELAXED);
         vm_request_stop(blk->vm, RUN_STATE_IO_ERROR);
         return BLK_ERROR_STOP;
     default:
         return BLK_ERROR_REPORT;
     }
-}
-
-void blk_want_retry(BlockBackend *blk)
-{
-    __atomic_store_n(&blk->retry_wanted, true, __ATOMIC_RELAXED);
 }
 
 void blk_retry_all(Vm *vm)

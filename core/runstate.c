@@ -153,13 +153,20 @@ static void start_cpus(Vm *vm)
 bool vm_start(Vm *vm, GError **err)
 {
     VmRun *run = vm->run;
+    int done = RUN_STATE_IO_ERROR;
 
     if (run_state_is_running(run->state)) {
-        return true;
+        if (atomic_load(&run->stop) != RUN_STATE_IO_ERROR) {
+            return true;
+        }
+        /* A manager that has heard of the error is faster than the stop: what failed is tried again only after one. */
+        vm_stop(vm, RUN_STATE_IO_ERROR);
     }
     if (run->needs_reset) {
         return error_set(err, "Resetting the Virtual Machine is required");
     }
+    /* Requests that failed while the VM stopped have asked for a stop, too. */
+    atomic_compare_exchange_strong(&run->stop, &done, NO_STOP_REQUEST);
     vm_emit_event(vm, &qapi_event_RESUME, NULL);
     start_cpus(vm);
     return true;
@@ -379,7 +386,8 @@ static bool take_requests(Vm *vm, int *status)
         run_hooks(vm, HOOK_POWERDOWN);
     }
     int stop = atomic_exchange(&run->stop, NO_STOP_REQUEST);
-    if (stop != NO_STOP_REQUEST) {
+    /* A VM that was stopped otherwise, or sleeps, stays so when its last requests fail. */
+    if (stop != NO_STOP_REQUEST && (stop != RUN_STATE_IO_ERROR || run_state_is_running(run->state))) {
         vm_stop(vm, (RunState)stop);
     }
     return false;

@@ -4,7 +4,8 @@ import busy_virtio as v
 
 QUEUES, AT_ONCE, SLOT = 3, 5, 0x4000
 RING_RESET = 1 << 40
-READ, WRITE, FLUSH = 0, 1, 4
+READ, WRITE, FLUSH, DISCARD, ZEROES = 0, 1, 4, 11, 13
+UNMAP = 1        # ZEROES may
 
 
 class Queue:
@@ -24,7 +25,7 @@ class Queue:
         self.m.write(page, kind.to_bytes(4, "little") + bytes(4) + sector.to_bytes(8, "little") + b"\xff")
         if fill is not None:
             self.m.write(page + 512, bytes([fill]) * size)
-        pieces = [(page, 16, 0), (page + 512, size, 0 if kind == WRITE else 2), (page + 16, 1, 2)]
+        pieces = [(page, 16, 0), (page + 512, size, 0 if kind in (WRITE, DISCARD, ZEROES) else 2), (page + 16, 1, 2)]
         if kind == FLUSH:
             del pieces[1]
         for i, (address, length, flags) in enumerate(pieces):
@@ -34,6 +35,13 @@ class Queue:
         self.put += 1
         if publish:
             self.publish()
+
+    def add_range(self, kind, sector, count, flags=0):
+        """DISCARD or ZEROES."""
+        page = self.data + SLOT * (self.put % AT_ONCE)
+        self.add(kind, 0, None, 16, publish=False)
+        self.m.write(page + 512, sector.to_bytes(8, "little") + count.to_bytes(4, "little") + flags.to_bytes(4, "little"))
+        self.publish()
 
     def publish(self):
         v.put16(self.m, self.avail + 2, self.put)

@@ -33,17 +33,37 @@ def ide_write(m, sector, fill):
     assert not ide_wait(m) & (DRQ | ERR)
 
 
-def dma_start(m, sector, fill=None, count=8):
-    """A transfer of the bus master under way."""
+def bus_master(m):
+    """Its registers are at 0xC100."""
     m.config(PIIX_IDE, 0x20, 0xC101)
     m.config(PIIX_IDE, 0x04, 5, 2)
+
+
+def dma_prepare(m, count):
+    """The bus master's table, of so many sectors."""
+    bus_master(m)
     m.write(TABLE, DMA_DATA.to_bytes(4, "little") + (0x80000000 | count * 512 & 0xFFFF).to_bytes(4, "little"))
-    if fill is not None:
-        m.write(DMA_DATA, bytes([fill]) * (count * 512))
     m.outl(0xC104, TABLE)
     m.outb(0xC102, 6)
+
+
+def dma_start(m, sector, fill=None, count=8):
+    """A transfer of the bus master under way."""
+    dma_prepare(m, count)
+    if fill is not None:
+        m.write(DMA_DATA, bytes([fill]) * (count * 512))
     ide_start(m, 0xC8 if fill is None else 0xCA, sector, count)
     m.outb(0xC100, 1 | (8 if fill is None else 0))
+
+
+def trim_start(m, *ranges):
+    """Ranges (sector, count)."""
+    dma_prepare(m, 1)
+    m.write(DMA_DATA, b"".join((sector | count << 48).to_bytes(8, "little") for sector, count in ranges).ljust(512, b"\0"))
+    m.outb(0x1F2, 0)    # the high byte of the count
+    m.outb(0x1F1, 1)
+    ide_start(m, 6, 0)
+    m.outb(0xC100, 1)
 
 
 def dma_end(m):

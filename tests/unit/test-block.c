@@ -462,6 +462,10 @@ static void test_error_policy(Fixture *f, const void *data)
     g_assert_cmpint(blk_error_action(blk, true, -EIO), ==, BLK_ERROR_REPORT);
     g_assert_cmpint(blk_error_action(blk, false, -EIO), ==, BLK_ERROR_REPORT);
     g_assert_cmpint(blk_error_action(blk, false, -ENOSPC), ==, BLK_ERROR_STOP);
+    g_assert_cmpstr(blk_io_status(blk), ==, "failed"); /* the first error's, until the VM runs */
+    g_assert_true(vm_start(f->vm, NULL));
+    g_assert_cmpstr(blk_io_status(blk), ==, "ok");
+    g_assert_cmpint(blk_error_action(blk, false, -ENOSPC), ==, BLK_ERROR_STOP);
     g_assert_cmpstr(blk_io_status(blk), ==, "nospace");
 }
 

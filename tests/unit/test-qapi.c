@@ -605,6 +605,36 @@ static void test_events(void)
     g_string_free(two.text, true);
 }
 
+/* Requests of disks to stop the VM, which come late. */
+static void test_io_error_stop(void)
+{
+    Vm *vm = vm_new(NULL);
+    Heard heard = {vm, g_string_new("")};
+
+    vm_on_event(vm, hear, &heard);
+    g_assert_true(vm_start(vm, NULL));
+    vm_request_stop(vm, RUN_STATE_IO_ERROR);
+    g_assert_true(vm_start(vm, NULL)); /* the manager is faster: it stops and runs again */
+    vm_take_requests(vm);
+    g_assert_cmpint(vm_run_state(vm), ==, RUN_STATE_RUNNING);
+    g_assert_cmpstr(heard.text->str, ==, "RESUME -;STOP -;RESUME -;");
+
+    vm_stop(vm, RUN_STATE_PAUSED);
+    vm_request_stop(vm, RUN_STATE_IO_ERROR);
+    vm_take_requests(vm);
+    g_assert_cmpint(vm_run_state(vm), ==, RUN_STATE_PAUSED);
+    vm_request_stop(vm, RUN_STATE_IO_ERROR);
+    g_assert_true(vm_start(vm, NULL));
+    vm_take_requests(vm);
+    g_assert_cmpint(vm_run_state(vm), ==, RUN_STATE_RUNNING);
+    vm_request_stop(vm, RUN_STATE_WATCHDOG); /* others are no errors that cont takes back */
+    g_assert_true(vm_start(vm, NULL));
+    vm_take_requests(vm);
+    g_assert_cmpint(vm_run_state(vm), ==, RUN_STATE_WATCHDOG);
+    vm_free(vm);
+    g_string_free(heard.text, true);
+}
+
 static void test_run_state_events(void)
 {
     Vm *vm = vm_new(NULL);
@@ -730,6 +760,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qapi/option-words", test_option_words);
     g_test_add_func("/qapi/events", test_events);
     g_test_add_func("/qapi/run-state-events", test_run_state_events);
+    g_test_add_func("/qapi/io-error-stop", test_io_error_stop);
     g_test_add_func("/qapi/introspection", test_introspection);
     return g_test_run();
 }
