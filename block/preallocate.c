@@ -13,6 +13,7 @@ typedef struct PreallocState {
     uint64_t data_end;  /* what was written, or there from the beginning */
     uint64_t file_end;  /* the file's real end */
     BlockIo grow;       /* under way while growing */
+    uint64_t grow_from; /* it makes zeros behind this: nothing else writes there meanwhile */
     bool growing, refused;
     BlockIo *waiting, **waiting_tail;
     BlockNode *node;
@@ -68,12 +69,12 @@ static void prealloc_submit(BlockNode *node, BlockIo *io)
 {
     PreallocState *p = node->state;
     uint64_t end = io->offset + io->len;
-    bool grows;
+    uint64_t ready; /* up to here the file is there, and nobody makes zeros of what is written */
 
     look_at_file(node);
-    grows = (io->op == BLOCK_WRITE || io->op == BLOCK_ZERO) && end > p->file_end;
+    ready = p->growing ? p->grow_from : p->file_end;
 
-    if (!grows || p->refused) {
+    if ((io->op != BLOCK_WRITE && io->op != BLOCK_ZERO) || end <= ready || (p->refused && !p->growing)) {
         pass_on(node, io);
         return;
     }
@@ -84,6 +85,7 @@ static void prealloc_submit(BlockNode *node, BlockIo *io)
         uint64_t from = p->file_end, to = align_up(end + p->size, p->align);
 
         p->growing = true;
+        p->grow_from = from;
         p->file_end = to;
         p->grow = (BlockIo){.op = BLOCK_ZERO,
                             .no_fallback = true,

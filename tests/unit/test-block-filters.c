@@ -327,6 +327,60 @@ static void test_preallocate(Fixture *f, const void *data)
     open_node(f, "preallocate,prealloc-align=1000,file.driver=file,file.filename=IMG", "not a power of two");
 }
 
+/* A file that is slow at making zeros: they are held, and what else comes is counted. */
+static const BlockDriver *quick;
+static BlockIo *held;
+static unsigned passed;
+
+static void slow_zeros(BlockNode *node, BlockIo *io)
+{
+    if (io->op == BLOCK_ZERO) {
+        held = io;
+    } else {
+        passed++;
+        quick->submit(node, io);
+    }
+}
+
+/* Room that is being made does not become zeros over what is written to it meanwhile. */
+static void ended(BlockIo *io, int result)
+{
+    g_assert_cmpint(result, ==, 0);
+    ++*(unsigned *)io->opaque;
+}
+
+static void test_preallocate_meanwhile(Fixture *f, const void *data)
+{
+    static const uint64_t places[] = {MIB, MIB + 65536, 0}; /* behind the end, where room is being made, and before */
+    BlockNode *node = open_node(f, "preallocate,prealloc-size=2M,file.driver=file,file.filename=IMG", NULL), *file = node->file->node;
+    uint8_t buf[512] = {1};
+    struct iovec iov = {buf, 512};
+    unsigned done = 0;
+    BlockIo io[3];
+    BlockDriver slow;
+
+    (void)data;
+    quick = file->drv;
+    slow = *quick;
+    slow.submit = slow_zeros;
+    file->drv = &slow;
+    for (unsigned i = 0; i < 3; i++) {
+        io[i] = (BlockIo){.op = BLOCK_WRITE, .offset = places[i], .len = 512, .iov = &iov, .iov_count = 1, .done = ended, .opaque = &done};
+        block_node_submit(node, &io[i]);
+    }
+    while (done < 1) {
+        loop_run_once(f->vm->loop, -1);
+    }
+    g_assert_cmpuint(passed, ==, 1);
+    quick->submit(file, held);
+    while (done < 3) {
+        loop_run_once(f->vm->loop, -1);
+    }
+    g_assert_cmpuint(passed, ==, 3);
+    file->drv = quick;
+    block_node_unref(node);
+}
+
 /* What others wrote behind the end that the filter knows is not cut off with it. */
 static void test_preallocate_shared(Fixture *f, const void *data)
 {
@@ -548,7 +602,7 @@ int main(int argc, char **argv)
     } tests[] = {
         {"blkdebug/inject", test_inject}, {"blkdebug/config", test_config}, {"blkdebug/break", test_break},
         {"blklogwrites", test_log},       {"throttle/node", test_throttle}, {"throttle/limits", test_limits},
-        {"preallocate", test_preallocate}, {"preallocate-shared", test_preallocate_shared}, {"null/latency", test_latency},  {"copy-on-read", test_copy_on_read},
+        {"preallocate", test_preallocate}, {"preallocate-shared", test_preallocate_shared}, {"preallocate-meanwhile", test_preallocate_meanwhile}, {"null/latency", test_latency},  {"copy-on-read", test_copy_on_read},
         {"copy-on-read/bottom", test_copy_on_read_bottom},
         {"detect-zeroes", test_detect_zeroes}, {"events", test_events},     {"resize", test_resize_told},
     };
