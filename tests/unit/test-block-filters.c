@@ -602,7 +602,8 @@ int main(int argc, char **argv)
     } tests[] = {
         {"blkdebug/inject", test_inject}, {"blkdebug/config", test_config}, {"blkdebug/break", test_break},
         {"blklogwrites", test_log},       {"throttle/node", test_throttle}, {"throttle/limits", test_limits},
-        {"preallocate", test_preallocate}, {"preallocate-shared", test_preallocate_shared}, {"preallocate-meanwhile", test_preallocate_meanwhile}, {"null/latency", test_latency},  {"copy-on-read", test_copy_on_read},
+        {"preallocate", test_preallocate}, {"preallocate-shared", test_preallocate_shared},
+        {"preallocate-meanwhile", test_preallocate_meanwhile}, {"null/latency", test_latency},  {"copy-on-read", test_copy_on_read},
         {"copy-on-read/bottom", test_copy_on_read_bottom},
         {"detect-zeroes", test_detect_zeroes}, {"events", test_events},     {"resize", test_resize_told},
     };
