@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""test-full-disk.py KILN KILN-IMG: a virtio disk of several queues in several threads whose image lies in a file system that is full
-(a small tmpfs, in a mount namespace of this test's own): werror=stop and enospc stop the machine, cont tries again, and
-nothing is lost or done twice, whatever happens between the two."""
+"""test-full-disk.py KILN KILN-IMG: a virtio disk of several queues in several threads, a SCSI and an IDE disk whose image lies in a
+file system that is full (a small tmpfs, in a mount namespace of this test's own): werror=stop and enospc stop the machine, cont
+tries again, and nothing is lost or done twice, whatever happens between the two."""
 import ctypes
 import json
 import os
@@ -12,7 +12,9 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "state"), os.path.join(HERE, "..")]
 import busy_virtio as v  # noqa: E402
+import scsi_driver as scsi  # noqa: E402
 from blk_queues import AT_ONCE, QUEUES, READ, SLOT, WRITE, start  # noqa: E402
+from ide_driver import DMA_DATA, dma_end, dma_start  # noqa: E402
 from machine import Machine  # noqa: E402
 from tap import Skip, main, test  # noqa: E402
 
@@ -286,6 +288,59 @@ def unplug_while_stopped():
         m.outl(PCI_EJ, 1 << 4)
         v.wait(lambda: "disk" not in [o["name"] for o in m.qmp(("qom-list", {"path": "/machine/peripheral"}))[0]])
         m.qmp(("cont", {}), ("blockdev-del", {"node-name": "d"}), ("object-del", {"id": "io0"}), ("object-del", {"id": "io1"}))
+
+
+def other_disk(disk, device, werror, *adapter):
+    return Machine(KILN, ["-nodefaults", *THREADS, "-blockdev", json.dumps(disk.node()), *adapter, "-device", f"{device},drive=d,werror={werror}"])
+
+
+def fill_again(m, disk):
+    """cont without space, and with some, stops it again."""
+    assert wait_stopped(m) == "nospace"
+    for free in (0, 3):
+        disk.fill(free)
+        m.qmp(("cont", {}))
+        assert wait_stopped(m) == "nospace"
+    disk.empty()
+    m.qmp(("cont", {}))
+
+
+@test
+def scsi_commands():
+    """Several are under way, in a named thread and in Kiln's own."""
+    def rw(op, i):
+        return bytes((op, 0, 0, 0, 0, 16 * i, 0, 0, 16, 0))
+    for kind in ("raw", "qcow2", "blkdebug"):
+        for threads in (",iothread=io0", ""):
+            with FullDisk(kind, 5) as disk, other_disk(disk, "scsi-hd", "enospc", "-device", "virtio-scsi-pci,addr=4" + threads) as m:
+                driver = scsi.Driver(m)
+                driver.start()
+                driver.command(bytes(6))
+                ring = driver.rings[scsi.COMMANDS]
+                begun = [driver.begin(rw(0x2A, i), out=bytes([i + 1]) * REQUEST, place=i) for i in range(AT_ONCE)]
+                fill_again(m, disk)
+                heads = [ring.wait()[0] for _ in begun]
+                assert sorted(heads) == sorted(head for head, *_ in begun), f"a command ended twice: {heads}"
+                for _, slots, page, *_ in begun:
+                    ring.free += slots
+                    assert m.read(page + 0x200 + 10, 2) == b"\0\0", "a command failed"
+                for i in range(AT_ONCE):
+                    assert driver.command(rw(0x28, i), read=REQUEST).data == bytes([i + 1]) * REQUEST, f"command {i}"
+
+
+@test
+def ide_transfer():
+    """One, of more than there is room for."""
+    for kind in ("raw", "qcow2"):
+        for werror in ("stop", "enospc"):
+            with FullDisk(kind, 5) as disk, other_disk(disk, "ide-hd,bus=ide.0,unit=0", werror) as m:
+                dma_start(m, 64, 7, 120)
+                fill_again(m, disk)
+                dma_end(m)
+                m.write(DMA_DATA, bytes(120 * 512))
+                dma_start(m, 64, count=120)
+                dma_end(m)
+                assert m.read(DMA_DATA, 120 * 512) == bytes([7]) * (120 * 512)
 
 
 sys.exit(main("kiln-full-disk."))
