@@ -37,8 +37,9 @@ def generation_of(number, data):
 class Change:
     """Sectors that get a generation; whether the server has said so."""
 
-    def __init__(self, first, count, generation, trim):
-        self.first, self.count, self.generation, self.trim = first, count, generation, trim
+    def __init__(self, first, count, generation, optional):
+        self.first, self.count, self.generation = first, count, generation
+        self.optional = optional  # the server may leave it, or have left it
         self.ended = None  # how many changes had ended then
 
 
@@ -134,7 +135,7 @@ class Bitmap:
         """What began and ended since."""
         with self.model.lock:
             since = self.model.changes[self.first:] if self.first is not None else []
-            return self.changes + [change for change in since if change.ended and not change.trim]
+            return self.changes + [change for change in since if change.ended and not change.optional]
 
     def stop(self):
         self.changes = self.sure()
@@ -220,6 +221,7 @@ class Client(threading.Thread):
         if self.handles[0].get_size() != len(self.model.generations) * SECTOR:
             raise Wrong("the export has %d bytes, not %d" % (self.handles[0].get_size(), len(self.model.generations) * SECTOR))
         for change in self.unsure:
+            change.optional = True
             data = bytes(self.handles[0].pread(change.count * SECTOR, change.first * SECTOR))
             self.model.end(change, self.found(change.first, change.count, data, {change.generation}))
         self.unsure = []
