@@ -27,6 +27,15 @@ def group(driver):
     return {"throttle-group": "t"} if driver == "throttle" else {}
 
 
+def takes_direct():
+    """Whether files here can be opened past the page cache."""
+    try:
+        os.close(os.open("probe", os.O_RDWR | os.O_CREAT | os.O_DIRECT))
+    except OSError:
+        return False
+    return True
+
+
 class Killed(Exception):
     """The program, in the middle of a command."""
 
@@ -45,6 +54,7 @@ class Campaign:
         self.trace = []
         self.export = 0
         self.running = True
+        self.direct = takes_direct()
         self.filters = {}  # layer -> node of a filter between it and the layer over it
         self.bitmaps = {}
         self.refused = 0
@@ -122,6 +132,8 @@ class Campaign:
     def file_options(self, name):
         options = {"driver": "file", "filename": name, "discard": self.pick(["ignore", "unmap"]),
                    "aio": self.pick(["threads", "threads", "io_uring"])}
+        if self.direct and self.random.random() < 0.3:
+            options.update(cache={"direct": True}, aio=self.pick(["threads", "native", "io_uring"]))
         if self.random.random() < 0.15:
             options = {"driver": "throttle", "throttle-group": "t", "file": options}
         if self.random.random() < 0.1:
@@ -296,9 +308,15 @@ class Campaign:
         for key in ("file", "data-file"):
             if key in options and not isinstance(options[key], str) and self.random.random() < 0.5:
                 options[key] = options[key]["node-name"]
+            elif isinstance(options.get(key), dict) and options[key].get("aio") in ("threads", "io_uring") and self.direct:
+                options[key] = dict(options[key], cache={"direct": self.pick([True, False])})
         if layer.form == "qcow2":
             options["backing"] = self.below(number)
         read_only = number < len(self.layers) - 1
+        if self.random.random() < 0.2:  # one that fails takes the other back
+            nobody = {"driver": "file", "node-name": "f" + layer.file.replace(".", "-"), "filename": "nobody"}
+            if self.do("blockdev-reopen", "", options=[dict(options, **{"detect-zeroes": "on"}), nobody]):
+                raise Wrong("a node has got another file")
         if read_only and self.random.random() < 0.5 and layer.opened.get("read-only") is not True:
             options["read-only"] = False
             options.pop("auto-read-only", None)
