@@ -8,7 +8,8 @@
         .code16
         .text
         .globl  _start
-_start: movw    $text - _start + ORIGIN, %si
+_start: cli /* what the BIOS has yet to print comes by interrupts: not amid this */
+        movw    $text - _start + ORIGIN, %si
 next:   movb    %cs:(%si), %ah
         incw    %si
         testb   %ah, %ah
