@@ -41,6 +41,14 @@ def without_cid(data):
     return text, data[end:].lstrip(b"\0")
 
 
+def first_difference(ours, theirs):
+    for a, b in zip(ours, theirs):
+        if a != b:
+            at = len(os.path.commonprefix([a, b]))
+            return "at %d of %d and %d bytes: %r, not %r" % (at, len(a), len(b), a[max(at - 40, 0):at + 40], b[max(at - 40, 0):at + 40])
+    return "in nothing"
+
+
 def extents(name):
     """Files of an image, the one with the descriptor first."""
     stem, dot, _ = os.path.basename(name).rpartition(".")
@@ -222,7 +230,7 @@ def converted_images_are_qemu_imgs():
             assert mapped[0][:2] == mapped[1][:2], "%s: map:\n%s\nqemu-img's\n%s" % (kind, *mapped)
         for a, b in zip(extents(theirs), extents(ours)):
             left, right = ([part.rstrip(b"\0") for part in without_cid(read(path))] for path in (a, b))
-            assert left == right, "%s: %s differs from qemu-img's" % (kind, os.path.basename(a))
+            assert left == right, "%s: %s differs from qemu-img's: %s" % (kind, os.path.basename(a), first_difference(right, left))
         for more in (["-m", "8", "-W"], ["-t", "none"], ["-S", "0"], ["-m", "1"]):
             ok("convert", "-f", "raw", "-O", "vmdk", *more, *option(kind), "disk.raw", "image.vmdk")
             same_content("image.vmdk", "disk.raw")
