@@ -34,11 +34,12 @@ def option(options):
 
 
 def without_cid(data):
-    """The id's digits, and those that a shorter one lets move up, are chance."""
+    """The id's digits, and what a shorter one leaves behind the end of the text, moved up, are chance (qemu-img does not fill up)."""
     end = data.find(b"ddb.toolsVersion")
     end = data.find(b"\n", end) + 1 if end >= 0 else 0
     text = re.sub(rb"\nCID=[0-9a-f]+", b"\nCID=", data[:end], count=1)
-    return text, data[end:].lstrip(b"\0")
+    rest = re.sub(rb"\A\0[^\0]{1,6}(?=\0|\Z)", b"", data[end:]) if end else data
+    return text, rest.lstrip(b"\0")
 
 
 def first_difference(ours, theirs):
